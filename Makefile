@@ -1,0 +1,32 @@
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := demo
+READY := .venv/.ready
+
+.PHONY: demo test test-kill parity lint clean
+
+$(READY): pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(READY)  ## train on Big Buck Bunny and sample (about 12 minutes on 2 cores)
+	$(BIN)/python tools/demo.py --out=$(DEMO)
+
+test: $(READY)  ## unit and end-to-end tests (under 15 minutes on 2 cores)
+	$(BIN)/python -m pytest -m 'not slow and not parity'
+
+test-kill: $(READY)  ## 20 random kill -9's (about 10 minutes)
+	$(BIN)/python -m pytest -m slow
+
+parity: $(READY)  ## against torch references (about 3 minutes, installs torch)
+	$(BIN)/python -m pip install --quiet 'torch==2.13.0' && $(BIN)/python -m pip install --quiet '.[parity]'
+	$(BIN)/python -m pytest -m parity
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv $(DEMO) build dist *.egg-info

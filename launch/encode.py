@@ -1,0 +1,34 @@
+"""Clips → latents: python launch/encode.py --config=configs/film.py --input=CLIPS --output=LATENTS.
+
+Fits the linear codec on the training clips, or takes --codec, and stores every clip's latents.
+Killed, the same command goes on.
+"""
+
+from absl import flags
+from ml_collections import config_flags
+
+from sorajax import build, cli
+from sorajax.codec import linear
+from sorajax.data import latents
+
+_CONFIG = config_flags.DEFINE_config_file('config', None, 'Its codec section is used.')
+_INPUT = flags.DEFINE_string('input', None, 'A folder that launch/prepare.py wrote.')
+_OUTPUT = flags.DEFINE_string('output', None, 'Folder for the latents.')
+_CODEC = flags.DEFINE_string('codec', None, 'Folder of a codec; none fits one on the clips.')
+_WORKERS = flags.DEFINE_integer('workers', 2, 'Processes.', lower_bound=1)
+flags.mark_flags_as_required(['config', 'input', 'output'])
+
+
+def main() -> None:
+  settings = build.settings(_CONFIG.value)
+  if _CODEC.value:
+    codec = linear.load(_CODEC.value)
+  else:
+    codec = latents.fit_or_load(_INPUT.value, _OUTPUT.value, settings.codec)
+  index = latents.encode(_INPUT.value, codec, _OUTPUT.value, _WORKERS.value)
+  counts = ', '.join(f'{len(split.rows)} {name}' for name, split in index.splits.items())
+  print(f'latents of {counts} clips in {_OUTPUT.value}')
+
+
+if __name__ == '__main__':
+  cli.run(main)

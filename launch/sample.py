@@ -1,0 +1,48 @@
+"""Samples clips: python launch/sample.py --checkpoint=runs/film --prompt='a rabbit' --out=clips.
+
+Writes for each clip the film, a contact sheet with its sound, and a json from which --again makes
+the same film once more, byte for byte on the same machine.
+"""
+
+from absl import flags
+from ml_collections import config_flags
+
+from sorajax import cli
+from sorajax.generate import service
+
+_CONFIG = config_flags.DEFINE_config_file('config', None, 'Default: the one kept with the run.')
+_CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Workdir of a run, or one of its steps.')
+_PROMPT = flags.DEFINE_multi_string('prompt', [], 'What the clip shows; may be repeated.')
+_PROMPTS = flags.DEFINE_string('prompts', None, 'A UTF-8 file with a prompt a line.')
+_AGAIN = flags.DEFINE_string('again', None, 'The json of a clip: make that clip once more.')
+_OUT = flags.DEFINE_string('out', None, 'Folder for the clips.')
+_TASK = flags.DEFINE_string('task', 'text_to_clip', 'Capability; see sorajax/tasks.')
+_INPUT = flags.DEFINE_string('input', None, 'Film, image or sound that the task starts from.')
+_GIVEN_S = flags.DEFINE_float('given_seconds', None, 'extend: how much of the input is given.')
+_COUNT = flags.DEFINE_integer('count', 1, 'Clips for each prompt, with seeds counting up.')
+_SEED = flags.DEFINE_integer('seed', 0, 'Of the first clip.')
+_SECONDS = flags.DEFINE_float('seconds', None, 'Duration; default: of the config.')
+_SIZE = flags.DEFINE_string('size', None, 'HEIGHTxWIDTH in pixels; default: of the config.')
+_FPS = flags.DEFINE_float('fps', None, 'Frames a second; default: of the config.')
+_BATCH = flags.DEFINE_integer('batch', None, 'Clips sampled at once; default: of the config.')
+flags.mark_flags_as_required(['checkpoint', 'out'])
+
+
+def main() -> None:
+  cli.join_hosts()
+  ask = service.Ask(
+    prompts=service.read_prompts(_PROMPT.value, _PROMPTS.value),
+    task=_TASK.value, input=_INPUT.value, given_s=_GIVEN_S.value, count=_COUNT.value,
+    seed=_SEED.value, seconds=_SECONDS.value, size=_SIZE.value, fps=_FPS.value,
+    batch=_BATCH.value,
+  )  # fmt: skip
+  model = service.load(_CHECKPOINT.value, _CONFIG.value)
+  if _AGAIN.value:
+    films = service.make_again(model, _AGAIN.value, _OUT.value)
+  else:
+    films = service.make(model, ask, _OUT.value)
+  print(f'{len(films)} clips in {_OUT.value}')
+
+
+if __name__ == '__main__':
+  cli.run(main)

@@ -1,0 +1,1 @@
+"""Joint video-and-audio diffusion transformers in JAX."""

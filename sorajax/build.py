@@ -1,0 +1,174 @@
+"""The only reader of ConfigDict: config → frozen dataclasses → objects."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import ml_collections
+
+from sorajax.codec.linear import LinearCodec
+from sorajax.errors import UserError
+from sorajax.flow import levels
+from sorajax.geometry import Geometry
+from sorajax.network import Network, TextEncoder
+from sorajax.settings import FlowConfig, Settings, TextConfig
+from sorajax.tasks import capabilities
+from sorajax.text.bytes import ByteEncoder
+from sorajax.text.minilm import MiniLM
+
+T = TypeVar('T')
+
+KEPT_SECTIONS = ('codec', 'transformer', 'text', 'flow')  # what a checkpoint is of, for good
+FREE_KEYS = ('unroll', 'remat')  # these change how it is computed, not what
+
+
+def frozen(cls: type[T], config: Any, name: str) -> T:
+  """A ConfigDict section as an instance of the dataclass `cls`.
+
+  Args:
+    cls: a frozen dataclass whose fields are numbers, strings, tuples, dicts or such dataclasses.
+    config: the section, a ConfigDict or any mapping.
+    name: what to call the section in errors, for example `train`; '' for all of it.
+
+  Raises:
+    UserError: a key that `cls` lacks (with the nearest that it has), a key that is missing, or a
+      value of the wrong type.
+  """
+  whole = f'config.{name}' if name else 'config'
+  if not isinstance(config, Mapping | ml_collections.ConfigDict):
+    raise UserError(f'{whole} is {config!r}; it must be a section with keys')
+  given = dict(config.items())
+  fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
+  for key in given:
+    if key not in fields:
+      near = difflib.get_close_matches(key, fields, 1) or [', '.join(fields)]
+      raise UserError(f'{whole} has no key {key!r}; did you mean {near[0]}?')
+  for key, field in fields.items():
+    optional = (field.default, field.default_factory) != (dataclasses.MISSING,) * 2
+    if key not in given and not optional:
+      raise UserError(f'{whole} lacks the key {key!r}; add it to the config file')
+  hints = typing.get_type_hints(cls)
+  values = {k: _coerce(hints[k], v, f'{name}.{k}' if name else k) for k, v in given.items()}
+  try:
+    return cls(**values)
+  except ValueError as error:
+    raise UserError(f'{whole}: {error}') from error
+
+
+def settings(config: Any) -> Settings:
+  """A whole config file, checked across its sections.
+
+  Raises:
+    UserError: an unknown, missing or mistyped key, or sections that contradict one another.
+  """
+  out = frozen(Settings, config, '')
+  streams = out.transformer.streams
+  wanted = {'video': out.codec.video_channels, 'audio': out.codec.audio_channels}
+  if set(streams) != set(wanted):
+    raise UserError(f'config.transformer.streams has {sorted(streams)}; it needs audio and video')
+  for m, channels in wanted.items():
+    if streams[m].channels != channels:
+      raise UserError(
+        f'config.transformer.streams.{m}.channels is {streams[m].channels} and the codec makes '
+        f'{channels}; make them equal'
+      )
+  width = text_encoder(out.text).width
+  if out.transformer.text_width != width:
+    raise UserError(
+      f'config.transformer.text_width is {out.transformer.text_width} and the text encoder makes '
+      f'{width}; make them equal'
+    )
+  for task, weight in out.train.tasks.items():
+    capabilities.find(task)
+    if weight < 0:
+      raise UserError(f'config.train.tasks.{task} is {weight}; weights are not negative')
+  if not sum(out.train.tasks.values()) > 0:
+    raise UserError('config.train.tasks has no task of positive weight; add text_to_clip')
+  return out
+
+
+def text_encoder(config: TextConfig) -> TextEncoder:
+  """The text encoder that a config names."""
+  if config.kind == 'minilm':
+    return MiniLM(config.max_tokens)
+  return ByteEncoder(config.width, config.depth, config.max_tokens)
+
+
+def network(config: Settings, codec: LinearCodec) -> Network:
+  """The function that is trained and sampled, on the latents of a codec.
+
+  Raises:
+    UserError: latents that the config's transformer does not read.
+  """
+  check_geometry(config, codec.geometry)
+  spread = {m: tuple(s.tolist()) for m, s in codec.spread.items()}
+  chosen = spread if config.flow.preconditioned else {}
+  return Network(config.transformer, text_encoder(config.text), chosen)
+
+
+def level_sampler(config: FlowConfig) -> levels.LevelSampler:
+  """How training draws noise levels."""
+  both = levels.mixed(levels.logit_normal(config.mean, config.std), levels.uniform, config.uniform)
+  return levels.shifted(both, config.shift)
+
+
+def check_geometry(config: Settings, geometry: Geometry) -> None:
+  """Raises unless latents of this geometry are what the config's transformer reads."""
+  for m in ('video', 'audio'):
+    have, wanted = getattr(geometry, m).channels, config.transformer.streams[m].channels
+    if have != wanted:
+      raise UserError(
+        f'the {m} latents have {have} channels and the transformer reads {wanted}; encode again '
+        f'with this config or change config.codec.{m}_channels'
+      )
+
+
+def check_same(before: Any, now: Any, what: str) -> None:
+  """Raises unless two configs, as plain dicts, describe the same network and training target."""
+  for section in KEPT_SECTIONS:
+    key = _difference(before.get(section), now.get(section), section)
+    if key:
+      raise UserError(f'{what} was made with another config.{key}; use its config, or start anew')
+
+
+def _difference(before: Any, now: Any, name: str) -> str:
+  """The first key in which two config sections differ; '' for none."""
+  if isinstance(before, dict) and isinstance(now, dict):
+    for key in sorted((set(before) | set(now)) - set(FREE_KEYS)):
+      found = _difference(before.get(key), now.get(key), f'{name}.{key}')
+      if found:
+        return found
+    return ''
+  return '' if before == now else name
+
+
+def _coerce(hint: Any, value: Any, name: str) -> Any:
+  """`value` as the type that `hint` names; an int may stand for a float, a list for a tuple."""
+  origin, args = typing.get_origin(hint), typing.get_args(hint)
+  if dataclasses.is_dataclass(hint):
+    return frozen(hint, value, name)  # type: ignore[arg-type]
+  if origin in (typing.Union, types.UnionType):
+    if value is None and type(None) in args:
+      return None
+    return _coerce(next(a for a in args if a is not type(None)), value, name)
+  if origin is typing.Literal:
+    if value not in args:
+      choices = ', '.join(repr(a) for a in args)
+      raise UserError(f'config.{name} is {value!r}; choose one of {choices}')
+    return value
+  if origin is tuple and isinstance(value, tuple | list):
+    hints = [args[0]] * len(value) if args[-1] is Ellipsis else args
+    if len(hints) != len(value):
+      raise UserError(f'config.{name} has {len(value)} items; it takes {len(hints)}')
+    return tuple(_coerce(h, v, f'{name}[{i}]') for i, (h, v) in enumerate(zip(hints, value)))
+  if origin is dict and isinstance(value, Mapping | ml_collections.ConfigDict):
+    return {k: _coerce(args[1], v, f'{name}.{k}') for k, v in value.items()}
+  if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    return float(value)
+  plain = origin or hint
+  if not isinstance(value, plain) or (isinstance(value, bool) and plain is not bool):
+    raise UserError(f'config.{name} is {value!r}; it must be of type {plain.__name__}')
+  return value

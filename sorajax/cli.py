@@ -1,0 +1,147 @@
+"""How an entry point starts and how it fails: one line, a non-zero exit, no traceback."""
+
+import difflib
+import errno
+import logging as standard_logging
+import os
+import runpy
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict
+
+from sorajax.errors import UserError, cannot_read, one_line
+
+CONFIG = 'config'  # the flag that names a config file, in every program that takes one
+
+flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0 of a multi-host run.')
+flags.DEFINE_integer('processes', 1, 'Processes of a multi-host run.')
+flags.DEFINE_integer('process', 0, 'The number of this one.')
+flags.DEFINE_integer('join_seconds', 300, 'How long to wait for the others.')
+
+
+def run(main: Callable[[], None]) -> None:
+  """Parses flags and runs `main()`; bad input ends in one line on stderr and exit status 1."""
+  logging.set_verbosity(logging.WARNING)  # libraries tell each step of each save otherwise
+  app.run(lambda argv: _guarded(main, argv), flags_parser=_parse)
+
+
+def join_hosts() -> None:
+  """Joins the processes of a multi-host run, where there is one.
+
+  With --coordinator, --processes and --process it joins that run. Without, clusters that JAX
+  recognises by their environment (Cloud TPU slices, Slurm, GKE) are joined if SORAJAX_MULTIHOST=1.
+
+  Raises:
+    UserError: flags that contradict one another, or a coordinator that does not answer.
+  """
+  f = flags.FLAGS
+  if f.coordinator is None and os.environ.get('SORAJAX_MULTIHOST') != '1':
+    return
+  import jax
+
+  if f.coordinator is not None and not 0 <= f.process < f.processes:
+    raise UserError(f'--process={f.process} of --processes={f.processes}; count from 0')
+  if f.coordinator is not None:
+    jax.config.update('jax_cpu_collectives_implementation', 'gloo')
+  given = f.coordinator is not None
+  try:
+    jax.distributed.initialize(
+      coordinator_address=f.coordinator,
+      num_processes=f.processes if given else None,
+      process_id=f.process if given else None,
+      initialization_timeout=f.join_seconds,
+    )
+  except (RuntimeError, ValueError) as error:
+    raise UserError(f'cannot join the other processes: {one_line(error)}') from error
+
+
+class _ConfigFile(flags.ArgumentParser):
+  """Loads a config file and says at once, by its name, what is wrong with it."""
+
+  def __init__(self, argv: Sequence[str]):
+    self._argv = argv
+
+  def parse(self, path: str) -> ConfigDict:
+    """What `get_config()` of the file returns; FILE:TEXT hands TEXT to it.
+
+    Raises:
+      UserError: a file that is missing or fails, or that lacks a key which the flags name.
+    """
+    file, *argument = path.split(':', 1)
+    if not Path(file).is_file():
+      raise UserError(f'no config file {file!r}; give one such as configs/film.py')
+    try:
+      get_config = runpy.run_path(file).get('get_config')
+      config = get_config(*argument) if get_config else None
+    except Exception as error:  # a config is a program, and raises whatever it likes
+      reason = f'{type(error).__name__}: {one_line(error)}; mend the file'
+      raise cannot_read(f'the config {file}', reason) from error
+    if not isinstance(config, ConfigDict):
+      raise UserError(f'the config {file} has no get_config() that returns a ConfigDict; add one')
+    for flag in self._argv:
+      if flag.startswith(f'--{CONFIG}.'):
+        _check_key(config, flag.partition('=')[0], file)
+    config.lock()
+    return config
+
+
+def _check_key(config: ConfigDict, flag: str, file: str) -> None:
+  """Raises unless the config has the key that a flag --config.a.b sets."""
+  section = config
+  for name in flag.split('.')[1:]:
+    if not isinstance(section, ConfigDict):
+      return  # the library says what a value of this type takes
+    name = name.partition('[')[0]
+    if name not in section:
+      near = difflib.get_close_matches(name, list(section), 1)
+      cure = f'did you mean {near[0]}?' if near else 'add it there to set it'
+      raise UserError(f'{flag}: {file} has no key {name!r} in that section; {cure}')
+    section = section[name]
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+  if CONFIG in flags.FLAGS:
+    flags.FLAGS[CONFIG].parser = _ConfigFile(argv)
+  try:
+    return flags.FLAGS(argv)
+  except UserError as error:
+    _fail(str(error))
+  except Exception as error:  # a typo in a flag or in --config.key=value raises whatever it likes
+    _fail(f'{one_line(error)}; see {argv[0]} --help')
+
+
+def _guarded(main: Callable[[], None], argv: Sequence[str]) -> None:
+  if len(argv) > 1:
+    _fail(f'unexpected argument {argv[1]!r}; every option is written --name=value')
+  _quieten()
+  try:
+    main()
+  except UserError as error:
+    _fail(str(error))
+  except KeyboardInterrupt:
+    _fail('interrupted; what was written is complete and the same command goes on from there', 130)
+  except OSError as error:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+      what = f'{error.filename or "the output"}: {one_line(error)}'
+      _fail(f'no space left to write {what}; free some and run again')
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+      _fail(f'no permission to write {error.filename}; choose another folder')
+    raise
+  except MemoryError as error:
+    _fail(f'out of memory: {one_line(error)}; ask for less at once')
+
+
+def _quieten() -> None:
+  """Lets an error be told once: libraries also log it, and their threads fail in its wake."""
+  for name in ('absl', 'asyncio'):
+    standard_logging.getLogger(name).setLevel(standard_logging.CRITICAL)
+  sys.unraisablehook = lambda _: None
+
+
+def _fail(message: str, status: int = 1) -> NoReturn:
+  print(f'error: {message}', file=sys.stderr, flush=True)
+  sys.exit(status)

@@ -1,0 +1,1 @@
+"""From films on disk to batches of clean tokens."""

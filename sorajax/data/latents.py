@@ -1,0 +1,242 @@
+"""Clips as latents: encoded once and stored, or encoded as they are read."""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import multiprocessing
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol, SupportsIndex
+
+import grain
+import msgpack
+import numpy as np
+import tqdm
+
+from sorajax.clip import Clip, Latents
+from sorajax.codec import linear
+from sorajax.codec.linear import LinearCodec, LinearConfig
+from sorajax.data import index as index_lib
+from sorajax.data.records import Example, Row, write_shard
+from sorajax.data.sources import Source, open_shards, open_source
+from sorajax.errors import UserError, cannot_read
+from sorajax.geometry import Geometry, VideoGeometry
+from sorajax.media import reader
+
+CODEC = 'codec'  # folder of the codec, within a folder of latents
+FIT_CLIPS = 1000  # a linear codec is fitted on at most this many
+
+
+class LatentSource(Protocol):
+  """Latents and captions by number.
+
+  Attributes:
+    rows: sizes of the clips, in order.
+    fingerprint: a short hash of the content.
+    codec: what made the latents and reads them.
+  """
+
+  rows: tuple[Row, ...]
+  fingerprint: str
+  codec: LinearCodec
+
+  def __len__(self) -> int: ...
+
+  def __getitem__(self, number: SupportsIndex) -> tuple[Latents, str]: ...
+
+
+class StoredLatents:
+  """A split of a folder that `encode` wrote; travels to worker processes as its name."""
+
+  def __init__(self, directory: str | os.PathLike[str], split: str):
+    folder = Path(directory)
+    index = index_lib.load(folder)
+    if split not in index.splits or not index.splits[split].rows:
+      raise UserError(f'{folder} has no latents in split {split!r}; prepare more clips')
+    self._named = str(directory), split
+    self.rows = index.splits[split].rows
+    self.codec = linear.load(folder / CODEC)
+    self.fingerprint = _hash(index.identity, split, str(len(self.rows)))
+    self._records = open_shards(folder, index.splits[split])
+
+  def __len__(self) -> int:
+    return len(self.rows)
+
+  def __getitem__(self, number: SupportsIndex) -> tuple[Latents, str]:
+    try:
+      return unpack(self._records[number.__index__()])
+    except RuntimeError as error:
+      key = self.rows[number.__index__()].key
+      raise UserError(f'{self._named[0]}: {key} is damaged; make it again') from error
+
+  def __reduce__(self):
+    return StoredLatents, self._named
+
+
+class EncodedSource:
+  """Clips of a source, encoded as they are read."""
+
+  def __init__(self, source: Source, codec: LinearCodec):
+    self._source, self.codec = source, codec
+    self.rows = source.rows
+    self.fingerprint = _hash(source.fingerprint, codec.fingerprint)
+
+  def __len__(self) -> int:
+    return len(self.rows)
+
+  def __getitem__(self, number: SupportsIndex) -> tuple[Latents, str]:
+    example = self._source[number]
+    return self.codec.encode(clip_of(example)), example.caption
+
+
+def open_latents(directory: str | os.PathLike[str], split: str) -> LatentSource:
+  """Opens a folder of latents; `UserError` for a folder of clips, which has no codec."""
+  if not (Path(directory) / CODEC).is_dir() and (Path(directory) / index_lib.NAME).is_file():
+    raise UserError(f'{directory} holds clips and no codec; run launch/encode.py on it first')
+  return StoredLatents(directory, split)
+
+
+def token_sizes(rows: tuple[Row, ...], geometry: Geometry) -> np.ndarray:
+  """int64 [N, 2], the picture and sound tokens of every clip.
+
+  Raises:
+    UserError: a clip that does not fit the codec, by its key.
+  """
+  sizes: dict[tuple, tuple[int, int]] = {}
+  out = np.zeros((len(rows), 2), np.int64)
+  for i, row in enumerate(rows):
+    size = (row.frames, row.height, row.width, row.samples)
+    if size not in sizes:
+      try:
+        sizes[size] = geometry.tokens(*size)
+      except UserError as error:
+        raise UserError(f'clip {row.key}: {error}') from error
+    out[i] = sizes[size]
+  return out
+
+
+def clip_of(example: Example) -> Clip:
+  """The decoded clip of a stored example."""
+  return reader.read(
+    example.media,
+    sample_rate_hz=example.sample_rate_hz or None,
+    audio_channels=example.audio_channels or None,
+  )
+
+
+class Clips:
+  """The decoded clips of a source, at most `limit`, evenly spaced; loops any number of times."""
+
+  def __init__(self, source: Source, limit: int):
+    count = min(limit, len(source))
+    self._source = source
+    self._numbers = np.linspace(0, len(source) - 1, count).round().astype(int)
+
+  def __iter__(self) -> Iterator[Clip]:
+    return (clip_of(self._source[int(i)]) for i in self._numbers)
+
+
+def encode(
+  prepared: str | os.PathLike[str], codec: LinearCodec, output: str | os.PathLike[str], workers: int
+) -> index_lib.Index:
+  """Stores the latents of a prepared folder; goes on where a killed run stopped.
+
+  Args:
+    prepared: a finished folder of clips.
+    codec: makes the latents; kept beside them.
+    output: a folder; each shard is written whole or not at all.
+    workers: processes.
+
+  Returns:
+    the index, written last.
+
+  Raises:
+    UserError: a missing input, or an output made by another codec or from other clips.
+  """
+  folder, index = Path(output), index_lib.load(Path(prepared))
+  identity = _hash(index.identity, codec.fingerprint)
+  kept = (folder / CODEC / linear.SAVED_LAST).is_file()
+  if kept and linear.load(folder / CODEC).fingerprint != codec.fingerprint:
+    raise UserError(f'{folder} holds latents of another codec; choose another output')
+  if (folder / index_lib.NAME).is_file():
+    done = index_lib.load(folder)
+    if done.identity != identity:
+      raise UserError(f'{folder} holds latents of other clips; choose another output')
+    return done
+  codec.save(folder / CODEC)
+  jobs = []
+  for name, split in index.splits.items():
+    counts = _shard_counts(Path(prepared), split)
+    for k, shard in enumerate(split.shards):
+      if not (folder / shard).is_file():
+        jobs.append((prepared, name, sum(counts[:k]), counts[k], folder, shard))
+  with tqdm.tqdm(total=sum(job[3] for job in jobs), unit='clip', desc='encode') as bar:
+    for count in _map(_encode_shard, jobs, workers):
+      bar.update(count)
+  made = dataclasses.replace(index, identity=identity, config={'latents': index.config})
+  index_lib.save(folder, made)
+  return made
+
+
+def fit_or_load(
+  prepared: str | os.PathLike[str], output: str | os.PathLike[str], config: LinearConfig
+) -> LinearCodec:
+  """The codec that a killed run left in `output`, or one fitted on the training clips."""
+  folder = Path(output) / CODEC
+  if (folder / linear.SAVED_LAST).is_file():
+    return linear.load(folder)
+  source = open_source(prepared, 'train')
+  row = source.rows[0]
+  patches = VideoGeometry(config.stride, config.video_channels)
+  patches.latent_size(row.frames, row.height, row.width)
+  return linear.fit_linear(Clips(source, FIT_CLIPS), config, row.sample_rate_hz, row.audio_channels)
+
+
+def _encode_shard(job: tuple) -> int:
+  prepared, split, first, count, folder, shard = job
+  source, codec = open_source(prepared, split), linear.load(folder / CODEC)
+  examples = (source[i] for i in range(first, first + count))
+  write_shard(folder / shard, (pack(codec.encode(clip_of(e)), e.caption) for e in examples))
+  return count
+
+
+def _map(work, jobs: list, workers: int) -> Iterator[int]:
+  if workers <= 1 or len(jobs) <= 1:
+    yield from map(work, jobs)
+    return
+  context = multiprocessing.get_context('spawn')
+  with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+    yield from pool.map(work, jobs)
+
+
+def _shard_counts(folder: Path, split: index_lib.Split) -> list[int]:
+  return [len(grain.sources.ArrayRecordDataSource(str(folder / s))) for s in split.shards]
+
+
+def pack(latents: Latents, caption: str) -> bytes:
+  """Latents and a caption as a record; values are stored as float16."""
+  fields = {'caption': caption, 'fps': latents.fps, 'frames': latents.frames}
+  fields['samples'] = latents.samples
+  for m in ('video', 'audio'):
+    array = np.asarray(getattr(latents, m), np.float16)
+    fields[m] = {'shape': list(array.shape), 'data': array.tobytes()}
+  return msgpack.packb(fields)
+
+
+def unpack(record: bytes) -> tuple[Latents, str]:
+  """The inverse of `pack`; `UserError` for bytes that `pack` did not write."""
+  try:
+    fields = msgpack.unpackb(record)
+    video, audio = (
+      np.frombuffer(fields[m]['data'], np.float16).reshape(fields[m]['shape']).astype(np.float32)
+      for m in ('video', 'audio')
+    )
+    latents = Latents(video, audio, fields['fps'], fields['frames'], fields['samples'])
+    return latents, fields['caption']
+  except (msgpack.UnpackException, ValueError, TypeError, KeyError) as error:
+    raise cannot_read(f'a record of {len(record)} bytes', error) from error
+
+
+def _hash(*parts: str) -> str:
+  return hashlib.sha256('\0'.join(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,148 @@
+"""Batches for a training run: read ahead by Grain, laid over the mesh, resumable anywhere."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+
+from sorajax import sharding
+from sorajax.clip import Batch
+from sorajax.data.latents import LatentSource, token_sizes
+from sorajax.data.rows import Placed, assemble
+from sorajax.data.schedule import Bucket, Place, Schedule
+from sorajax.errors import UserError
+from sorajax.geometry import Layout
+
+LAST_STEP = 2**31 - 1
+BEGINNING = Place()
+
+Tokenize = Callable[[str], np.ndarray]
+DrawGiven = Callable[[np.random.Generator, Layout], dict[str, np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class LoaderConfig:
+  """How training batches are made.
+
+  Attributes:
+    path: a folder of latents.
+    buckets: name → shape of batch; a clip takes the smallest that holds it.
+    limit: use the first so many clips alone; 0 uses all.
+    caption_dropout: share of the clips that are shown without their caption, for guidance.
+    workers: processes that read ahead; 0 reads in threads of this one.
+    threads: threads that read ahead, in each process.
+    ahead: batches held ready, in each process.
+  """
+
+  path: str
+  buckets: dict[str, Bucket]
+  limit: int = 0
+  caption_dropout: float = 0.1
+  workers: int = 0
+  threads: int = 2
+  ahead: int = 4
+
+  def in_order(self) -> tuple[Bucket, ...]:
+    """The buckets, smallest first."""
+    return tuple(sorted(self.buckets.values(), key=lambda b: (b.video + b.audio, b.rows)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Feed:
+  """step → this process's rows of the batch: a pure function that travels to worker processes.
+
+  Attributes:
+    source: latents and captions.
+    schedule: which clips ride where.
+    tokenize: caption → int32 [L].
+    draw_given: decides what of a clip is given.
+    caption_dropout: share of clips without caption.
+    rows: for each bucket, which of its rows this process holds; a micro-batch's, where
+      gradients are accumulated.
+    micro_batches: into how many the rows of a batch are split.
+  """
+
+  source: LatentSource
+  schedule: Schedule
+  tokenize: Tokenize
+  draw_given: DrawGiven
+  caption_dropout: float
+  rows: tuple[tuple[int, ...], ...]
+  micro_batches: int
+
+  def __call__(self, step: int) -> tuple[Batch, dict[str, Any]]:
+    """A batch of arrays [A, rows, T, ...] for A micro-batches, and what is in it."""
+    bucket_index, rows = self.schedule[step]
+    bucket = self.schedule.buckets[bucket_index]
+    each = bucket.rows // self.micro_batches
+    here = [a * each + r for a in range(self.micro_batches) for r in self.rows[bucket_index]]
+    placed = [self._row(step, r, rows[r]) for r in here]
+    batch = assemble(placed, bucket, self.source.codec.geometry)
+    shape = (self.micro_batches, len(self.rows[bucket_index]))
+    batch = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), batch)
+    clips = [clip for row in rows for clip in row]
+    return batch, {'step': step, 'bucket': bucket_index, 'clips': clips}
+
+  def _row(self, step: int, row: int, clips: tuple[int, ...]) -> list[Placed]:
+    out = []
+    for slot, clip in enumerate(clips):
+      rng = np.random.default_rng([self.schedule.seed, step, row, slot])
+      latents, caption = self.source[clip]
+      shown = '' if rng.random() < self.caption_dropout else caption
+      given = self.draw_given(rng, self.source.codec.geometry.layout(latents))
+      out.append(Placed(latents, given, self.tokenize(shown)))
+    return out
+
+
+class Loader:
+  """An iterator of (Batch of global arrays, what is in it)."""
+
+  def __init__(
+    self, config: LoaderConfig, source: LatentSource, *, tokenize: Tokenize,
+    draw_given: DrawGiven, mesh: jax.sharding.Mesh, seed: int, micro_batches: int = 1,
+    place: Place = BEGINNING,
+  ):  # fmt: skip
+    """Begins at `place`; raises `UserError` where rows do not divide or no clip fits."""
+    buckets = config.in_order()
+    for b in buckets:
+      if b.rows % micro_batches:
+        raise UserError(
+          f'{b.rows} rows do not divide into {micro_batches} micro-batches; '
+          f'try {-(-b.rows // micro_batches) * micro_batches}'
+        )
+      sharding.check_divides(mesh, 'micro-batch of', b.rows // micro_batches, 'batch')
+      for what, size in (('video', b.video), ('audio', b.audio), ('text', b.text * b.clips)):
+        sharding.check_divides(mesh, f'a bucket of {what} tokens', size, 'tokens')
+    rows = source.rows[: config.limit or None]
+    sizes = token_sizes(rows, source.codec.geometry)
+    self.schedule = Schedule(sizes, buckets, seed, place)
+    self._mesh, self._buckets, self._micro = mesh, buckets, micro_batches
+    self._rows = tuple(sharding.rows_here(mesh, b.rows // micro_batches) for b in buckets)
+    self.feed = Feed(
+      source, self.schedule, tokenize, draw_given, config.caption_dropout, self._rows, micro_batches
+    )
+    self._config, self._step = config, place.step
+
+  def place(self, step: int) -> Place:
+    """What a checkpoint keeps so that `step` is the next one."""
+    return self.schedule.place(step)
+
+  def local(self) -> Iterator[tuple[Batch, dict[str, Any]]]:
+    """This process's rows as numpy arrays, read ahead."""
+    c = self._config
+    steps = grain.MapDataset.range(self._step, LAST_STEP).map(self.feed)
+    reading = grain.ReadOptions(num_threads=c.threads, prefetch_buffer_size=c.ahead)
+    batches = steps.to_iter_dataset(reading)
+    if c.workers:
+      batches = batches.mp_prefetch(grain.MultiprocessingOptions(c.workers, c.ahead))
+    return iter(batches)
+
+  def __iter__(self) -> Iterator[tuple[Batch, dict[str, Any]]]:
+    for batch, info in self.local():
+      rows = self._rows[info['bucket']]
+      total = self._buckets[info['bucket']].rows // self._micro
+      place = lambda x, rows=rows, total=total: sharding.place_rows(self._mesh, x, rows, total, 1)
+      yield jax.tree.map(place, batch), info

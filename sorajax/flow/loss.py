@@ -1,0 +1,80 @@
+"""The flow-matching loss over tokens that carry their own noise level."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from sorajax.clip import Tokens
+from sorajax.flow import path
+from sorajax.flow.levels import LevelSampler
+
+Streams = dict[str, Tokens]
+TokenVelocity = Callable[[Streams], dict[str, jax.Array]]
+
+
+def draw_levels(
+  key: jax.Array, streams: Streams, clips: int, sampler: LevelSampler, together: float
+) -> dict[str, jax.Array]:
+  """One level a clip and stream, spread over the clip's tokens and 0 where they are given.
+
+  Args:
+    key: of this step.
+    streams: modality → clean Tokens with sigma 1 where noise is asked for.
+    clips: most clips that a row holds.
+    sampler: draws levels.
+    together: share of the clips whose streams have the same level, as in joint sampling.
+
+  Returns:
+    modality → float32 [B, T].
+  """
+  key_shared, key_own, key_choice = jax.random.split(key, 3)
+  rows = next(iter(streams.values())).segment.shape[0]
+  shared = sampler(key_shared, (rows, clips))
+  joint = jax.random.uniform(key_choice, (rows, clips)) < together
+  levels = {}
+  for i, (m, tokens) in enumerate(sorted(streams.items())):
+    own = sampler(jax.random.fold_in(key_own, i), (rows, clips))
+    by_clip = jnp.where(joint, shared, own)
+    levels[m] = tokens.sigma * spread(by_clip, tokens.segment)
+  return levels
+
+
+def spread(by_clip: jax.Array, segment: jax.Array) -> jax.Array:
+  """A value a clip [B, N] → its value at every token [B, T], 0 at padding."""
+  clip = jnp.arange(1, by_clip.shape[1] + 1)
+  return jnp.where(segment[..., None] == clip, by_clip[:, None, :], 0.0).sum(axis=-1)
+
+
+def draw_noise(key: jax.Array, streams: Streams) -> dict[str, jax.Array]:
+  """Standard normal noise for every latent, modality → [B, T, C]."""
+  return {
+    m: jax.random.normal(jax.random.fold_in(key, i), t.latent.shape)
+    for i, (m, t) in enumerate(sorted(streams.items()))
+  }
+
+
+def noised(streams: Streams, noise: dict[str, jax.Array], levels: dict[str, jax.Array]) -> Streams:
+  """Clean tokens moved along the path to their levels."""
+  return {
+    m: t.replace(latent=path.interpolate(t.latent, noise[m], levels[m]), sigma=levels[m])
+    for m, t in streams.items()
+  }
+
+
+def squared_errors(
+  velocity: TokenVelocity, streams: Streams, noise: dict, levels: dict
+) -> dict[str, tuple[jax.Array, jax.Array]]:
+  """The masked sum of squared errors of v, and the mask's sum, for every stream.
+
+  Sums rather than means, so that micro-batches add up to exactly the whole batch.
+
+  Returns:
+    modality → (sum over masked tokens of the mean over channels, number of masked tokens).
+  """
+  predicted = velocity(noised(streams, noise, levels))
+  out = {}
+  for m, t in streams.items():
+    error = jnp.square(predicted[m] - path.velocity(t.latent, noise[m])).mean(axis=-1)
+    out[m] = ((error * t.loss_mask).sum(), t.loss_mask.sum())
+  return out

@@ -1,0 +1,159 @@
+"""What a person asks for, and the plan that answers it."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from sorajax.clip import Clip, Latents
+from sorajax.codec.linear import LinearCodec
+from sorajax.errors import UserError
+from sorajax.geometry import samples_of
+from sorajax.tasks import capabilities
+
+LARGEST_SEED = 2**32 - 1
+MOST_TOKENS = 2**24  # of a clip; far beyond what attention can join
+LONGEST_PROMPT = 10_000  # characters; far beyond what any text encoder reads
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+  """One clip to be made.
+
+  Attributes:
+    prompt: what it shows.
+    seed: of its noise, 0 … 2³² − 1; the same request and seed give the same clip.
+    seconds: its duration.
+    fps: frames a second.
+    height: in pixels.
+    width: in pixels.
+    task: which capability, by its name in `tasks.capabilities`.
+    given: the clip or image that the task starts from, at this rate and size.
+    given_s: how much of it is given, where the task takes a part of it.
+    given_path: where it came from, for the record.
+  """
+
+  prompt: str
+  seed: int
+  seconds: float
+  fps: float
+  height: int
+  width: int
+  task: str = 'text_to_clip'
+  given: Clip | None = None
+  given_s: float = 0.0
+  given_path: str = ''
+
+  @property
+  def frames(self) -> int:
+    """Frames of the finished clip."""
+    return round(self.seconds * self.fps)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """A request in the codec's terms.
+
+  Attributes:
+    request: what was asked for.
+    latents: of the asked size; what is given holds its values, the rest is 0.
+    given: modality → bool over the latents.
+  """
+
+  request: Request
+  latents: Latents
+  given: dict[str, np.ndarray]
+
+
+def plan(request: Request, codec: LinearCodec, known_tasks: tuple[str, ...]) -> Plan:
+  """Lays out a request's latents.
+
+  The clip is made a little longer than asked where the codec needs it, and cut afterwards.
+
+  Raises:
+    UserError: a request that cannot be met, with what could be.
+  """
+  task = capabilities.find(request.task, known_tasks)
+  _check(request)
+  g = codec.geometry
+  frames = g.video.frames_at_least(request.frames)
+  samples = samples_of(frames, request.fps, g.audio.sample_rate_hz)
+  size = g.video.latent_size(frames, request.height, request.width)
+  tokens = math.prod(size) + g.audio.latent_length(samples)
+  if tokens > MOST_TOKENS:
+    raise UserError(
+      f'{request.seconds} s of {request.height}×{request.width} are {tokens} tokens; ask for a '
+      f'shorter or smaller clip, of at most {MOST_TOKENS}'
+    )
+  blank = Latents(
+    video=np.zeros((*size, g.video.channels), np.float32),
+    audio=np.zeros((g.audio.latent_length(samples), g.audio.channels), np.float32),
+    fps=request.fps,
+    frames=frames,
+    samples=samples,
+  )
+  given = task(g.layout(blank), request.given_s)
+  if not any(mask.any() for mask in given.values()):
+    return Plan(request, blank, given)
+  if request.given is None:
+    raise UserError(f'the task {request.task} needs something to start from; add --input=FILE')
+  _check_given(request, given)
+  source = codec.encode(_fitted(request.given, frames, samples))
+  video = np.where(given['video'][..., None], source.video, 0.0).astype(np.float32)
+  audio = np.where(given['audio'][..., None], source.audio, 0.0).astype(np.float32)
+  return Plan(request, dataclasses.replace(blank, video=video, audio=audio), given)
+
+
+def finish(plan: Plan, made: Clip) -> Clip:
+  """Cuts a decoded clip to what was asked for, and keeps a wholly given stream as it came."""
+  request = plan.request
+  samples = samples_of(request.frames, request.fps, made.sample_rate_hz)
+  video, audio = made.video[: request.frames], made.audio[:samples]
+  if request.given is not None:
+    if plan.given['video'].all():
+      video = _fitted(request.given, request.frames, samples).video
+    if plan.given['audio'].all():
+      audio = _fitted(request.given, request.frames, samples).audio
+  return Clip(video, audio, made.fps, made.sample_rate_hz)
+
+
+def _fitted(clip: Clip, frames: int, samples: int) -> Clip:
+  """A clip cut or stretched to a length: its last frame stands, its sound falls silent."""
+  missing = max(frames - len(clip.video), 0)
+  video = np.concatenate([clip.video[:frames], np.repeat(clip.video[-1:], missing, axis=0)])
+  if len(video) < frames:  # sound alone: nothing of this picture is given
+    video = np.zeros((frames, *clip.video.shape[1:]), np.uint8)
+  audio = np.pad(clip.audio[:samples], ((0, max(samples - len(clip.audio), 0)), (0, 0)))
+  return Clip(video, audio, clip.fps, clip.sample_rate_hz)
+
+
+def _check_given(request: Request, given: dict[str, np.ndarray]) -> None:
+  """Raises where the task starts from a stream that the input lacks."""
+  if request.given is None:
+    return
+  lacks_picture = given['video'].any() and not len(request.given.video)
+  # Before a silent film goes on, there was silence; but nothing can be made from silence alone.
+  if lacks_picture or (given['audio'].all() and not len(request.given.audio)):
+    what, give = ('picture', 'a film') if lacks_picture else ('sound', 'a film or a sound')
+    raise UserError(f'{request.given_path} has no {what} for {request.task}; give {give} that has')
+
+
+def _check(request: Request) -> None:
+  if not 0 <= request.seed <= LARGEST_SEED:
+    raise UserError(f'seed {request.seed} is out of range; give 0 to {LARGEST_SEED}')
+  if not np.isfinite(request.seconds) or request.frames < 1:
+    raise UserError(
+      f'{request.seconds} s at {request.fps} frames/s is no clip; ask for at least one frame'
+    )
+  if len(request.prompt) > LONGEST_PROMPT:
+    raise UserError(
+      f'the prompt has {len(request.prompt)} characters; give at most {LONGEST_PROMPT}'
+    )
+  duration = request.given.seconds if request.given is not None else request.given_s
+  if request.task == 'extend' and not 0 < request.given_s < request.seconds:
+    raise UserError(
+      f'extend is given {request.given_s} s of a clip of {request.seconds} s; ask for more '
+      '--seconds than are given'
+    )
+  if request.given_s > duration + 1e-6:
+    raise UserError(f'{request.given_s} s are to be given and the input has {duration:.2f} s')

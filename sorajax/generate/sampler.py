@@ -1,0 +1,183 @@
+"""Plans → clips: the one place where network, guidance, solver and codec meet."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sorajax import sharding
+from sorajax.clip import Batch, Clip, Tokens
+from sorajax.codec.linear import LinearCodec
+from sorajax.data.rows import Placed, assemble
+from sorajax.data.schedule import Bucket
+from sorajax.flow import guidance, levels, solver
+from sorajax.flow.sample import sample
+from sorajax.generate.request import Plan, Request, finish, plan
+from sorajax.network import Network
+from sorajax.settings import SampleConfig, Settings
+
+STREAM_KEYS = {'audio': 0, 'video': 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+  """A finished clip and how it came to be.
+
+  Attributes:
+    request: what was asked for.
+    clip: the answer.
+    batch: how many clips were sampled together.
+    row: which of them this is.
+  """
+
+  request: Request
+  clip: Clip
+  batch: int
+  row: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampler:
+  """(parameters, requests) → clips, for one network and codec.
+
+  Attributes:
+    settings: of the run that trained the network.
+    network: the velocity.
+    codec: of its latents.
+    batch: clips sampled at once.
+    joined: whether audio and video hear each other.
+  """
+
+  settings: Settings
+  network: Network
+  codec: LinearCodec
+  batch: int = 1
+  joined: bool = True
+
+  def __call__(self, params: Any, requests: Sequence[Request]) -> Iterator[Made]:
+    """Samples requests in batches of equal layout, in their order within each layout.
+
+    Args:
+      params: trainable and frozen parameters in one dict.
+      requests: any number, of any sizes and tasks.
+
+    Returns:
+      clips as they are finished; every request is checked before the first is made.
+    """
+    known = tuple(t for t, w in self.settings.train.tasks.items() if w > 0)
+    groups: dict[tuple, list[Plan]] = {}
+    for request in requests:
+      p = plan(request, self.codec, known)
+      key = (p.latents.video.shape, p.latents.audio.shape)
+      groups.setdefault(key, []).append(p)
+    return self._run(params, list(groups.values()))
+
+  def again(self, params: Any, request: Request, row: int) -> Made:
+    """Makes one clip in the very row of a batch in which it was made."""
+    known = tuple(t for t, w in self.settings.train.tasks.items() if w > 0)
+    p = plan(request, self.codec, known)
+    made = self._batch(params, [p] * (row + 1))
+    return Made(request, made[row], self.batch, row)
+
+  def _run(self, params: Any, groups: list[list[Plan]]) -> Iterator[Made]:
+    size = self.batch
+    for group in groups:
+      for start in range(0, len(group), size):
+        plans = group[start : start + size]
+        for row, clip in enumerate(self._batch(params, plans)):
+          yield Made(plans[row].request, clip, size, row)
+
+  def _batch(self, params: Any, plans: list[Plan]) -> list[Clip]:
+    """Samples up to a batch of plans of one layout; rows that are left over repeat the last."""
+    size = self.batch
+    filled = plans + [plans[-1]] * (size - len(plans))
+    batch = self._tokens(filled)
+    seeds = np.array([p.request.seed for p in filled], np.uint32)
+    run = _sampling(self.network, self.settings.sample, self.settings.flow.shift, self.joined)
+    latents = jax.device_get(run(params, *_placed(batch, self._tokens(filled, blank=True)), seeds))
+    clips = []
+    for row, p in enumerate(plans):
+      shaped = {m: latents[m][row] for m in latents}
+      video = shaped['video'][: p.given['video'].size].reshape(p.latents.video.shape)
+      audio = shaped['audio'][: p.given['audio'].size]
+      full = dataclasses.replace(p.latents, video=video, audio=audio)
+      clips.append(finish(p, self.codec.decode(full)))
+    return clips
+
+  def _tokens(self, plans: list[Plan], blank: bool = False) -> Batch:
+    """A batch with one plan a row; `blank` leaves out the prompts, for guidance."""
+    context = 1
+    if not jax.sharding.get_abstract_mesh().empty:
+      context = jax.sharding.get_abstract_mesh().shape['context']
+    up = lambda n: -(-n // context) * context
+    first, text = plans[0].latents, self.network.text
+    bucket = Bucket(
+      rows=len(plans),
+      video=up(int(np.prod(first.video.shape[:3]))),
+      audio=up(len(first.audio)),
+      text=up(text.max_tokens),
+    )
+    rows = [
+      [Placed(p.latents, p.given, text.tokenize('' if blank else p.request.prompt))] for p in plans
+    ]
+    return assemble(rows, bucket, self.codec.geometry)
+
+
+def _placed(batch: Batch, blank: Batch) -> tuple[dict[str, Tokens], Any, Any]:
+  """Tokens and both texts on the mesh, whole on every process."""
+  mesh = jax.sharding.get_mesh()
+  rows = batch.text.ids.shape[0]
+  if mesh.empty:
+    return batch.tokens, batch.text, blank.text
+  sharding.check_divides(mesh, 'config.sample.batch', rows, 'batch')
+  here = sharding.rows_here(mesh, rows)
+  put = lambda x: sharding.place_rows(mesh, x[list(here)], here, rows)
+  return jax.tree.map(put, (batch.tokens, batch.text, blank.text))
+
+
+@functools.cache
+def _sampling(
+  network: Network, config: SampleConfig, shift: float, joined: bool
+) -> Callable[..., dict[str, jax.Array]]:
+  """The jitted (params, tokens, text, blank text, seeds) → latents of every token."""
+  times = levels.times(config.steps, shift)
+
+  def run(params, tokens: dict[str, Tokens], text, blank, seeds):
+    noise = {m: _noise(seeds, m, t.latent) for m, t in tokens.items()}
+    asked = {m: (t.sigma > 0)[..., None] for m, t in tokens.items()}
+    start = {m: jnp.where(asked[m], noise[m], t.latent) for m, t in tokens.items()}
+
+    def with_text(read):
+      def velocity(x, t):
+        now = {m: k.replace(latent=x[m], sigma=t * k.sigma) for m, k in tokens.items()}
+        v = network.velocity(params, now, read, joined=joined)
+        return {m: jnp.where(asked[m], v[m], 0.0) for m in v}
+
+      return velocity
+
+    velocity = plain = with_text(network.read(params, text))
+    if any(scale != 1 for scale in config.guidance.values()):
+      without = with_text(network.read(params, blank))
+      velocity = guidance.classifier_free(plain, without, config.guidance, config.rescale)
+      if config.interval != (0.0, 1.0):
+        velocity = guidance.in_interval(velocity, plain, *config.interval)
+    made = sample(velocity, start, jnp.asarray(times), solver.SOLVERS[config.solver])
+    return {m: sharding.reshard(x, None, None, None) for m, x in made.items()}
+
+  return jax.jit(run)
+
+
+def _noise(seeds: jax.Array, modality: str, like: jax.Array) -> jax.Array:
+  """Noise [B, T, C] in which a token depends on its row's seed and its own number alone."""
+  tokens = jnp.arange(like.shape[1])
+
+  def of_row(seed):
+    key = jax.random.fold_in(jax.random.key(seed), STREAM_KEYS[modality])
+    one = lambda token: jax.random.normal(jax.random.fold_in(key, token), like.shape[2:])
+    return jax.vmap(one)(tokens)
+
+  return sharding.reshard(jax.vmap(of_row)(seeds), 'batch', 'tokens', None)

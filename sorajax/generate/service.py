@@ -1,0 +1,245 @@
+"""A trained model, loaded, and what a command line asks of it."""
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+
+from sorajax import build, checkpoint, sharding
+from sorajax.clip import Clip
+from sorajax.codec import linear
+from sorajax.codec.linear import LinearCodec
+from sorajax.errors import UserError, one_line
+from sorajax.generate.output import write_clips
+from sorajax.generate.request import Request
+from sorajax.generate.sampler import Sampler
+from sorajax.media import reader
+from sorajax.media.source import IMAGES
+from sorajax.network import Network
+from sorajax.settings import Settings
+
+SOUNDS = ('.wav', '.flac', '.mp3', '.m4a', '.ogg', '.opus')
+MOST_PROMPTS_BYTES = 64 * 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+  """A network with its weights, its codec and the mesh that it lies on.
+
+  Attributes:
+    settings: of the run that trained it.
+    network: the velocity.
+    codec: of its latents.
+    params: averaged weights and frozen ones, in one dict.
+    mesh: where they lie.
+    workdir: of the run.
+    step: of the checkpoint.
+  """
+
+  settings: Settings
+  network: Network
+  codec: LinearCodec
+  params: Any
+  mesh: jax.sharding.Mesh
+  workdir: Path
+  step: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Ask:
+  """What a command line says; None takes the model's default.
+
+  Attributes:
+    prompts: one or more clips each.
+    task: capability.
+    input: path of a film, image or sound.
+    given_s: how much of it is given, for `extend`; None gives half the clip.
+    count: clips for each prompt.
+    seed: of the first clip; the others count up.
+    seconds: duration.
+    size: HEIGHTxWIDTH.
+    fps: frames a second.
+    batch: clips sampled at once.
+  """
+
+  prompts: tuple[str, ...] = ('',)
+  task: str = 'text_to_clip'
+  input: str | None = None
+  given_s: float | None = None
+  count: int = 1
+  seed: int = 0
+  seconds: float | None = None
+  size: str | None = None
+  fps: float | None = None
+  batch: int | None = None
+
+  def __post_init__(self) -> None:
+    if self.count < 1:
+      raise UserError(f'--count={self.count} asks for nothing; give 1 or more')
+    if self.batch is not None and self.batch < 1:
+      raise UserError(f'--batch={self.batch} is no batch; give 1 or more')
+    if self.size is not None:
+      parse_size(self.size)
+
+
+def load(path: str | os.PathLike[str], config: ml_collections.ConfigDict | None = None) -> Model:
+  """Loads the averaged weights of a run.
+
+  Args:
+    path: the run's workdir, or one of its `checkpoints/STEP`.
+    config: None for the one kept with the run; another must describe the same network.
+
+  Raises:
+    UserError: no run there, or one of another network.
+  """
+  workdir, step = Path(path).absolute(), None
+  if workdir.parent.name == 'checkpoints' and workdir.name.isdigit():
+    workdir, step = workdir.parent.parent, int(workdir.name)
+  before = checkpoint.read_config(workdir)
+  if before is None:
+    raise UserError(
+      f'no run at {path}: it has no config.json; give the --workdir of a training run'
+    )
+  if config is not None:
+    now = json.loads(config.to_json())
+    build.check_same(before, now, f'the checkpoint {path}')
+  settings = build.settings(config if config is not None else ml_collections.ConfigDict(before))
+  codec = linear.load(workdir / 'codec')
+  network = build.network(settings, codec)
+  mesh = sharding.make_mesh(settings.mesh)
+  with jax.set_mesh(mesh):
+    shapes = jax.eval_shape(lambda: network.init(jax.random.key(0)))
+    layout = sharding.shardings(mesh, shapes)
+    abstract = jax.tree.map(
+      lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, layout
+    )
+    ema, step = checkpoint.restore_part(workdir / 'checkpoints', step, 'ema', abstract)
+    frozen = jax.device_put(network.frozen(), jax.NamedSharding(mesh, sharding.P()))
+  return Model(settings, network, codec, {**ema, **frozen}, mesh, workdir, step)
+
+
+def make(model: Model, ask: Ask, out: str | os.PathLike[str]) -> list[Path]:
+  """Samples what was asked for and writes it; returns the films."""
+  requests = requests_of(model, ask)
+  batch = _batch(model, ask.batch, len(requests))
+  sampler = Sampler(model.settings, model.network, model.codec, batch)
+  with jax.set_mesh(model.mesh):
+    made = sampler(model.params, requests)
+    if jax.process_index() == 0:
+      return write_clips(out, made, _recipe(model))
+    return [Path(out) for _ in made]  # the others compute along and write nothing
+
+
+def make_again(model: Model, record: str, out: str | os.PathLike[str]) -> list[Path]:
+  """Makes the clip of a record once more; `UserError` where the record is of another model."""
+  path = Path(record)
+  if not path.is_file():
+    raise UserError(f'no record {record}; give the json that lies beside a sampled clip')
+  try:
+    text = json.loads(path.read_text(encoding='utf-8'))
+    fields = dict(text['request'])
+    batch, row, step = int(text['batch']), int(text['row']), int(text['checkpoint_step'])
+    request = Request(**fields)
+    if not 0 <= row < batch:
+      raise ValueError(f'row {row} of {batch}')
+  except (ValueError, KeyError, TypeError) as error:
+    reason = one_line(error)[:120]
+    raise UserError(
+      f'{record} is not the record of a clip ({reason}); give the json that lies beside one'
+    ) from error
+  if step != model.step:
+    raise UserError(
+      f'{record} is of step {step} and the checkpoint of step {model.step}; give '
+      f'--checkpoint={model.workdir}/checkpoints/{step}'
+    )
+  if request.given_path:
+    given = read_given(model, request.given_path, (request.height, request.width), request.fps)
+    request = dataclasses.replace(request, given=given)
+  sampler = Sampler(model.settings, model.network, model.codec, batch)
+  with jax.set_mesh(model.mesh):
+    return write_clips(out, [sampler.again(model.params, request, row)], _recipe(model))
+
+
+def requests_of(model: Model, ask: Ask) -> list[Request]:
+  """The requests of a command line, every one with its own seed."""
+  defaults = model.settings.sample
+  seconds = defaults.seconds if ask.seconds is None else ask.seconds
+  fps = defaults.fps if ask.fps is None else ask.fps
+  if not 0 < fps <= 240:
+    raise UserError(f'{fps} frames/s is out of range; give more than 0 and at most 240')
+  size = (defaults.height, defaults.width) if ask.size is None else parse_size(ask.size)
+  given, given_s = None, 0.0
+  if ask.input is not None:
+    given = read_given(model, ask.input, size, fps)
+  if ask.task == 'extend':
+    given_s = seconds / 2 if ask.given_s is None else ask.given_s
+  prompts = [p for p in ask.prompts for _ in range(ask.count)]
+  return [
+    Request(
+      prompt, ask.seed + i, seconds, fps, *size, task=ask.task, given=given, given_s=given_s,
+      given_path=ask.input or '',
+    )
+    for i, prompt in enumerate(prompts)
+  ]  # fmt: skip
+
+
+def read_given(model: Model, path: str, size: tuple[int, int], fps: float) -> Clip:
+  """A film, image or sound at the model's rate and the asked size."""
+  g = model.codec.geometry.audio
+  rates = {'sample_rate_hz': g.sample_rate_hz, 'audio_channels': g.audio_channels}
+  if Path(path).suffix.lower() in SOUNDS:
+    clip = reader.read_sound(path, **rates)
+    return dataclasses.replace(clip, video=clip.video.reshape(0, *size, 3), fps=fps)
+  if Path(path).suffix.lower() in IMAGES:
+    return reader.read(path, fps=fps, size=size, **rates)
+  return reader.read(path, fps=fps, size=size, **rates)
+
+
+def read_prompts(given: Sequence[str], file: str | None) -> tuple[str, ...]:
+  """Prompts of the command line and of a file, one a line; `UserError` where there are none."""
+  prompts = list(given)
+  if file is not None:
+    path = Path(file)
+    if not path.is_file():
+      raise UserError(f'no file {file}; give a UTF-8 text file with a prompt a line')
+    if path.stat().st_size > MOST_PROMPTS_BYTES:
+      raise UserError(f'{file} has {path.stat().st_size} bytes; split it into smaller files')
+    try:
+      lines = path.read_text(encoding='utf-8').splitlines()
+    except UnicodeDecodeError as error:
+      raise UserError(f'{file} is not UTF-8 at byte {error.start}; save it as UTF-8') from error
+    prompts += [line.strip() for line in lines if line.strip()]
+    if not prompts:
+      raise UserError(f'{file} holds no prompt; write one a line')
+  for prompt in prompts:
+    if any(0xD800 <= ord(c) <= 0xDFFF for c in prompt):
+      raise UserError('a --prompt is not UTF-8; check the encoding of the terminal')
+  return tuple(prompts) or ('',)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+  """'64x96' → (64, 96)."""
+  found = re.fullmatch('0*([1-9][0-9]{0,5})x0*([1-9][0-9]{0,5})', text.lower())
+  if found is None:
+    raise UserError(f'--size={text} is not HEIGHTxWIDTH; write for instance --size=64x96')
+  return int(found[1]), int(found[2])
+
+
+def _batch(model: Model, asked: int | None, count: int) -> int:
+  rows = model.mesh.shape['data'] * model.mesh.shape['fsdp']
+  wanted = asked if asked is not None else min(model.settings.sample.batch, count)
+  return -(-wanted // rows) * rows
+
+
+def _recipe(model: Model) -> dict[str, Any]:
+  return {
+    'checkpoint': str(model.workdir),
+    'checkpoint_step': model.step,
+    'config': dataclasses.asdict(model.settings),
+  }

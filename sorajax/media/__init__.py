@@ -1,0 +1,1 @@
+"""Film, images and sound on disk: the only package that imports the media libraries."""

@@ -1,0 +1,139 @@
+"""The joint video-audio transformer: tokens and text in, one value per latent out.
+
+Its block follows LTX-2 (Lightricks 2026), of which the released checkpoints are configs.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from sorajax.clip import MAX_SHOTS, Tokens
+from sorajax.model.block import Block, Context, other_of
+from sorajax.model.config import StreamConfig, TransformerConfig
+from sorajax.nn import layers, param, rope
+from sorajax.sharding import reshard
+
+REMAT = {
+  'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+  'full': jax.checkpoint_policies.nothing_saveable,
+}
+
+
+class Ends(nnx.Module):
+  """What one stream has outside its layers: the way in, the noise level, the text, the way out."""
+
+  def __init__(self, c: TransformerConfig, own: StreamConfig, *, rngs: nnx.Rngs):
+    D = own.width
+    self.embed = layers.Linear(own.channels, D, axes=(None, 'embed'), rngs=rngs)
+    self.level = layers.LevelModulation(D, 9 if c.text_modulation else 6, rngs=rngs)
+    self.cross_level = layers.LevelModulation(D, 4, rngs=rngs)
+    self.gate_level = layers.LevelModulation(D, 1, rngs=rngs)
+    text_width = D if c.caption_projection else c.text_width
+    self.text_level = layers.LevelModulation(text_width, 2, rngs=rngs) if c.text_levels else None
+    if c.caption_projection:
+      self.text_up = layers.Linear(c.text_width, D, axes=(None, 'embed'), rngs=rngs)
+      self.text_out = layers.Linear(D, D, axes=(None, 'embed'), rngs=rngs)
+    self.out_table = param.zeros((2, D), (None, None))
+    self.out = layers.Linear(D, own.channels, axes=('embed', None), scale=0.0, rngs=rngs)
+
+  def project_text(self, text: jax.Array) -> jax.Array:
+    """[B, L, text_width] → [B, L, D]."""
+    return self.text_out(jax.nn.gelu(self.text_up(text), approximate=True))
+
+  def read_out(self, x: jax.Array, embedding: jax.Array) -> jax.Array:
+    """[B, T, D] → [B, T, C] in float32."""
+    shift, scale = self.out_table[...].astype(x.dtype)
+    y = layers.modulate(layers.layer_norm(x), embedding + shift, embedding + scale)
+    return self.out(y.astype(jnp.float32))
+
+
+class Transformer(nnx.Module):
+  """Two streams through L layers."""
+
+  def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
+    self.config = config
+    self.ends = nnx.Dict({m: Ends(config, s, rngs=rngs) for m, s in config.streams.items()})
+    keys = jax.random.split(rngs.params(), config.layers)
+    self.blocks = jax.vmap(lambda key: Block(config, rngs=nnx.Rngs(key)))(keys)
+
+  def __call__(
+    self, tokens: dict[str, Tokens], text: jax.Array, text_segment: jax.Array,
+    text_shot: jax.Array, *, joined: bool = True,
+  ) -> dict[str, jax.Array]:  # fmt: skip
+    """The network's output for every token.
+
+    Args:
+      tokens: modality → Tokens.
+      text: [B, L, text_width], the encoded captions.
+      text_segment: int32 [B, L]; 0 is padding.
+      text_shot: int32 [B, L].
+      joined: whether audio and video hear each other.
+
+    Returns:
+      modality → float32 [B, T, C].
+    """
+    c, dtype = self.config, jnp.dtype(self.config.compute)
+    for m, stream in c.streams.items():
+      chex.assert_shape(tokens[m].latent, (*tokens[m].segment.shape, stream.channels))
+    chex.assert_shape(text, (*text_segment.shape, c.text_width))
+    text_key = _text_key(text_segment, text_shot, padding=-1)
+    at, embedding = {}, {}
+    for m in sorted(c.streams):
+      at[m], embedding[m] = self._context(m, tokens, text.astype(dtype), text_segment, text_key)
+    xs = {m: self.ends[m].embed(tokens[m].latent.astype(dtype)) for m in sorted(c.streams)}
+
+    def layer(xs, block):
+      return block(xs, at, joined=joined), None
+
+    if c.remat != 'none':
+      layer = jax.checkpoint(layer, policy=REMAT[c.remat], prevent_cse=False)
+    xs, _ = jax.lax.scan(layer, xs, self.blocks, unroll=c.unroll)
+    return {m: self.ends[m].read_out(x, embedding[m]) for m, x in xs.items()}
+
+  def _context(self, m, tokens, text, text_segment, text_key) -> tuple[Context, jax.Array]:
+    c, own, ends = self.config, self.config.streams[m], self.ends[m]
+    t, dtype = tokens[m], text.dtype
+    rows, embedding = ends.level(t.sigma, dtype)
+    cross_rows, _ = ends.cross_level(t.sigma, dtype)
+    gate_sigma = t.sigma
+    if c.cross_gate_level == 'other':
+      gate_sigma = clip_level(tokens[other_of(m, c.streams)], t.segment)
+    cross_gate, _ = ends.gate_level(gate_sigma, dtype)
+    text_rows = None
+    if ends.text_level is not None:
+      text_rows, _ = ends.text_level(clip_level(t, text_segment), dtype)
+    seconds = max(s.rope_max[0] for s in c.streams.values())
+    context = Context(
+      segment=t.segment,
+      text_segment=_text_key(t.segment, t.shot, padding=-2),
+      text_key=text_key,
+      text=ends.project_text(text) if c.caption_projection else text,
+      rows=rows,
+      cross_rows=cross_rows,
+      cross_gate=cross_gate,
+      text_rows=text_rows,
+      rope=rope.table(t.position, own.heads, own.head_dim, own.rope_max, c.rope_theta),
+      cross_rope=rope.table(t.position, c.cross_heads, c.cross_head_dim, (seconds,), c.rope_theta),
+    )
+    return context, embedding
+
+
+def clip_level(tokens: Tokens, segment: jax.Array) -> jax.Array:
+  """The highest noise level that any token of a clip has, for each entry of `segment`.
+
+  Args:
+    tokens: one stream, whose sigma and segment are [B, S].
+    segment: int32 [B, T].
+
+  Returns:
+    float32 [B, T]; 0 where the stream has no token of that segment.
+  """
+  sigma, other = (reshard(x, 'batch', None) for x in (tokens.sigma, tokens.segment))
+  same = segment[:, :, None] == other[:, None, :]
+  return jnp.where(same, sigma[:, None, :], 0.0).max(axis=-1)
+
+
+def _text_key(segment: jax.Array, shot: jax.Array, padding: int) -> jax.Array:
+  """Segment and shot in one number; padding gets one that nothing matches."""
+  return jnp.where(segment > 0, segment * MAX_SHOTS + shot, padding)

@@ -1,0 +1,79 @@
+"""Linear maps, norms and the noise-level embedding."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from sorajax.nn import param
+
+ACTIVATION = ('batch', 'tokens')
+
+
+class Linear(nnx.Module):
+  """y = x·W + b over the last axis: [B, T, in] → [B, T, out]."""
+
+  def __init__(self, inputs: int, outputs: int, *, axes=(None, None), bias=True, scale=1.0, rngs):
+    self.kernel = param.normal(rngs, (inputs, outputs), axes, scale=scale * inputs**-0.5)
+    self.out_axis = 'mlp' if axes[1] == 'mlp' else None  # activations are whole along `embed`
+    self.bias = param.zeros((outputs,), (self.out_axis,)) if bias else None
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    y = param.einsum('bti,io->bto', x, self.kernel, *ACTIVATION, self.out_axis)
+    return y if self.bias is None else y + self.bias[...].astype(y.dtype)
+
+
+class Mlp(nnx.Module):
+  """Linear → tanh-GELU → Linear: [B, T, D] → [B, T, D]."""
+
+  def __init__(self, width: int, hidden: int, *, bias=True, rngs):
+    self.up = Linear(width, hidden, axes=('embed', 'mlp'), bias=bias, rngs=rngs)
+    self.down = Linear(hidden, width, axes=('mlp', 'embed'), bias=bias, rngs=rngs)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    return self.down(jax.nn.gelu(self.up(x), approximate=True))
+
+
+def rms_norm(x: jax.Array, axis=-1, eps: float = 1e-6) -> jax.Array:
+  """x ÷ √(mean x²) in float32, back in the type of x (Zhang & Sennrich 2019)."""
+  y = x.astype(jnp.float32)
+  return (y * jax.lax.rsqrt(jnp.mean(y * y, axis=axis, keepdims=True) + eps)).astype(x.dtype)
+
+
+def layer_norm(x: jax.Array, eps: float = 1e-6) -> jax.Array:
+  """(x − mean) ÷ std over the last axis in float32, back in the type of x (Ba et al. 2016)."""
+  y = x.astype(jnp.float32)
+  y = y - y.mean(axis=-1, keepdims=True)
+  return (y * jax.lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + eps)).astype(x.dtype)
+
+
+def modulate(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
+  """x·(1 + scale) + shift."""
+  return x * (1 + scale) + shift
+
+
+def sinusoid(value: jax.Array, width: int, longest: float = 10_000.0) -> jax.Array:
+  """[…] → float32 […, width]: cosines, then sines, of geometric frequencies (Ho et al. 2020)."""
+  half = width // 2
+  frequency = np.exp(-np.log(longest) * np.arange(half, dtype=np.float64) / half)
+  angle = value[..., None].astype(jnp.float32) * frequency.astype(np.float32)
+  return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
+
+
+class LevelModulation(nnx.Module):
+  """Noise level → rows of AdaLN-single (Chen et al. 2023, PixArt-α, section 2.3).
+
+  The embedding is `sigma · 1000` as 256 sinusoids through Linear-SiLU-Linear; the rows are a
+  linear map of its SiLU, shared by all layers, to which each layer adds a table of its own.
+  """
+
+  def __init__(self, width: int, rows: int, *, rngs: nnx.Rngs):
+    self.up = Linear(256, width, axes=(None, 'embed'), rngs=rngs)
+    self.out = Linear(width, width, axes=(None, 'embed'), rngs=rngs)
+    self.rows = Linear(width, rows * width, axes=('embed', None), scale=0.0, rngs=rngs)
+
+  def __call__(self, sigma: jax.Array, dtype) -> tuple[jax.Array, jax.Array]:
+    """sigma [B, T] → (rows [B, T, rows·D], embedding [B, T, D]), in `dtype`."""
+    wave = sinusoid(sigma * 1000.0, 256).astype(dtype)
+    embedding = self.out(jax.nn.silu(self.up(wave)))
+    return self.rows(jax.nn.silu(embedding)), embedding

@@ -1,0 +1,72 @@
+"""The optimiser, its schedule, and the moving average of the weights."""
+
+import dataclasses
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+UNDECAYED = ('bias', 'norm', 'table')  # endings of the names of parameters that do not decay
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+  """AdamW with warm-up, a flat part and a decay.
+
+  Attributes:
+    learning_rate: of the flat part.
+    warmup_steps: over which it rises from 0.
+    decay_share: last share of the run over which it falls.
+    decay: the form of the fall: a line to 0, or half a cosine.
+    betas: of Adam's moments (Kingma & Ba 2015).
+    weight_decay: decoupled (Loshchilov & Hutter 2019); not of biases, norms and tables.
+    clip_norm: largest global norm of a gradient (Pascanu et al. 2013).
+    ema: decay of the moving average of the weights; it rises to this over the first steps.
+  """
+
+  learning_rate: float = 1e-3
+  warmup_steps: int = 100
+  decay_share: float = 0.4
+  decay: Literal['linear', 'cosine'] = 'linear'
+  betas: tuple[float, float] = (0.9, 0.99)
+  weight_decay: float = 0.0
+  clip_norm: float = 1.0
+  ema: float = 0.999
+
+
+def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
+  """step → learning rate, for a run of `steps`."""
+  fall = max(int(steps * config.decay_share), 1)
+  warmup = min(config.warmup_steps, max(steps - fall, 0))
+  lr = config.learning_rate
+  down = (
+    optax.linear_schedule(lr, 0.0, fall)
+    if config.decay == 'linear'
+    else optax.cosine_decay_schedule(lr, fall)
+  )
+  parts = [optax.linear_schedule(0.0, lr, max(warmup, 1)), optax.constant_schedule(lr), down]
+  return optax.join_schedules(parts, [warmup, steps - fall])
+
+
+def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
+  """The gradient transformation of a run of `steps`."""
+
+  def decays(params: Any) -> Any:
+    last = lambda path: jax.tree_util.keystr(path[-1:], simple=True)
+    return jax.tree_util.tree_map_with_path(
+      lambda path, _: not last(path).endswith(UNDECAYED), params
+    )
+
+  return optax.chain(
+    optax.clip_by_global_norm(config.clip_norm),
+    optax.adamw(
+      schedule(config, steps), *config.betas, weight_decay=config.weight_decay, mask=decays
+    ),
+  )
+
+
+def average(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:
+  """The moving average after one more step; early on it forgets faster."""
+  now = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+  return jax.tree.map(lambda e, p: now * e + (1 - now) * p, ema, params)

@@ -1,0 +1,154 @@
+"""Everything a config file says, as frozen dataclasses; see `build.settings`."""
+
+import dataclasses
+from typing import Literal
+
+from sorajax.codec.linear import LinearConfig
+from sorajax.data.loader import LoaderConfig
+from sorajax.data.prepare_file import PrepareConfig
+from sorajax.model.config import TransformerConfig
+from sorajax.optim import OptimizerConfig
+from sorajax.sharding import MeshConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class TextConfig:
+  """Which text encoder reads the prompts.
+
+  Attributes:
+    kind: `bytes` is small and trained along; `minilm` is pretrained (extra [minilm]).
+    width: of the byte encoder's output; MiniLM's is 384.
+    depth: layers of the byte encoder.
+    max_tokens: longer prompts are cut.
+  """
+
+  kind: Literal['bytes', 'minilm'] = 'bytes'
+  width: int = 128
+  depth: int = 2
+  max_tokens: int = 96
+
+
+@dataclasses.dataclass(frozen=True)
+class FlowConfig:
+  """What is learned, and at which noise levels.
+
+  Attributes:
+    preconditioned: whether the network learns what a linear guess misses; see `network.Network`.
+    mean: of the logit-normal levels.
+    std: of the logit-normal levels.
+    uniform: share of the levels drawn evenly instead.
+    shift: μ by which levels move towards noise, in training and in sampling.
+    together: share of the clips whose picture and sound have the same level.
+    weight: modality → weight of its loss.
+  """
+
+  preconditioned: bool = True
+  mean: float = 0.0
+  std: float = 1.0
+  uniform: float = 0.1
+  shift: float = 0.0
+  together: float = 0.75
+  weight: dict[str, float] = dataclasses.field(default_factory=lambda: {'video': 1.0, 'audio': 1.0})
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+  """A training run.
+
+  Attributes:
+    steps: in all.
+    seed: of parameters, data order, noise and tasks.
+    micro_batches: into how many a batch is split, to save memory; the gradients are the same.
+    tasks: capability → weight in the mixture.
+    log_every: steps between lines of the log.
+    save_every: steps between checkpoints.
+    keep: checkpoints kept.
+    evaluate_every: steps between held-out losses; 0 for never.
+    evaluate_batches: of held-out clips, at most.
+    sample_every: steps between samples; 0 for never.
+    sample_prompts: what they show.
+    bad_steps: steps in a row that may be skipped because they are not finite.
+  """
+
+  steps: int
+  seed: int = 0
+  micro_batches: int = 1
+  tasks: dict[str, float] = dataclasses.field(default_factory=lambda: {'text_to_clip': 1.0})
+  log_every: int = 10
+  save_every: int = 500
+  keep: int = 2
+  evaluate_every: int = 500
+  evaluate_batches: int = 4
+  sample_every: int = 0
+  sample_prompts: tuple[str, ...] = ()
+  bad_steps: int = 3
+
+  def __post_init__(self) -> None:
+    for name in ('micro_batches', 'log_every', 'save_every', 'keep'):
+      if getattr(self, name) < 1:
+        raise ValueError(f'{name} is {getattr(self, name)}; give 1 or more')
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleConfig:
+  """Defaults of sampling.
+
+  Attributes:
+    seconds: of a clip.
+    fps: frames a second.
+    height: in pixels.
+    width: in pixels.
+    steps: of the solver.
+    solver: its name, in `flow.solver.SOLVERS`.
+    guidance: modality → scale; 1 for none.
+    rescale: of guidance; see `flow.guidance.classifier_free`.
+    interval: noise levels between which guidance acts.
+    batch: clips sampled at once.
+  """
+
+  seconds: float
+  fps: float
+  height: int
+  width: int
+  steps: int = 32
+  solver: Literal['euler', 'heun', 'adams_bashforth'] = 'adams_bashforth'
+  guidance: dict[str, float] = dataclasses.field(
+    default_factory=lambda: {'video': 2.0, 'audio': 2.0}
+  )
+  rescale: float = 0.0
+  interval: tuple[float, float] = (0.0, 1.0)
+  batch: int = 4
+
+  def __hash__(self) -> int:
+    return hash(repr(self))
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """A whole config file.
+
+  Attributes:
+    name: of the run.
+    prepare: films → clips.
+    codec: clips → latents.
+    mesh: devices.
+    data: latents → batches.
+    transformer: the network's size.
+    text: the text encoder.
+    flow: what is learned.
+    optimizer: how.
+    train: how long.
+    sample: defaults of sampling.
+  """
+
+  name: str
+  prepare: PrepareConfig
+  codec: LinearConfig
+  mesh: MeshConfig
+  data: LoaderConfig
+  transformer: TransformerConfig
+  text: TextConfig
+  flow: FlowConfig
+  optimizer: OptimizerConfig
+  train: TrainConfig
+  sample: SampleConfig

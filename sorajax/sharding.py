@@ -1,0 +1,138 @@
+"""The mesh, and the one table that maps logical axes onto it.
+
+Parameters and activations name their axes logically (`embed`, `heads`, `batch` …) where they are
+defined; nothing but `RULES` knows which mesh axes those are.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from sorajax.errors import UserError
+
+P = jax.P
+
+RULES: Mapping[str, Any] = {
+  # activations
+  'batch': ('data', 'fsdp'),
+  'tokens': 'context',
+  'swapped_heads': ('tensor', 'context'),  # tensor stays major: one all-to-all, no regather
+  # parameters
+  'embed': 'fsdp',
+  'heads': 'tensor',
+  'mlp': 'tensor',
+}
+
+AXES = ('data', 'fsdp', 'context', 'tensor')
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+  """How many devices along each mesh axis; one of them may be -1, the rest of the devices.
+
+  Attributes:
+    data: copies of the model that see different rows.
+    fsdp: shards of every parameter; rows are split over them too.
+    context: shards of the token axis.
+    tensor: shards of heads and hidden units.
+  """
+
+  data: int = -1
+  fsdp: int = 1
+  context: int = 1
+  tensor: int = 1
+
+
+def make_mesh(config: MeshConfig) -> jax.sharding.Mesh:
+  """A mesh of explicit axes over all devices; `UserError` where they do not divide."""
+  sizes = [getattr(config, axis) for axis in AXES]
+  count = jax.device_count()
+  if sizes.count(-1) > 1 or any(s < 1 and s != -1 for s in sizes):
+    raise UserError(f'config.mesh is {sizes}; give positive sizes, at most one of them -1')
+  known = math.prod(s for s in sizes if s != -1)
+  if -1 in sizes and count % known == 0:
+    sizes[sizes.index(-1)] = count // known
+  if math.prod(sizes) != count:
+    shape = ' × '.join(f'{a}={s}' for a, s in zip(AXES, sizes))
+    raise UserError(f'mesh {shape} needs {known} devices and there are {count}; set data=-1')
+  return jax.make_mesh(tuple(sizes), AXES, axis_types=(jax.sharding.AxisType.Explicit,) * 4)
+
+
+def spec(*axes: str | None) -> jax.sharding.PartitionSpec:
+  """Logical axis names, one a dimension → mesh axes."""
+  return P(*(None if a is None else RULES[a] for a in axes))
+
+
+def check_divides(mesh: jax.sharding.Mesh, what: str, size: int, axis: str) -> None:
+  """Raises unless `size` splits evenly over the mesh axes of the logical `axis`."""
+  names = RULES[axis] if isinstance(RULES[axis], tuple) else (RULES[axis],)
+  shards = math.prod(mesh.shape[n] for n in names)
+  if size % shards:
+    shape = ' × '.join(f'{n}={mesh.shape[n]}' for n in names)
+    near = math.ceil(size / shards) * shards
+    raise UserError(f'{what} {size} does not divide over {shards} shards ({shape}); try {near}')
+
+
+def reshard(x: jax.Array, *axes: str | None) -> jax.Array:
+  """`x` with its dimensions laid over the mesh as named; nothing where no mesh is set."""
+  if jax.sharding.get_abstract_mesh().empty:
+    return x
+  return jax.reshard(x, spec(*axes))
+
+
+def shardings(mesh: jax.sharding.Mesh, abstract: Any) -> Any:
+  """The NamedSharding of every leaf of an `eval_shape` result, replicated where none is known."""
+
+  def one(leaf: Any) -> jax.NamedSharding:
+    known = getattr(leaf, 'sharding', None)
+    return jax.NamedSharding(mesh, known.spec if known is not None else P())
+
+  return jax.tree.map(one, abstract)
+
+
+def rows_here(mesh: jax.sharding.Mesh, rows: int) -> tuple[int, ...]:
+  """Which rows of a batch the devices of this process hold, ascending."""
+  index_map = jax.NamedSharding(mesh, spec('batch')).addressable_devices_indices_map((rows,))
+  slices = [index[0] for index in index_map.values() if index is not None]
+  return tuple(sorted({i for s in slices for i in range(*s.indices(rows))}))
+
+
+def place_rows(
+  mesh: jax.sharding.Mesh, local: np.ndarray, rows: tuple[int, ...], total: int, batch_dim: int = 0
+) -> jax.Array:
+  """This process's rows of a batch array → the global array.
+
+  Args:
+    mesh: the mesh to lay it over.
+    local: [..., len(rows), T, ...] with its rows along `batch_dim` in the order of `rows`.
+    rows: as `rows_here` gave them.
+    total: how many rows the global batch has.
+    batch_dim: which dimension the rows lie along; the one after it holds tokens, if there is one.
+  """
+  shape = (*local.shape[:batch_dim], total, *local.shape[batch_dim + 1 :])
+  axes: list[str | None] = [None] * len(shape)
+  axes[batch_dim] = 'batch'
+  if len(shape) > batch_dim + 1:
+    axes[batch_dim + 1] = 'tokens'
+  where = {row: i for i, row in enumerate(rows)}
+
+  def cut(index: Any) -> np.ndarray:
+    picked = [where[i] for i in range(*index[batch_dim].indices(total))]
+    rest = (*index[:batch_dim], slice(None), *index[batch_dim + 1 :])
+    return local[rest].take(picked, axis=batch_dim)
+
+  return jax.make_array_from_callback(shape, jax.NamedSharding(mesh, spec(*axes)), cut)
+
+
+def jit_init(mesh: jax.sharding.Mesh, init: Callable[[], Any]) -> tuple[Any, Any]:
+  """Runs `init` with every leaf created where it will live.
+
+  Returns:
+    The tree, and the same tree of its NamedShardings.
+  """
+  layout = shardings(mesh, jax.eval_shape(init))
+  return jax.jit(init, out_shardings=layout)(), layout

@@ -1,0 +1,43 @@
+"""When a step is not finite: what broke, and where."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from sorajax.clip import Batch
+from sorajax.network import Network
+from sorajax.settings import Settings
+from sorajax.train.state import loss_of
+
+
+def diagnose(
+  settings: Settings, network: Network, params: Any, frozen: Any, batch: Batch, step: int
+) -> str:
+  """One line that names the first thing that is not finite: data, weights, loss or gradient."""
+  place = _first_bad({m: t.latent for m, t in batch.tokens.items()})
+  if place:
+    return f'the latents of the batch{place}'
+  place = _first_bad(params)
+  if place:
+    return f'the parameter {place}'
+  counts = {m: t.loss_mask.sum() for m, t in batch.tokens.items()}
+  gradient = jax.jit(jax.value_and_grad(loss_of(settings, network), has_aux=True))
+  for i in range(batch.text.ids.shape[0]):
+    micro = jax.tree.map(lambda x, i=i: x[i], batch)
+    key = jax.random.fold_in(jax.random.key(settings.train.seed), step)
+    (_, parts), grads = gradient(params, frozen, micro, jax.random.fold_in(key, i), counts)
+    place = _first_bad(parts)
+    if place:
+      return f'the loss of {place}'
+    place = _first_bad(grads)
+    if place:
+      return f'the gradient of {place}'
+  return 'nothing when the step is repeated: the fault is not in data or weights'
+
+
+def _first_bad(tree: Any) -> str:
+  for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+    if not bool(jnp.isfinite(leaf).all()):
+      return ' ' + jax.tree_util.keystr(path, simple=True, separator='/')
+  return ''

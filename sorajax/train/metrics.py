@@ -1,0 +1,117 @@
+"""What a run writes of itself: a line a step, TensorBoard, and a picture of its curves."""
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from tensorboardX import SummaryWriter
+
+from sorajax.media.atomic import write_text
+
+Scalars = dict[str, float]
+
+
+class Log:
+  """`metrics.jsonl`, TensorBoard and lines on the terminal; silent on all but one process."""
+
+  def __init__(self, workdir: Path, first_step: int, last_step: int, speaks: bool):
+    """Begins after `first_step`; what an interrupted run wrote beyond it is taken back."""
+    self._path, self._last_step, self._speaks = workdir / 'metrics.jsonl', last_step, speaks
+    self._clock, self._clips, self._step = time.monotonic(), 0, first_step
+    if speaks:
+      kept = [line for line in read(workdir) if line['step'] <= first_step]
+      write_text(self._path, ''.join(json.dumps(line) + '\n' for line in kept))
+      self._events = SummaryWriter(os.fspath(workdir / 'tensorboard'))
+
+  def write(self, step: int, kind: str, scalars: Scalars) -> None:
+    """Keeps scalars of `kind` ('train', 'held_out') at a step."""
+    if not self._speaks:
+      return
+    line = {'step': step, 'kind': kind, **scalars}
+    with self._path.open('a', encoding='utf-8') as file:
+      file.write(json.dumps(line) + '\n')
+    for name, value in scalars.items():
+      if math.isfinite(value):
+        self._events.add_scalar(f'{kind}/{name}', value, step)
+
+  def count(self, clips: int) -> None:
+    """Adds clips that were trained on, for the rate."""
+    self._clips += clips
+
+  def say(self, step: int, scalars: Scalars) -> None:
+    """A line with loss, rate and time left."""
+    if not self._speaks:
+      return
+    passed = max(time.monotonic() - self._clock, 1e-9)
+    left_s = passed / max(step - self._step, 1) * (self._last_step - step)
+    parts = ' '.join(f'{k} {v:.4f}' for k, v in scalars.items() if k.startswith('loss'))
+    rate = f'{self._clips / passed:.1f} clips/s'
+    print(f'step {step}/{self._last_step} {parts} {rate} {clock(left_s)} left', flush=True)
+    self._clock, self._clips, self._step = time.monotonic(), 0, step
+
+  def note(self, text: str) -> None:
+    """A line of its own."""
+    if self._speaks:
+      print(text, flush=True)
+
+  def close(self) -> None:
+    if self._speaks:
+      self._events.close()
+
+
+def read(workdir: Path) -> list[dict[str, Any]]:
+  """The lines of `metrics.jsonl`; one that a kill cut short is left out."""
+  path, lines = workdir / 'metrics.jsonl', []
+  if path.is_file():
+    for text in path.read_text(encoding='utf-8').splitlines():
+      try:
+        lines.append(json.loads(text))
+      except ValueError:
+        break
+  return lines
+
+
+def clock(seconds: float) -> str:
+  """Seconds as h:mm:ss."""
+  whole = int(seconds)
+  return f'{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}'
+
+
+def draw_curves(workdir: Path) -> Path:
+  """Writes `curves.png`: training loss of each stream, held-out loss by noise level."""
+  import matplotlib
+
+  matplotlib.use('agg')
+  import matplotlib.pyplot as plt
+
+  lines = read(workdir)
+  train = [line for line in lines if line['kind'] == 'train']
+  held = [line for line in lines if line['kind'] == 'held_out']
+  figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout='constrained')
+  for key in sorted({k for line in train for k in line if k.startswith('loss')}):
+    points = [(line['step'], line[key]) for line in train if math.isfinite(line.get(key, math.nan))]
+    left.plot(*zip(*points), label=f'train {key}', linewidth=1, alpha=0.5)
+  for key in ('loss', 'mean_loss'):
+    if held:
+      name = {'loss': 'held out', 'mean_loss': 'predicting the mean'}[key]
+      left.plot([x['step'] for x in held], [x[key] for x in held], label=name, linewidth=2)
+  for i, line in enumerate(held):
+    by_level = sorted(
+      (float(k.removeprefix('loss_at_')), v) for k, v in line.items() if k.startswith('loss_at_')
+    )
+    shade = f'{0.8 * (1 - (i + 1) / len(held)):.3f}'
+    label = f'step {line["step"]}' if i in (0, len(held) - 1) else None
+    right.plot(*zip(*by_level), color=shade, marker='.', label=label)
+  left.set(xlabel='step', ylabel='loss', title='Flow-matching loss', ylim=(0, None))
+  right.set(xlabel='noise level', ylabel='held-out loss', title='By noise level', ylim=(0, None))
+  for axes in (left, right):
+    if axes.get_legend_handles_labels()[0]:
+      axes.legend()
+    axes.grid(alpha=0.3)
+  path = workdir / 'curves.png'
+  figure.savefig(path, dpi=110)
+  plt.close(figure)
+  return path

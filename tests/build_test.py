@@ -1,0 +1,170 @@
+import dataclasses
+import json
+import runpy
+from pathlib import Path
+
+import ml_collections
+import numpy as np
+import pytest
+import tiny
+from tiny import refused
+
+from sorajax import build
+from sorajax.settings import Settings, TextConfig
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+
+
+def config(name: str = 'tiny') -> ml_collections.ConfigDict:
+  return runpy.run_path(str(CONFIGS / f'{name}.py'))['get_config']()
+
+
+def changed(**changes) -> ml_collections.ConfigDict:
+  """The tiny config with keys set, such as train__steps=3, and nothing else following them."""
+  plain = config().to_dict()
+  for path, value in changes.items():
+    section = plain
+    *above, key = path.split('__')
+    for name in above:
+      section = section[name]
+    section[key] = value
+  return ml_collections.ConfigDict(plain)
+
+
+@pytest.mark.parametrize(
+  'name', sorted(p.stem for p in CONFIGS.glob('*.py') if 'def get_config' in p.read_text())
+)
+def test_every_config_of_the_checkout_is_whole(name):
+  made = build.settings(config(name))
+  assert isinstance(made, Settings) and made.name
+  assert build.settings(config(name)) == made
+
+
+def test_a_config_survives_its_json():
+  """As it is kept with a run, where tuples have become lists."""
+  kept = ml_collections.ConfigDict(json.loads(config().to_json()))
+  assert build.settings(kept) == build.settings(config())
+
+
+def test_a_key_that_is_not_there_is_refused_with_the_nearest():
+  with refused(r"config.train has no key 'stepps'; did you mean steps\?"):
+    build.settings(changed(train__stepps=3))
+  with refused(r"config.transformer.streams.video has no key 'head'; did you mean heads\?"):
+    build.settings(changed(transformer__streams__video__head=3))
+  with refused(r"has no key 'trian'; did you mean train\?"):
+    build.settings(changed(trian=3))
+  with refused(r"config.mesh has no key 'zzz'; did you mean data, fsdp, context, tensor\?"):
+    build.settings(changed(mesh__zzz=1))
+
+
+def test_a_section_is_called_as_in_the_config_file():
+  with refused('^config.train.steps is '):
+    build.settings(changed(train__steps='many'))
+  with refused("^config.train has no key 'stepps'"):
+    build.settings(changed(train__stepps=3))
+  with refused("^config has no key 'trian'"):
+    build.settings(changed(trian=3))
+
+
+def test_a_missing_key_is_refused_by_name():
+  c = config()
+  with c.unlocked():
+    del c.train.steps
+  with refused("config.train lacks the key 'steps'"):
+    build.settings(c)
+  with c.unlocked():
+    del c['train']
+  with refused("lacks the key 'train'"):
+    build.settings(c)
+
+
+@pytest.mark.parametrize(
+  'change, match',
+  [
+    ({'train__steps': 'many'}, "config.train.steps is 'many'; it must be of type int"),
+    ({'train__steps': 1.5}, 'config.train.steps is 1.5; it must be of type int'),
+    ({'train__steps': True}, 'config.train.steps is True; it must be of type int'),
+    ({'train__steps': None}, 'config.train.steps is None; it must be of type int'),
+    ({'flow__shift': '1'}, "config.flow.shift is '1'; it must be of type float"),
+    ({'flow__preconditioned': 1}, 'config.flow.preconditioned is 1; it must be of type bool'),
+    ({'optimizer__decay': 'step'}, "is 'step'; choose one of 'linear', 'cosine'"),
+    ({'optimizer__betas': (0.9,)}, 'config.optimizer.betas has 1 items; it takes 2'),
+    ({'codec__stride': (2, 8, '8')}, r"config.codec.stride\[2\] is '8'; it must be of type int"),
+    ({'codec__stride': 4}, 'config.codec.stride is 4; it must be of type tuple'),
+    ({'train': 4}, 'config.train is 4; it must be a section with keys'),
+    ({'train__tasks': 4}, 'config.train.tasks is 4; it must be of type dict'),
+    ({'train__tasks__extend': 'often'}, "config.train.tasks.extend is 'often'"),
+    ({'text__kind': 'words'}, "config.*kind is 'words'; choose one of 'bytes', 'minilm'"),
+  ],
+  ids=str,
+)  # fmt: skip
+def test_a_value_of_the_wrong_kind_is_refused_by_name(change, match):
+  with refused(match):
+    build.settings(changed(**change))
+
+
+def test_a_whole_number_may_stand_for_a_fraction_and_a_list_for_a_tuple():
+  made = build.settings(changed(codec__stride=[2, 8, 8]))
+  assert made.codec.stride == (2, 8, 8)
+  assert type(build.settings(changed(sample__seconds=2)).sample.seconds) is float
+
+
+@pytest.mark.parametrize(
+  'change, match',
+  [
+    (
+      {'transformer__streams__video__channels': 7},
+      'config.transformer.streams.video.channels is 7 and the codec makes 16; make them equal',
+    ),
+    ({'transformer__text_width': 48}, 'config.transformer.text_width is 48 .* makes 32'),
+    ({'text__kind': 'minilm'}, 'config.transformer.text_width is 32 .* makes 384'),
+    ({'train__tasks__fly': 1.0}, "the task 'fly'; it knows text_to_clip"),
+    ({'train__tasks__extend': -1.0}, 'config.train.tasks.extend is -1.0; weights are not negative'),
+    ({'train__tasks': {'extend': 0.0}}, 'config.train.tasks has no task of positive weight'),
+    ({'transformer__unroll': 3}, 'config.transformer: unroll 3 does not divide layers 2'),
+    ({'transformer__cross_head_dim': 7}, 'config.transformer: head_dim of .* must be even'),
+  ],
+  ids=str,
+)
+def test_sections_that_contradict_one_another_are_refused(change, match):
+  with refused(match):
+    build.settings(changed(**change))
+
+
+def test_both_streams_are_needed():
+  c = config()
+  with c.unlocked():
+    del c.transformer.streams['audio']
+  with refused(r"config.transformer.streams has \['video'\]; it needs audio and video"):
+    build.settings(c)
+
+
+def test_latents_that_the_transformer_does_not_read_are_refused():
+  made = build.settings(config())
+  with refused('the video latents have 8 channels and the transformer reads 16; encode again'):
+    build.network(made, tiny.codec())
+
+
+def test_a_network_is_preconditioned_by_the_spread_of_its_codec():
+  codec = dataclasses.replace(tiny.CODEC, video_channels=16, audio_channels=16)
+  made = build.settings(config())
+  spread = build.network(made, tiny.codec(codec)).spread
+  for m, values in tiny.codec(codec).spread.items():
+    np.testing.assert_array_equal(spread[m], values.tolist())
+  plain = dataclasses.replace(made, flow=dataclasses.replace(made.flow, preconditioned=False))
+  assert build.network(plain, tiny.codec(codec)).spread == {}
+
+
+def test_text_encoders_are_chosen_by_kind():
+  assert build.text_encoder(TextConfig('bytes', 64, 1, 7)).width == 64
+  assert build.text_encoder(TextConfig('minilm', max_tokens=7)).width == 384
+
+
+def test_a_run_is_of_one_network_and_target():
+  before = config().to_dict()
+  build.check_same(before, config().to_dict(), 'the run')
+  build.check_same(before, changed(train__steps=99).to_dict(), 'the run')
+  for path in ('codec__group', 'transformer__streams__video__hidden', 'text__depth', 'flow__shift'):
+    other = changed(**{path: 3}).to_dict()
+    with refused(f'the run was made with another config.{path.replace("__", ".")}'):
+      build.check_same(before, other, 'the run')

@@ -1,0 +1,21 @@
+"""Makes `clips` and the programs of the checkout importable, and holds what several tests use."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+  """A film of 40 frames at 24 fps, 64×96 pixels, stereo at 48 kHz."""
+  from clips import make_clip
+
+  from sorajax.media import writer
+
+  path = tmp_path / 'film.mp4'
+  writer.write(path, make_clip(40, size=(64, 96), fps=24.0, rate_hz=48_000, channels=2), crf=12)
+  return path

@@ -1,0 +1,92 @@
+"""The walk on generated films, every stage through its command line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from programs import ROOT, TINY, run
+
+from sorajax.data.latents import open_latents
+from sorajax.media import reader
+
+
+def metrics(run_folder: Path) -> list[dict]:
+  return [json.loads(line) for line in (run_folder / 'metrics.jsonl').read_text().splitlines()]
+
+
+def test_training_leaves_curves_checkpoints_and_losses(walk):
+  lines = metrics(walk / 'run')
+  assert [line['step'] for line in lines if line['kind'] == 'train'] == list(range(1, 13))
+  assert [line['step'] for line in lines if line['kind'] == 'held_out'] == [0, 6, 12]
+  assert (walk / 'run' / 'curves.png').stat().st_size > 5_000
+  assert sorted(p.name for p in (walk / 'run' / 'checkpoints').iterdir()) == ['12', '8']
+
+
+def test_resumed_run_equals_one_never_stopped_bit_for_bit(walk, tmp_path):
+  flags = [TINY, f'--config.data.path={walk}/latents', f'--workdir={tmp_path}/run']
+  whole = metrics(walk / 'run')
+  (tmp_path / 'run').mkdir()
+  program = (
+    'import os, runpy, sys\n'
+    'from sorajax.train import state\n'
+    'made = state.make_step\n'
+    'def make_step(*args):\n'
+    '  step = made(*args)\n'
+    '  def dying(now, frozen, batch):\n'
+    '    if int(now["step"]) == 9: os.kill(os.getpid(), 9)\n'
+    '    return step(now, frozen, batch)\n'
+    '  return dying\n'
+    'from sorajax.train import loop\n'
+    'loop.make_step = make_step\n'
+    'sys.argv = ["launch/train.py", *sys.argv[1:]]\n'
+    'runpy.run_path("launch/train.py", run_name="__main__")\n'
+  )
+  killed = subprocess.run([sys.executable, '-c', program, *flags], cwd=ROOT, capture_output=True)
+  assert killed.returncode == -9
+  run('launch/train.py', *flags)
+  assert metrics(tmp_path / 'run') == whole
+
+
+def test_sampled_clips_have_exact_size_and_can_be_made_again(walk, tmp_path):
+  flags = [f'--checkpoint={walk}/run', '--prompt=one', '--prompt=two', '--prompt=three']
+  run('launch/sample.py', *flags, f'--out={tmp_path}/a', '--seconds=0.75')
+  films = sorted((tmp_path / 'a').glob('*.mp4'))
+  assert len(films) == 3
+  for film in films:
+    clip = reader.read(film)
+    assert clip.video.shape == (6, 16, 16, 3) and len(clip.audio) == 6000
+    assert film.with_suffix('.png').is_file() and film.with_suffix('.json').is_file()
+  record = films[1].with_suffix('.json')
+  run('launch/sample.py', f'--checkpoint={walk}/run', f'--again={record}', f'--out={tmp_path}/b')
+  (again,) = (tmp_path / 'b').glob('*.mp4')
+  assert again.read_bytes() == films[1].read_bytes()
+
+
+@pytest.mark.parametrize('task', ['image_to_clip', 'extend', 'video_to_audio', 'audio_to_video'])
+def test_each_task_samples_from_a_file(walk, tmp_path, task):
+  film = walk / 'films' / 'film0.mp4'
+  flags = [f'--checkpoint={walk}/run', f'--out={tmp_path}', f'--task={task}', f'--input={film}']
+  run('launch/sample.py', *flags)
+  (made,) = tmp_path.glob('*.mp4')
+  clip = reader.read(made)
+  assert clip.video.shape[0] == 8 and len(clip.audio) == 8000
+
+
+def test_latents_are_those_of_the_codec(walk):
+  source = open_latents(walk / 'latents', 'train')
+  latents, caption = source[0]
+  assert caption.startswith('film number')
+  clip = source.codec.decode(latents)
+  assert len(clip.video) == latents.frames and np.isfinite(clip.audio).all()
+
+
+def test_untrained_task_and_missing_checkpoint_are_refused_by_name(walk, tmp_path):
+  error = run(
+    'launch/sample.py', f'--checkpoint={walk}/run', f'--out={tmp_path}', '--task=fly', fails=True
+  )
+  assert error.strip().splitlines()[-1].startswith('error: ') and 'image_to_clip' in error
+  error = run('launch/sample.py', f'--checkpoint={tmp_path}', f'--out={tmp_path}', fails=True)
+  assert 'no run at' in error

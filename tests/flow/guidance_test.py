@@ -1,0 +1,80 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sorajax.flow import guidance
+
+SHAPES = {'audio': (2, 7, 3), 'video': (2, 11, 5)}
+
+
+def numbers(seed: int) -> dict[str, np.ndarray]:
+  rng = np.random.default_rng(seed)
+  return {m: rng.standard_normal(shape).astype(np.float32) for m, shape in SHAPES.items()}
+
+
+def field(seed: int):
+  """A velocity that depends on x and t."""
+  a = numbers(seed)
+  return lambda x, t: {m: jnp.sin(a[m] + x[m]) + t * a[m] for m in x}
+
+
+with_text, without = field(1), field(2)
+X = numbers(3)
+T = jnp.float32(0.6)
+
+
+def guided(video: float, audio: float, rescale: float = 0.0):
+  scale = {'video': video, 'audio': audio}
+  return guidance.classifier_free(with_text, without, scale, rescale)(X, T)
+
+
+def assert_same(a, b, atol=1e-5):
+  for m in SHAPES:
+    np.testing.assert_allclose(a[m], b[m], atol=atol)
+
+
+def test_scale_one_is_the_conditional_and_zero_the_unconditional():
+  assert_same(guided(1, 1), with_text(X, T))
+  assert_same(guided(0, 0), without(X, T), atol=0)
+
+
+def test_guidance_is_linear_in_its_scale():
+  steps = [guided(s, s) for s in (1, 2, 3)]
+  for m in SHAPES:
+    np.testing.assert_allclose(steps[1][m] - steps[0][m], steps[2][m] - steps[1][m], atol=1e-5)
+
+
+def test_each_stream_has_its_own_scale():
+  np.testing.assert_array_equal(guided(4, 2)['video'], guided(4, 7)['video'])
+  np.testing.assert_array_equal(guided(4, 2)['audio'], guided(7, 2)['audio'])
+
+
+def test_guiding_velocity_is_guiding_the_data_estimate():
+  data = lambda v: {m: X[m] - T * v[m] for m in v}
+  a, b, c = data(guided(3, 3)), data(with_text(X, T)), data(without(X, T))
+  assert_same(a, {m: c[m] + 3 * (b[m] - c[m]) for m in a})
+
+
+@pytest.mark.parametrize('share', [0.4, 1.0])
+def test_rescale_brings_back_the_spread_of_the_data_estimate(share):
+  """By its share, in every row and stream on its own, and without turning the estimate."""
+  out, plain, kept = guided(5, 5, share), guided(5, 5), with_text(X, T)
+  for m in SHAPES:
+    now, before, wanted = (np.asarray(X[m] - T * v[m]) for v in (out, plain, kept))
+    for row in range(2):
+      expected = share * wanted[row].std() + (1 - share) * before[row].std()
+      assert now[row].std() == pytest.approx(expected, rel=1e-4)
+      ratio = now[row] / before[row]
+      np.testing.assert_allclose(ratio, np.median(ratio), rtol=1e-3)
+
+
+def test_rescale_is_finite_at_time_zero():
+  out = guidance.classifier_free(with_text, without, {'video': 3.0, 'audio': 3.0}, 0.7)
+  assert all(np.isfinite(v).all() for v in out(X, jnp.float32(0)).values())
+
+
+def test_guidance_acts_within_its_interval_alone():
+  velocity = guidance.in_interval(with_text, without, 0.25, 0.75)
+  for t, wanted in ((0.1, without), (0.25, with_text), (0.5, with_text), (0.75, with_text)):
+    assert_same(velocity(X, jnp.float32(t)), wanted(X, jnp.float32(t)), atol=1e-6)
+  assert_same(velocity(X, jnp.float32(0.9)), without(X, jnp.float32(0.9)), atol=1e-6)

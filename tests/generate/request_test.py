@@ -1,0 +1,152 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import tiny
+from clips import noise, scene
+from tiny import FPS, RATE_HZ, refused
+
+from sorajax.clip import Clip
+from sorajax.generate.request import LARGEST_SEED, LONGEST_PROMPT, Request, finish, plan
+from sorajax.geometry import samples_of
+from sorajax.tasks import capabilities
+
+KNOWN = tuple(capabilities.TASKS)
+GIVEN = Clip(scene(3, 20, 8, 12), noise(3, samples_of(20, FPS, RATE_HZ)), FPS, RATE_HZ)
+
+
+def request(task: str = 'text_to_clip', **changes) -> Request:
+  given = {} if task == 'text_to_clip' else {'given': GIVEN}
+  base = {'prompt': 'a hare', 'seed': 0, 'seconds': 2.0, 'fps': FPS, 'height': 8, 'width': 12}
+  given_s = {'given_s': 1.0} if task == 'extend' else {}
+  return Request(**{**base, 'task': task, **given, **given_s, **changes})
+
+
+def planned(task: str = 'text_to_clip', **changes):
+  return plan(request(task, **changes), tiny.codec(), KNOWN)
+
+
+def made_of(p) -> Clip:
+  """What a codec answers to the plan's latents, without any network between."""
+  return tiny.codec().decode(p.latents)
+
+
+@pytest.mark.parametrize('fps', [7.0, 8.0, 23.976, 24.0])
+@pytest.mark.parametrize('seconds', [0.05, 0.1, 0.9, 1.0, 1.37, 2.0, 3.21])
+def test_a_clip_has_exactly_the_asked_duration(seconds, fps):
+  frames = round(seconds * fps)
+  if not frames:
+    with refused('is no clip'):
+      planned(seconds=seconds, fps=fps)
+    return
+  p = planned(seconds=seconds, fps=fps)
+  clip = finish(p, made_of(p))
+  assert clip.video.shape == (frames, 8, 12, 3) and clip.fps == fps
+  assert len(clip.audio) == round(frames / fps * RATE_HZ)
+  assert (
+    p.latents.frames >= frames
+  )  # made longer where the codec needs it, and by less than a patch
+  assert p.latents.frames - frames < tiny.CODEC.stride[0]
+
+
+def test_nothing_is_given_but_the_prompt():
+  p = planned()
+  assert not p.latents.video.any() and not p.latents.audio.any()
+  assert not any(mask.any() for mask in p.given.values())
+
+
+@pytest.mark.parametrize('task', [t for t in KNOWN if t != 'text_to_clip'])
+def test_what_is_given_holds_the_latents_of_the_input_and_the_rest_is_blank(task):
+  p, codec = planned(task), tiny.codec()
+  source = codec.encode(Clip(GIVEN.video[:17], GIVEN.audio[: p.latents.samples], FPS, RATE_HZ))
+  assert any(mask.any() for mask in p.given.values())
+  for m, mask in p.given.items():
+    np.testing.assert_array_equal(getattr(p.latents, m)[mask], getattr(source, m)[mask])
+    assert not getattr(p.latents, m)[~mask].any()
+
+
+@pytest.mark.parametrize('task', [t for t in KNOWN if t != 'text_to_clip'])
+def test_a_task_without_its_input_is_refused(task):
+  with refused(f'the task {task} needs something to start from; add --input=FILE'):
+    planned(task, given=None)
+
+
+@pytest.mark.parametrize('task, m', [('video_to_audio', 'video'), ('audio_to_video', 'audio')])
+def test_a_wholly_given_stream_is_kept_as_it_came(task, m):
+  """Bit for bit, though the codec loses something."""
+  p = planned(task)
+  clip, other = finish(p, made_of(p)), {'video': 'audio', 'audio': 'video'}[m]
+  np.testing.assert_array_equal(getattr(clip, m), getattr(GIVEN, m)[: len(getattr(clip, m))])
+  np.testing.assert_array_equal(
+    getattr(clip, other), getattr(made_of(p), other)[: len(getattr(clip, other))]
+  )
+  assert (len(clip.video), len(clip.audio)) == (16, 2 * RATE_HZ)
+
+
+def test_a_short_input_stands_still_and_falls_silent():
+  short = Clip(GIVEN.video[:5], GIVEN.audio[:5000], FPS, RATE_HZ)
+  p = planned('video_to_audio', given=short)
+  clip = finish(p, made_of(p))
+  assert (clip.video[5:] == GIVEN.video[4]).all() and len(clip.video) == 16
+  p = planned('audio_to_video', given=short)
+  clip = finish(p, made_of(p))
+  np.testing.assert_array_equal(clip.audio[:5000], short.audio)
+  assert not clip.audio[5000:].any() and len(clip.audio) == 16_000
+
+
+def test_sound_alone_may_be_given_for_its_picture():
+  sound = dataclasses.replace(GIVEN, video=GIVEN.video[:0])
+  p = planned('audio_to_video', given=sound)
+  np.testing.assert_array_equal(finish(p, made_of(p)).audio, GIVEN.audio[:16_000])
+
+
+@pytest.mark.parametrize('seed', [0, 1, LARGEST_SEED])
+def test_seeds_in_range_are_taken(seed):
+  assert planned(seed=seed).request.seed == seed
+
+
+@pytest.mark.parametrize('seed', [-1, LARGEST_SEED + 1])
+def test_seeds_out_of_range_are_refused(seed):
+  with refused(f'seed {seed} is out of range; give 0 to 4294967295'):
+    planned(seed=seed)
+
+
+@pytest.mark.parametrize('seconds', [0.0, -1.0, float('nan'), float('inf')])
+def test_durations_that_are_no_clip_are_refused(seconds):
+  with refused('is no clip; ask for at least one frame'):
+    planned(seconds=seconds)
+
+
+@pytest.mark.parametrize('given_s', [0.0, -1.0, 2.0, 5.0])
+def test_extend_makes_more_than_it_is_given(given_s):
+  with refused(f'extend is given {given_s} s of a clip of 2.0 s; ask for more --seconds'):
+    planned('extend', given_s=given_s)
+
+
+def test_extend_is_not_given_more_than_there_is():
+  with refused(r'2.6 s are to be given and the input has 2.50 s'):
+    planned('extend', seconds=4.0, given_s=2.6)
+  p = planned('extend', seconds=4.0, given_s=2.5)
+  assert p.given['video'][:10].all() and not p.given['video'][11:].any()
+
+
+@pytest.mark.parametrize('given_s', [0.3, 1.0, 1.6])
+def test_extend_goes_on_from_the_very_seconds_it_is_given(given_s):
+  p, codec = planned('extend', given_s=given_s), tiny.codec()
+  layout = codec.geometry.layout(p.latents)
+  assert (p.given['video'][:, 0, 0] == (layout.video_s[:, 1] <= given_s + 1e-6)).all()
+  assert (p.given['audio'] == (layout.audio_s[:, 1] <= given_s + 1e-6)).all()
+
+
+def test_an_untrained_task_is_refused_with_those_that_are_known():
+  with refused("not learned the task 'extend'; it knows text_to_clip, image_to_clip$"):
+    plan(request('extend'), tiny.codec(), ('text_to_clip', 'image_to_clip'))
+
+
+def test_sizes_and_prompts_that_cannot_be_met_are_refused():
+  with refused('do not divide by 4×4; try 12×16'):
+    planned(height=10, width=15)
+  with refused(f'the prompt has {LONGEST_PROMPT + 1} characters; give at most {LONGEST_PROMPT}'):
+    planned(prompt='a' * (LONGEST_PROMPT + 1))
+  with refused('the sound has 16000 Hz and the codec 8000 Hz'):
+    planned('video_to_audio', given=dataclasses.replace(GIVEN, sample_rate_hz=16_000))

@@ -1,0 +1,95 @@
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from sorajax.nn import rope
+
+HEADS, HEAD_DIM, THETA = 3, 8, 30.0
+VIDEO, AUDIO = (4.0, 64.0, 64.0), (4.0,)
+
+
+def positions(seed: int, count: int = 5) -> np.ndarray:
+  return (np.random.default_rng(seed).uniform(0, 1, (2, count, 3)) * [4, 64, 64]).astype(np.float32)
+
+
+def vectors(seed: int, *shape: int) -> np.ndarray:
+  shape = shape or (2, 5, HEADS, HEAD_DIM)
+  return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def table(position, maximum=VIDEO):
+  return rope.table(position, HEADS, HEAD_DIM, maximum, THETA)
+
+
+@functools.partial(tiny.quick_jit, static_argnums=2)
+def scores(q_position, k_position, maximum):
+  q = rope.rotate(vectors(0), table(q_position, maximum))
+  k = rope.rotate(vectors(1), table(k_position, maximum))
+  return jnp.einsum('bthk,bshk->bhts', q, k)
+
+
+@pytest.mark.parametrize('maximum', [VIDEO, AUDIO])
+def test_scores_depend_on_the_difference_of_positions_alone(maximum):
+  q, k = positions(0), positions(1)
+  moved = np.array([1.25, -30.0, 17.0], np.float32)
+  here, there = scores(q, k, maximum), scores(q + moved, k + moved, maximum)
+  np.testing.assert_allclose(here, there, atol=2e-4)
+  assert float(jnp.abs(here - scores(q + moved, k, maximum)).max()) > 0.1
+
+
+@pytest.mark.parametrize('axis', range(3))
+def test_every_axis_is_told_apart(axis):
+  step = np.zeros(3, np.float32)
+  step[axis] = 1.0
+  here, there = positions(0), positions(0) + step
+  changed = jnp.abs(scores(here, here, VIDEO) - scores(there, here, VIDEO)).max(axis=(0, 2, 3))
+  assert (changed > 1e-3).all()  # in every head
+
+
+def test_sound_turns_by_its_seconds_alone():
+  position = positions(0)
+  elsewhere = position * np.array([1, 0, 0], np.float32)
+  for a, b in zip(table(position, AUDIO), table(elsewhere, AUDIO)):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_norms_are_kept():
+  x = vectors(0)
+  turned = rope.rotate(x, table(positions(0)))
+  np.testing.assert_allclose(
+    jnp.linalg.norm(turned, axis=-1), jnp.linalg.norm(x, axis=-1), rtol=1e-5
+  )
+
+
+def test_turning_back_undoes_turning():
+  x, (cos, sin) = vectors(0), table(positions(0))
+  np.testing.assert_allclose(rope.rotate(rope.rotate(x, (cos, sin)), (cos, -sin)), x, atol=1e-5)
+
+
+def test_pairs_that_the_axes_leave_over_stand_still():
+  """16 pairs over 3 axes: one is left over, the first pair of the first head."""
+  position = positions(0)
+  x = vectors(0, 2, 5, 4, 8)
+  turned = rope.rotate(x, rope.table(position, 4, 8, VIDEO, THETA))
+  same = np.asarray(turned == x).all(axis=(0, 1))
+  assert np.argwhere(same).tolist() == [[0, 0], [0, 4]]
+
+
+def test_angles_are_those_of_their_definition():
+  """Of one axis, one head: θ^e · π/2 · (2p/max − 1) with e from 0 to 1."""
+  position = np.array([[[1.5, 0, 0]]], np.float32)
+  cos, sin = rope.table(position, 1, 8, (4.0,), THETA)
+  angle = THETA ** np.linspace(0, 1, 4) * np.pi / 2 * (2 * 1.5 / 4 - 1)
+  np.testing.assert_allclose(cos[0, 0, 0], np.cos(angle), atol=1e-5)
+  np.testing.assert_allclose(sin[0, 0, 0], np.sin(angle), atol=1e-5)
+
+
+def test_half_precision_stays_half_precision():
+  x = jnp.asarray(vectors(0), jnp.bfloat16)
+  turned = rope.rotate(x, table(positions(0)))
+  assert turned.dtype == jnp.bfloat16
+  exact = rope.rotate(x.astype(jnp.float32), table(positions(0)))
+  np.testing.assert_allclose(turned.astype(jnp.float32), exact, rtol=2**-8)

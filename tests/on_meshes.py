@@ -1,0 +1,108 @@
+"""A program for `sharding_test`: on eight devices made of one CPU, prints what it finds as json."""
+
+import concurrent.futures
+import json
+import os
+import sys
+from pathlib import Path
+
+os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=8'
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+
+import jax
+import numpy as np
+import tiny
+
+from sorajax import sharding
+from sorajax.errors import UserError
+from sorajax.flow import levels, loss
+from sorajax.model.config import StreamConfig
+from sorajax.network import Network
+from sorajax.text.bytes import ByteEncoder
+
+SHAPES = ((8, 1, 1, 1), (1, 2, 2, 2), (2, 2, 2, 1))
+STREAMS = {
+  'video': StreamConfig(tiny.CHANNELS['video'], 24, 4, 6, 32, (4.0, 64.0, 64.0)),
+  'audio': StreamConfig(tiny.CHANNELS['audio'], 16, 4, 4, 24, (4.0,)),
+}
+CONFIG = tiny.transformer(
+  streams=STREAMS, text_width=128, cross_heads=4, cross_head_dim=4, text_levels=True,
+  cross_gate_level='other', remat='full',
+)  # fmt: skip
+SPREAD = {'video': (0.3, 1.0, 2.0, 0.5, 0.1), 'audio': (1.5, 0.2, 1.0)}
+NETWORK = Network(CONFIG, ByteEncoder(128, 1, 8), SPREAD)
+ROWS = ([1, 2], [3], [4, 5], [6], [7, 1], [2], [], [3, 4])
+
+
+def batch():
+  tokens, _ = tiny.pack(ROWS, video=12, audio=10)
+  asked = {m: t.loss_mask * (np.arange(t.sigma.shape[1]) % 3 > 0) for m, t in tokens.items()}
+  asked = {m: a.astype(np.float32) for m, a in asked.items()}
+  tokens = {m: t.replace(sigma=asked[m], loss_mask=asked[m]) for m, t in tokens.items()}
+  return tokens, tiny.text_ids(len(ROWS))
+
+
+def objective(params, tokens, text):
+  """The training loss, with levels and noise drawn on the mesh."""
+  drawn = loss.draw_levels(jax.random.key(1), tokens, 2, levels.uniform, 0.5)
+  noise = loss.draw_noise(jax.random.key(2), tokens)
+  read = NETWORK.read(params, text)
+  velocity = lambda tokens: NETWORK.velocity(params, tokens, read)
+  return sum(total for total, _ in loss.squared_errors(velocity, tokens, noise, drawn).values())
+
+
+def loss_and_gradient(mesh, params):
+  """On a mesh, or on one device where it is None."""
+  tokens, text = batch()
+  run = tiny.quick_jit(jax.value_and_grad(objective))
+  if mesh is None:
+    return jax.device_get(run(params, tokens, text))
+  with jax.set_mesh(mesh):
+    shapes = jax.eval_shape(lambda: NETWORK.init(jax.random.key(0)))
+    params = jax.device_put(params, sharding.shardings(mesh, shapes))
+    rows = sharding.rows_here(mesh, len(ROWS))
+    place = lambda x: sharding.place_rows(mesh, x, rows, len(ROWS))
+    return jax.device_get(run(params, *jax.tree.map(place, (tokens, text))))
+
+
+def rows_found(mesh) -> dict:
+  """Whether rows that are placed on a mesh come back, and lie where the mesh says."""
+  rows = sharding.rows_here(mesh, 16)
+  x = np.arange(3 * 16 * 4 * 2).reshape(3, 16, 4, 2)
+  placed = sharding.place_rows(mesh, x, rows, 16, batch_dim=1)
+  return {
+    'rows': rows,
+    'same': bool((np.asarray(placed) == x).all()),
+    'shards': all((np.asarray(s.data) == x[s.index]).all() for s in placed.addressable_shards),
+    'shard_shape': placed.addressable_shards[0].data.shape,
+  }
+
+
+def main() -> None:
+  params = tiny.noisy(lambda: NETWORK.init(jax.random.key(0)))
+  meshes = [sharding.make_mesh(sharding.MeshConfig(*shape)) for shape in SHAPES]
+  with concurrent.futures.ThreadPoolExecutor(2) as pool:  # most of the time goes into compiling
+    answers = list(pool.map(lambda mesh: loss_and_gradient(mesh, params), [None, *meshes]))
+  (wanted, gradient), *others = answers
+  largest = max(np.abs(g).max() for g in jax.tree.leaves(gradient))
+  found: dict = {'without': float(wanted), 'meshes': []}
+  for mesh, (value, slopes) in zip(meshes, others):
+    apart = jax.tree.map(lambda a, b: float(np.abs(a - b).max() / largest), gradient, slopes)
+    same = {'loss': float(value), 'gradient_apart': max(jax.tree.leaves(apart))}
+    found['meshes'].append({'shape': list(mesh.shape.values()), **same, **rows_found(mesh)})
+  found['rest'] = dict(sharding.make_mesh(sharding.MeshConfig(-1, 2, 2, 1)).shape)
+  found['errors'] = []
+  for sizes in ((3, 1, 1, 1), (-1, 3, 1, 1), (-1, -1, 1, 1), (0, 1, 1, 1), (2, 2, 2, 2)):
+    try:
+      sharding.make_mesh(sharding.MeshConfig(*sizes))
+    except UserError as error:
+      found['errors'].append(str(error))
+  try:
+    sharding.check_divides(meshes[-1], 'global batch', 6, 'batch')
+  except UserError as error:
+    found['indivisible'] = str(error)
+  print(json.dumps(found))
+
+
+if __name__ == '__main__':
+  main()

@@ -1,0 +1,71 @@
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from sorajax import optim
+from sorajax.optim import OptimizerConfig
+
+
+def rates(config: OptimizerConfig, steps: int) -> np.ndarray:
+  schedule = optim.schedule(config, steps)
+  return np.array([float(schedule(step)) for step in range(steps + 1)])
+
+
+@pytest.mark.parametrize('decay', ['linear', 'cosine'])
+def test_rate_rises_stays_and_falls_to_zero(decay):
+  config = OptimizerConfig(learning_rate=0.5, warmup_steps=10, decay_share=0.4, decay=decay)
+  rate = rates(config, 100)
+  assert rate[0] == 0 and rate[100] == pytest.approx(0, abs=1e-6)
+  np.testing.assert_allclose(rate[:11], np.linspace(0, 0.5, 11), rtol=1e-5)
+  np.testing.assert_allclose(rate[10:61], 0.5, rtol=1e-5)
+  assert (np.diff(rate[60:]) <= 0).all() and (np.diff(rate[62:99]) < 0).all()
+  assert rate[80] == pytest.approx(0.25, rel=1e-4)  # half way, both forms are at a half
+
+
+@pytest.mark.parametrize('steps', [1, 2, 5, 20])
+def test_a_run_shorter_than_the_warm_up_still_learns(steps):
+  rate = rates(OptimizerConfig(learning_rate=0.5, warmup_steps=100), steps)
+  assert np.isfinite(rate).all() and rate[:steps].max() > 0 and rate.max() <= 0.5
+
+
+def test_decay_spares_biases_norms_and_tables():
+  config = OptimizerConfig(weight_decay=0.1, warmup_steps=0, decay_share=0.01, learning_rate=1.0)
+  names = ('kernel', 'bias', 'query_bias', 'key_norm', 'table', 'cross_table', 'out')
+  params = {name: jnp.ones(3) for name in names}
+  transform = optim.optimizer(config, 1000)
+  state = transform.init({'a': params})
+  zero = jax.tree.map(jnp.zeros_like, {'a': params})
+  for _ in range(2):
+    updates, state = transform.update(zero, state, {'a': params})
+  shrunk = {name for name in names if (np.asarray(updates['a'][name]) != 0).all()}
+  assert shrunk == {'kernel', 'out'}
+  np.testing.assert_allclose(updates['a']['kernel'], -0.1, rtol=1e-4)
+
+
+def test_gradients_are_clipped_to_their_norm():
+  """Adam undoes any factor on the first step, so the clipped moments tell."""
+  config = OptimizerConfig(clip_norm=2.0, betas=(0.5, 0.5))
+  transform = optim.optimizer(config, 10)
+  params = {'a': jnp.zeros(4), 'b': jnp.zeros(5)}
+  moments = lambda g: optax.tree.get(transform.update(g, transform.init(params), params)[1], 'mu')
+  large = moments(jax.tree.map(lambda p: 100 + p, params))
+  assert float(optax.global_norm(large)) == pytest.approx(0.5 * 2.0, rel=1e-5)
+  small = moments(jax.tree.map(lambda p: 0.1 + p, params))
+  assert float(optax.global_norm(small)) == pytest.approx(0.5 * 0.3, rel=1e-5)
+
+
+def test_average_of_constant_weights_is_those_weights():
+  params, ema = {'w': jnp.full(3, 7.0)}, {'w': jnp.full(3, 7.0)}
+  for step in range(20):
+    ema = optim.average(ema, params, step, 0.99)
+  np.testing.assert_allclose(ema['w'], 7.0, rtol=1e-6)
+
+
+def test_average_forgets_its_start_faster_early_on_and_ends_at_its_decay():
+  kept = [float(optim.average(jnp.ones(()), jnp.zeros(()), step, 0.99)) for step in range(2000)]
+  assert kept[0] == pytest.approx(0.1)
+  assert all(a <= b for a, b in itertools.pairwise(kept)) and kept[-1] == pytest.approx(0.99)

@@ -1,0 +1,80 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+from tiny import refused
+
+from sorajax import sharding
+from sorajax.sharding import MeshConfig
+
+PROGRAM = Path(__file__).with_name('on_meshes.py')
+
+
+@pytest.fixture(scope='module')
+def found() -> dict:
+  environment = {**os.environ, 'JAX_PLATFORMS': 'cpu'}
+  done = subprocess.run(
+    [sys.executable, str(PROGRAM)], env=environment, capture_output=True, text=True
+  )
+  assert done.returncode == 0, done.stderr[-3000:]
+  return json.loads(done.stdout)
+
+
+def test_every_mesh_gives_the_same_loss_and_gradient(found):
+  assert len(found['meshes']) == 3
+  for mesh in found['meshes']:
+    assert mesh['loss'] == pytest.approx(found['without'], rel=1e-5), mesh['shape']
+    assert mesh['gradient_apart'] < 1e-5, mesh['shape']
+
+
+def test_the_devices_of_a_process_hold_its_rows_and_only_their_part(found):
+  """One process has all devices, so it holds every row."""
+  for mesh in found['meshes']:
+    data, fsdp, context, _ = mesh['shape']
+    assert mesh['rows'] == list(range(16)) and mesh['same'] and mesh['shards']
+    assert mesh['shard_shape'] == [3, 16 // (data * fsdp), 4 // context, 2]
+
+
+def test_the_rest_of_the_devices_fill_an_axis(found):
+  assert found['rest'] == {'data': 2, 'fsdp': 2, 'context': 2, 'tensor': 1}
+
+
+def test_meshes_that_do_not_fit_are_refused(found):
+  three, odd, two_rests, zero, many = found['errors']
+  assert three.startswith('mesh data=3 × fsdp=1 × context=1 × tensor=1 needs 3 devices')
+  assert 'needs 3 devices and there are 8' in three and '-1' in odd
+  assert 'at most one of them -1' in two_rests and 'give positive sizes' in zero
+  assert 'needs 16 devices and there are 8; set data=-1' in many
+  assert not any('\n' in error for error in found['errors'])
+
+
+@pytest.mark.xfail(strict=True, reason='the cure is to set data=-1, which it is')
+def test_a_mesh_with_a_rest_that_does_not_divide_is_refused_with_a_cure(found):
+  assert 'set data=-1' not in found['errors'][1]
+
+
+def test_a_size_that_does_not_divide_is_refused_with_the_nearest(found):
+  assert found['indivisible'] == (
+    'global batch 6 does not divide over 4 shards (data=2 × fsdp=2); try 8'
+  )
+
+
+def test_one_device_needs_no_mesh():
+  x = jax.numpy.ones((2, 3))
+  assert sharding.reshard(x, 'batch', 'tokens') is x
+  assert sharding.rows_here(sharding.make_mesh(MeshConfig()), 5) == (0, 1, 2, 3, 4)
+
+
+def test_logical_axes_are_mesh_axes_by_one_table():
+  assert sharding.spec('batch', None, 'heads') == jax.P(('data', 'fsdp'), None, 'tensor')
+  with pytest.raises(KeyError):
+    sharding.spec('nonsense')
+
+
+def test_more_devices_than_there_are_is_refused():
+  with refused(f'needs 4096 devices and there are {jax.device_count()}'):
+    sharding.make_mesh(MeshConfig(4096, 1, 1, 1))

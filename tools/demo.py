@@ -1,0 +1,66 @@
+"""From nothing to watching: fetch a film, prepare, encode, train, sample. Used by `make demo`.
+
+Each stage is the command line that a user would type, printed before it runs; a stage that is done
+is not done again.
+"""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from absl import flags
+
+from sorajax import cli
+from sorajax.errors import UserError
+from sorajax.train.metrics import clock, read
+
+_OUT = flags.DEFINE_string('out', 'demo', 'Folder for everything that the demo makes.')
+_STEPS = flags.DEFINE_integer('steps', None, 'Training steps; default: of the config.')
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = '--config=configs/film.py'
+PROMPTS = (
+  'a big grey rabbit stands on a green meadow',
+  'a small flying squirrel glides through the forest',
+  'a butterfly flies over flowers',
+  'tall trees in the forest',
+)
+
+
+def main() -> None:
+  began, out = time.monotonic(), Path(_OUT.value).absolute()
+  film, clips, latents, run = (out / n for n in ('film', 'clips', 'latents', 'run'))
+  steps = [] if _STEPS.value is None else [f'--config.train.steps={_STEPS.value}']
+  _stage('tools/fetch_film.py', f'--out={film}')
+  _stage('launch/prepare.py', CONFIG, f'--input={film}', f'--output={clips}')
+  _stage('launch/encode.py', CONFIG, f'--input={clips}', f'--output={latents}')
+  _stage('launch/train.py', CONFIG, f'--config.data.path={latents}', f'--workdir={run}', *steps)
+  samples = out / 'samples'
+  _stage(
+    'launch/sample.py', f'--checkpoint={run}', f'--out={samples}',
+    *(f'--prompt={prompt}' for prompt in PROMPTS),
+  )  # fmt: skip
+  held = [line for line in read(run) if line['kind'] == 'held_out']
+  print(f'\nfrom nothing to watching: {clock(time.monotonic() - began)}')
+  if held:
+    first, last = held[0]['loss'], held[-1]['loss']
+    print(
+      f'held-out loss {last:.3f}; at the start {first:.3f}; '
+      f'predicting the mean {held[-1]["mean_loss"]:.3f}'
+    )
+  print(f'clips and contact sheets: {samples}\nall on one page: {samples / "index.png"}')
+  print(f'curves: {run / "curves.png"}')
+
+
+def _stage(*command: str) -> None:
+  print('\n$ python ' + ' '.join(command), flush=True)
+  done = subprocess.run([sys.executable, *command], cwd=ROOT, check=False)
+  if done.returncode < 0:
+    raise UserError(f'{command[0]} was killed by signal {-done.returncode}; run the demo again')
+  if done.returncode:
+    sys.exit(done.returncode)  # it has said why
+
+
+if __name__ == '__main__':
+  cli.run(main)

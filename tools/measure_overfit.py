@@ -1,0 +1,51 @@
+"""Can the model learn a handful of clips by heart? Samples each caption and compares.
+
+  python tools/measure_overfit.py --checkpoint=RUN
+
+For a run of configs/overfit.py. For each clip that it was trained on: the picture's PSNR against
+the clip, and the log-spectral distance of the sound, beside what the codec alone reaches.
+"""
+
+import jax
+import numpy as np
+from absl import flags
+
+from sorajax import cli
+from sorajax.data.latents import clip_of, open_latents
+from sorajax.data.sources import open_source
+from sorajax.evaluate.fidelity import log_spectral_distance_db, psnr_db
+from sorajax.generate import service
+from sorajax.generate.sampler import Sampler
+
+_CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Workdir of a run of configs/overfit.py.')
+_CLIPS = flags.DEFINE_string('clips', None, 'The prepared folder that its latents came from.')
+flags.mark_flags_as_required(['checkpoint', 'clips'])
+
+
+def main() -> None:
+  model = service.load(_CHECKPOINT.value)
+  source = open_source(_CLIPS.value, 'train')
+  latents = open_latents(model.settings.data.path, 'train')
+  count = model.settings.data.limit or len(source)
+  captions = [source[i].caption for i in range(count)]
+  sampler = Sampler(model.settings, model.network, model.codec, model.settings.sample.batch)
+  requests = service.requests_of(model, service.Ask(prompts=tuple(captions)))
+  rows = []
+  print('clip   PSNR (codec)    log-spectral distance (codec)')
+  with jax.set_mesh(model.mesh):
+    for i, made in enumerate(sampler(model.params, requests)):
+      truth, best = clip_of(source[i]), model.codec.decode(latents[i][0])
+      n, s = len(made.clip.video), len(made.clip.audio)
+      rows.append([
+        psnr_db(truth.video[:n], made.clip.video), psnr_db(truth.video[:n], best.video[:n]),
+        log_spectral_distance_db(truth.audio[:s], made.clip.audio),
+        log_spectral_distance_db(truth.audio[:s], best.audio[:s]),
+      ])  # fmt: skip
+      a, b, c, d = rows[-1]
+      print(f'{i:4d} {a:6.1f} ({b:4.1f}) dB {c:12.1f} ({d:4.1f}) dB  {captions[i][:60]}')
+  a, b, c, d = np.mean(rows, axis=0)
+  print(f'mean {a:6.1f} ({b:4.1f}) dB {c:12.1f} ({d:4.1f}) dB')
+
+
+if __name__ == '__main__':
+  cli.run(main)
