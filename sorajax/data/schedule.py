@@ -8,6 +8,7 @@ up with empty rows, which no loss counts.
 
 import bisect
 import dataclasses
+import threading
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from sorajax.errors import UserError
 OPEN_ROWS = 32  # rows kept open for first fit; more fill fuller and plan slower
 
 Row = tuple[int, ...]  # clips, by their index in the source
+
+_PLANNING = threading.RLock()  # of the module, so that a schedule can travel to other processes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,9 +84,10 @@ class Schedule:
 
   def place(self, step: int) -> Place:
     """The state from which step `step` is next."""
-    while self._first_steps[-1] <= step:
-      epoch = self.start.epoch + len(self._first_steps) - 1
-      self._first_steps.append(self._first_steps[-1] + len(self._epoch(epoch)))
+    with _PLANNING:
+      while self._first_steps[-1] <= step:
+        epoch = self.start.epoch + len(self._first_steps) - 1
+        self._first_steps.append(self._first_steps[-1] + len(self._epoch(epoch)))
     i = bisect.bisect_right(self._first_steps, step) - 1
     return Place(step, self.start.epoch + i, self._first_steps[i])
 
@@ -93,11 +97,12 @@ class Schedule:
     return self._epoch(at.epoch)[step - at.epoch_first_step]
 
   def _epoch(self, epoch: int) -> list[tuple[int, list[Row]]]:
-    if epoch not in self._epochs:
-      if len(self._epochs) > 2:
-        self._epochs.pop(min(self._epochs))
-      self._epochs[epoch] = self._plan(epoch)
-    return self._epochs[epoch]
+    with _PLANNING:
+      if epoch not in self._epochs:
+        if len(self._epochs) > 2:
+          self._epochs.pop(min(self._epochs))
+        self._epochs[epoch] = self._plan(epoch)
+      return self._epochs[epoch]
 
   def _plan(self, epoch: int) -> list[tuple[int, list[Row]]]:
     rng = np.random.default_rng([self.seed, epoch])

@@ -1,4 +1,6 @@
+import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -86,6 +88,21 @@ def test_steps_may_be_asked_for_in_any_order():
   order = [250, 3, 120, 0, 60, 180, 2]
   wanted = {step: whole[step] for step in sorted(order)}
   assert {step: other[step] for step in order} == wanted
+
+
+def test_threads_that_ask_at_once_are_told_the_same():
+  """Short epochs, so that many are planned while other threads plan them too."""
+  sizes = random_sizes(6)
+  wanted = [schedule(sizes)[step] for step in range(300)]
+  interval = sys.getswitchinterval()
+  sys.setswitchinterval(1e-6)
+  try:
+    for _ in range(20):
+      plan = schedule(sizes)
+      with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(plan.__getitem__, range(300))) == wanted
+  finally:
+    sys.setswitchinterval(interval)
 
 
 def test_rows_are_filled_well():
