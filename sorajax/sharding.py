@@ -58,7 +58,9 @@ def make_mesh(config: MeshConfig) -> jax.sharding.Mesh:
     sizes[sizes.index(-1)] = count // known
   if math.prod(sizes) != count:
     shape = ' × '.join(f'{a}={s}' for a, s in zip(AXES, sizes))
-    raise UserError(f'mesh {shape} needs {known} devices and there are {count}; set data=-1')
+    cure = f'choose sizes that divide {count}' if -1 in sizes else 'set data=-1'
+    need = f'a multiple of {known}' if -1 in sizes else f'{known}'
+    raise UserError(f'mesh {shape} needs {need} devices and there are {count}; {cure}')
   return jax.make_mesh(tuple(sizes), AXES, axis_types=(jax.sharding.AxisType.Explicit,) * 4)
 
 

@@ -23,8 +23,10 @@ from sorajax.data.sources import Source, open_shards, open_source
 from sorajax.errors import UserError, cannot_read
 from sorajax.geometry import Geometry, VideoGeometry
 from sorajax.media import reader
+from sorajax.media.atomic import write_text
 
 CODEC = 'codec'  # folder of the codec, within a folder of latents
+STARTED = 'encoding.txt'  # whose latents an unfinished folder holds
 FIT_CLIPS = 1000  # a linear codec is fitted on at most this many
 
 
@@ -165,6 +167,7 @@ def encode(
       raise UserError(f'{folder} holds latents of other clips; choose another output')
     return done
   codec.save(folder / CODEC)
+  _check_started(folder, identity, [s for split in index.splits.values() for s in split.shards])
   jobs = []
   for name, split in index.splits.items():
     counts = _shard_counts(Path(prepared), split)
@@ -176,7 +179,17 @@ def encode(
       bar.update(count)
   made = dataclasses.replace(index, identity=identity, config={'latents': index.config})
   index_lib.save(folder, made)
+  (folder / STARTED).unlink()
   return made
+
+
+def _check_started(folder: Path, identity: str, shards: list[str]) -> None:
+  """Raises where a killed run left shards of other clips; else marks them as of these."""
+  started = folder / STARTED
+  before = started.read_text(encoding='utf-8') if started.is_file() else None
+  if before != identity and any((folder / shard).is_file() for shard in shards):
+    raise UserError(f'{folder} holds latents of other clips, half done; choose another output')
+  write_text(started, identity)
 
 
 def fit_or_load(
