@@ -11,7 +11,7 @@ import numpy as np
 from absl import flags
 
 from sorajax import cli
-from sorajax.data.latents import clip_of, open_latents
+from sorajax.data.latents import clip_of, evenly, open_latents
 from sorajax.data.sources import open_source
 from sorajax.evaluate.fidelity import log_spectral_distance_db, psnr_db
 from sorajax.generate import service
@@ -26,14 +26,14 @@ def main() -> None:
   model = service.load(_CHECKPOINT.value)
   source = open_source(_CLIPS.value, 'train')
   latents = open_latents(model.settings.data.path, 'train')
-  count = model.settings.data.limit or len(source)
-  captions = [source[i].caption for i in range(count)]
+  numbers = evenly(len(source), model.settings.data.limit)
+  captions = [source[i].caption for i in numbers]
   sampler = Sampler(model.settings, model.network, model.codec, model.settings.sample.batch)
   requests = service.requests_of(model, service.Ask(prompts=tuple(captions)))
   rows = []
   print('clip   PSNR (codec)    log-spectral distance (codec)')
   with jax.set_mesh(model.mesh):
-    for i, made in enumerate(sampler(model.params, requests)):
+    for i, made in zip(numbers, sampler(model.params, requests)):
       truth, best = clip_of(source[i]), model.codec.decode(latents[i][0])
       n, s = len(made.clip.video), len(made.clip.audio)
       rows.append([
@@ -42,7 +42,7 @@ def main() -> None:
         log_spectral_distance_db(truth.audio[:s], best.audio[:s]),
       ])  # fmt: skip
       a, b, c, d = rows[-1]
-      print(f'{i:4d} {a:6.1f} ({b:4.1f}) dB {c:12.1f} ({d:4.1f}) dB  {captions[i][:60]}')
+      print(f'{i:4d} {a:6.1f} ({b:4.1f}) dB {c:12.1f} ({d:4.1f}) dB  {made.request.prompt[:60]}')
   a, b, c, d = np.mean(rows, axis=0)
   print(f'mean {a:6.1f} ({b:4.1f}) dB {c:12.1f} ({d:4.1f}) dB')
 

@@ -127,16 +127,35 @@ def clip_of(example: Example) -> Clip:
   )
 
 
+def evenly(size: int, limit: int) -> list[int]:
+  """At most `limit` of the numbers below `size`, evenly spaced; all of them where it is 0."""
+  count = min(limit, size) if limit else size
+  return np.linspace(0, size - 1, count).round().astype(int).tolist()
+
+
 class Clips:
   """The decoded clips of a source, at most `limit`, evenly spaced; loops any number of times."""
 
   def __init__(self, source: Source, limit: int):
-    count = min(limit, len(source))
-    self._source = source
-    self._numbers = np.linspace(0, len(source) - 1, count).round().astype(int)
+    self._source, self._numbers = source, evenly(len(source), limit)
 
   def __iter__(self) -> Iterator[Clip]:
-    return (clip_of(self._source[int(i)]) for i in self._numbers)
+    return (clip_of(self._source[i]) for i in self._numbers)
+
+
+class Thinned:
+  """At most `limit` clips of a source, evenly spaced; all of them where it is 0."""
+
+  def __init__(self, source: LatentSource, limit: int):
+    self._source, self._numbers = source, evenly(len(source), limit)
+    self.rows, self.codec = tuple(source.rows[i] for i in self._numbers), source.codec
+    self.fingerprint = _hash(source.fingerprint, str(limit))
+
+  def __len__(self) -> int:
+    return len(self._numbers)
+
+  def __getitem__(self, number: SupportsIndex) -> tuple[Latents, str]:
+    return self._source[self._numbers[number.__index__()]]
 
 
 def encode(

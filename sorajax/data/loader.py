@@ -10,7 +10,7 @@ import numpy as np
 
 from sorajax import sharding
 from sorajax.clip import Batch
-from sorajax.data.latents import LatentSource, token_sizes
+from sorajax.data.latents import LatentSource, Thinned, token_sizes
 from sorajax.data.rows import Placed, assemble
 from sorajax.data.schedule import Bucket, Place, Schedule
 from sorajax.errors import UserError
@@ -30,7 +30,7 @@ class LoaderConfig:
   Attributes:
     path: a folder of latents.
     buckets: name → shape of batch; a clip takes the smallest that holds it.
-    limit: use the first so many clips alone; 0 uses all.
+    limit: use so many clips alone, evenly spaced; 0 uses all.
     caption_dropout: share of the clips that are shown without their caption, for guidance.
     workers: processes that read ahead; 0 reads in threads of this one.
     threads: threads that read ahead, in each process.
@@ -116,8 +116,8 @@ class Loader:
       sharding.check_divides(mesh, 'micro-batch of', b.rows // micro_batches, 'batch')
       for what, size in (('video', b.video), ('audio', b.audio), ('text', b.text * b.clips)):
         sharding.check_divides(mesh, f'a bucket of {what} tokens', size, 'tokens')
-    rows = source.rows[: config.limit or None]
-    sizes = token_sizes(rows, source.codec.geometry)
+    source = Thinned(source, config.limit)
+    sizes = token_sizes(source.rows, source.codec.geometry)
     self.schedule = Schedule(sizes, buckets, seed, place)
     self._mesh, self._buckets, self._micro = mesh, buckets, micro_batches
     self._rows = tuple(sharding.rows_here(mesh, b.rows // micro_batches) for b in buckets)

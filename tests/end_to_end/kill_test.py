@@ -1,11 +1,10 @@
-"""Training that is killed with SIGKILL, and training on another number of processes.
+"""Training that is killed with SIGKILL, and training on another number of processes."""
 
-`make test-kill` kills twenty times; without it, one run of two processes is moved to one.
-"""
-
+import dataclasses
 import json
 import os
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,30 +12,47 @@ import time
 from pathlib import Path
 
 import pytest
+from programs import ROOT, TINY
 
-ROOT = Path(__file__).resolve().parents[2]
 KILLS = 20
+LONGEST_S = 600
 
 
-def start(walk: Path, workdir: Path, *flags: str, devices: int = 1) -> subprocess.Popen:
-  """A training process of the tiny config."""
+@dataclasses.dataclass(frozen=True)
+class Training:
+  """A training process of the tiny config, and the file that it talks to."""
+
+  process: subprocess.Popen
+  log: Path
+
+  def finish(self) -> None:
+    assert self.process.wait(LONGEST_S) == 0, self.log.read_text()[-2000:]
+
+  def wait_until_it_says(self, text: str) -> None:
+    until = time.monotonic() + LONGEST_S
+    while text not in self.log.read_text():
+      assert self.process.poll() is None and time.monotonic() < until, self.log.read_text()[-2000:]
+      time.sleep(0.05)
+
+  def kill(self) -> None:
+    self.process.kill()
+    self.process.wait()
+
+
+def start(walk: Path, workdir: Path, *flags: str, devices: int = 1, process: int = 0) -> Training:
   environment = {
     **os.environ,
     'JAX_PLATFORMS': 'cpu',
     'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
   }
   command = [
-    sys.executable, 'launch/train.py', '--config=configs/tiny.py', *flags,
+    sys.executable, 'launch/train.py', TINY, *flags, f'--process={process}',
     f'--config.data.path={walk}/latents', f'--workdir={workdir}',
   ]  # fmt: skip
-  return subprocess.Popen(
-    command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-  )
-
-
-def finish(process: subprocess.Popen) -> None:
-  said, _ = process.communicate(timeout=600)
-  assert process.returncode == 0, said[-2000:]
+  log = workdir.with_name(f'{workdir.name}-{process}.log')
+  with log.open('w') as file:
+    started = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=file)
+  return Training(started, log)
 
 
 def metrics(workdir: Path) -> list[dict]:
@@ -51,22 +67,15 @@ def free_port() -> int:
 
 @pytest.mark.slow
 def test_run_moves_from_two_processes_to_one_and_another_mesh(walk, tmp_path):
-  port = free_port()
-  flags = [f'--coordinator=localhost:{port}', '--processes=2']
+  together = [f'--coordinator=localhost:{free_port()}', '--processes=2']
   mesh = ['--config.mesh.data=2', '--config.mesh.fsdp=2']
-  pair = [
-    start(walk, tmp_path / 'run', *flags, f'--process={i}', *mesh, devices=2) for i in range(2)
-  ]
-  for line in pair[0].stdout:
-    if line.startswith('step 9/'):
-      break
-  for process in pair:
-    process.kill()
-    process.wait()
+  pair = [start(walk, tmp_path / 'run', *together, *mesh, devices=2, process=i) for i in range(2)]
+  pair[0].wait_until_it_says('step 9/')
+  for training in pair:
+    training.kill()
   mesh = ['--config.mesh.fsdp=2', '--config.mesh.context=2', '--config.mesh.data=1']
-  finish(start(walk, tmp_path / 'run', *mesh, devices=4))
-  whole = metrics(walk / 'run')
-  moved = metrics(tmp_path / 'run')
+  start(walk, tmp_path / 'run', *mesh, devices=4).finish()
+  whole, moved = metrics(walk / 'run'), metrics(tmp_path / 'run')
   assert [(x['kind'], x['step']) for x in moved] == [(x['kind'], x['step']) for x in whole]
   for a, b in zip(whole, moved):
     assert b['loss'] == pytest.approx(a['loss'], rel=1e-5), a['step']
@@ -74,30 +83,25 @@ def test_run_moves_from_two_processes_to_one_and_another_mesh(walk, tmp_path):
 
 @pytest.mark.slow
 def test_twenty_random_kills_leave_the_curve_of_a_run_never_killed(walk, tmp_path):
+  """Killed while it starts, restores, trains and saves; every second step is saved."""
   flags = ['--config.train.steps=60', '--config.train.save_every=2']
   began = time.monotonic()
-  finish(start(walk, tmp_path / 'whole', *flags))
+  start(walk, tmp_path / 'whole', *flags).finish()
   length_s = time.monotonic() - began
   rng, kills = random.Random(0), 0
   while kills < KILLS:
-    process = start(walk, tmp_path / 'killed', *flags)
+    training = start(walk, tmp_path / 'killed', *flags)
     try:
-      process.wait(rng.uniform(0.3, 1.0) * length_s)
+      assert training.process.wait(rng.uniform(0.3, 1.0) * length_s) == 0, training.log.read_text()
+      _forget_last(tmp_path / 'killed')  # it got through
     except subprocess.TimeoutExpired:
-      process.kill()
-      process.communicate()
+      training.kill()
       kills += 1
-      continue
-    assert process.returncode == 0, process.stdout.read()[-2000:]
-    if kills < KILLS:  # it got through: throw the last steps away and go on killing
-      _forget_last(tmp_path / 'killed')
-  finish(start(walk, tmp_path / 'killed', *flags))
+  start(walk, tmp_path / 'killed', *flags).finish()
   assert metrics(tmp_path / 'killed') == metrics(tmp_path / 'whole')
 
 
 def _forget_last(workdir: Path) -> None:
   """Removes the newest checkpoint, as if the run had been killed before it was whole."""
-  import shutil
-
   steps = sorted((int(p.name), p) for p in (workdir / 'checkpoints').iterdir() if p.name.isdigit())
   shutil.rmtree(steps[-1][1])
