@@ -3,7 +3,7 @@ BIN := .venv/bin
 DEMO := demo
 READY := .venv/.ready
 
-.PHONY: demo test test-kill parity lint clean
+.PHONY: demo test test-kill notebook parity lint clean
 
 $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -18,6 +18,11 @@ test: $(READY)  ## unit and end-to-end tests (under 15 minutes on 2 cores)
 
 test-kill: $(READY)  ## 20 random kill -9's (about 10 minutes)
 	$(BIN)/python -m pytest -m slow
+
+notebook: $(READY)  ## runs the Colab notebook with two training steps (about 5 minutes)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[notebook]'
+	SORAJAX=$(CURDIR) SORAJAX_STEPS=2 SORAJAX_OUT=$(CURDIR)/build/notebook/out $(BIN)/jupyter nbconvert \
+	  --to notebook --execute --output-dir build/notebook launch/colab.ipynb
 
 parity: $(READY)  ## against torch references (about 3 minutes, installs torch)
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0' && $(BIN)/python -m pip install --quiet '.[parity]'

@@ -19,6 +19,9 @@ def get_config() -> ml_collections.ConfigDict:
   c.codec.update(video_channels=192)
   c.data.update(limit=8, caption_dropout=0.0)
   c.data.buckets.clip.rows = 8
+  c.transformer.streams.video.update(width=192, heads=4, head_dim=48, hidden=768)
+  c.transformer.streams.audio.update(width=128, heads=4, head_dim=32, hidden=512)
+  c.transformer.layers = 4
   c.optimizer.update(ema=0.99)
   c.train.update(steps=2000, log_every=50, evaluate_every=0, save_every=200)
   c.train.tasks.update(image_to_clip=0.0, extend=0.0, video_to_audio=0.0, audio_to_video=0.0)

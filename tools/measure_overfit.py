@@ -15,6 +15,7 @@ from sorajax.data.latents import clip_of, evenly, open_latents
 from sorajax.data.sources import open_source
 from sorajax.evaluate.fidelity import log_spectral_distance_db, psnr_db
 from sorajax.generate import service
+from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Workdir of a run of configs/overfit.py.')
@@ -27,13 +28,17 @@ def main() -> None:
   source = open_source(_CLIPS.value, 'train')
   latents = open_latents(model.settings.data.path, 'train')
   numbers = evenly(len(source), model.settings.data.limit)
-  captions = [source[i].caption for i in numbers]
+  examples = [source[i] for i in numbers]
   sampler = Sampler(model.settings, model.network, model.codec, model.settings.sample.batch)
-  requests = service.requests_of(model, service.Ask(prompts=tuple(captions)))
+  requests = [
+    Request(e.caption, seed, e.frames / e.fps, e.fps, e.height, e.width)
+    for seed, e in enumerate(examples)
+  ]
   rows = []
   print('clip   PSNR (codec)    log-spectral distance (codec)')
   with jax.set_mesh(model.mesh):
-    for i, made in zip(numbers, sampler(model.params, requests)):
+    for made in sampler(model.params, requests):
+      i = numbers[made.request.seed]
       truth, best = clip_of(source[i]), model.codec.decode(latents[i][0])
       n, s = len(made.clip.video), len(made.clip.audio)
       rows.append([

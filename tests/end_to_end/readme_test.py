@@ -4,7 +4,6 @@ import re
 import shlex
 import shutil
 
-import pytest
 from programs import ROOT, run
 
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
@@ -15,29 +14,19 @@ LINES = [
   if line.strip()
 ]
 PROGRAMS = [line for line in LINES if line.startswith('python ')]
-# Trained for what they measure; on the tiny run they need only run.
-TINY = (('configs/film.py', 'configs/tiny.py'), ('configs/flash.py', 'configs/tiny.py'))
+SMALLER = {'tools/make_flashes.py': ('--count=12',), 'tools/measure_sync.py': ('--count=2',)}
+MADE = ('SAMPLES', 'FLASHES', 'FLASH_LATENTS', 'FLASH_RUN', 'HEART_LATENTS', 'HEART')
 
 
-@pytest.fixture(scope='module')
-def names(walk, tmp_path_factory) -> dict[str, str]:
-  """What stands for the README's placeholders; outputs go to copies and new folders."""
-  folder = tmp_path_factory.mktemp('readme')
-  shutil.copytree(walk / 'run', folder / 'run')
-  return {
-    'FILMS': f'{walk}/films', 'CLIPS': f'{walk}/clips', 'LATENTS': f'{walk}/latents',
-    'RUN': f'{folder}/run', 'SAMPLES': f'{folder}/samples', 'FLASHES': f'{folder}/flashes',
-  }  # fmt: skip
-
-
-@pytest.mark.parametrize('line', PROGRAMS)
-def test_a_command_of_the_readme_runs(line, names):
-  for config, tiny in TINY:
-    line = line.replace(config, tiny)
-  for name, path in names.items():
-    line = re.sub(rf'\b{name}\b', path, line)
-  _, program, *flags = shlex.split(line)
-  run(program, *flags)
+def test_the_programs_of_the_readme_run_in_their_order(walk, tmp_path):
+  shutil.copytree(walk / 'run', tmp_path / 'RUN')
+  names = {name: str(tmp_path / name) for name in ('RUN', *MADE)}
+  names |= {name: f'{walk}/{name.lower()}' for name in ('FILMS', 'CLIPS', 'LATENTS')}
+  for line in PROGRAMS:
+    line = re.sub(r'configs/\w+\.py', 'configs/tiny.py', line)
+    line = re.sub(r'\b[A-Z_]+\b', lambda found: names.get(found[0], found[0]), line)
+    _, program, *flags = shlex.split(line)
+    run(program, *flags, *SMALLER.get(program, ()))
 
 
 def test_what_is_no_program_is_a_target_of_the_makefile_or_an_installation():
