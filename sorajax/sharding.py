@@ -69,11 +69,23 @@ def spec(*axes: str | None) -> jax.sharding.PartitionSpec:
   return P(*(None if a is None else RULES[a] for a in axes))
 
 
+def shards_of(mesh: jax.sharding.Mesh | jax.sharding.AbstractMesh, axis: str) -> int:
+  """Over how many shards of the mesh the logical `axis` is split."""
+  names = RULES[axis] if isinstance(RULES[axis], tuple) else (RULES[axis],)
+  return math.prod(mesh.shape[n] for n in names)
+
+
+def divides(size: int, axis: str) -> bool:
+  """Whether `size` splits evenly over the current mesh's share of the logical `axis`."""
+  mesh = jax.sharding.get_abstract_mesh()
+  return mesh.empty or size % shards_of(mesh, axis) == 0
+
+
 def check_divides(mesh: jax.sharding.Mesh, what: str, size: int, axis: str) -> None:
   """Raises unless `size` splits evenly over the mesh axes of the logical `axis`."""
-  names = RULES[axis] if isinstance(RULES[axis], tuple) else (RULES[axis],)
-  shards = math.prod(mesh.shape[n] for n in names)
+  shards = shards_of(mesh, axis)
   if size % shards:
+    names = RULES[axis] if isinstance(RULES[axis], tuple) else (RULES[axis],)
     shape = ' × '.join(f'{n}={mesh.shape[n]}' for n in names)
     near = math.ceil(size / shards) * shards
     raise UserError(f'{what} {size} does not divide over {shards} shards ({shape}); try {near}')

@@ -26,11 +26,12 @@ STREAMS = {
   'audio': StreamConfig(tiny.CHANNELS['audio'], 16, 4, 4, 24, (4.0,)),
 }
 CONFIG = tiny.transformer(
-  streams=STREAMS, text_width=128, cross_heads=4, cross_head_dim=4, text_levels=True,
+  streams=STREAMS, text_width=64, cross_heads=4, cross_head_dim=4, text_levels=True,
   cross_gate_level='other', remat='full',
 )  # fmt: skip
 SPREAD = {'video': (0.3, 1.0, 2.0, 0.5, 0.1), 'audio': (1.5, 0.2, 1.0)}
-NETWORK = Network(CONFIG, ByteEncoder(128, 1, 8), SPREAD)
+# Two heads of text: too few to swap on the second mesh.
+NETWORK = Network(CONFIG, ByteEncoder(64, 1, 8), SPREAD)
 ROWS = ([1, 2], [3], [4, 5], [6], [7, 1], [2], [], [3, 4])
 
 

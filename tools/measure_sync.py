@@ -2,8 +2,8 @@
 
   python tools/measure_sync.py --checkpoint=RUN --count=200
 
-Three rows: the model; its pictures with the sound of other clips, which is chance; the model with
-audio↔video attention taken out. The clips are judged as a viewer gets them, from mp4 files.
+The model, and the model with audio↔video attention taken out; beside each, its pictures with the
+sound of its other clips, which is chance. Judged as a viewer gets them, from mp4 files.
 """
 
 import dataclasses
@@ -29,11 +29,12 @@ def main() -> None:
   model = service.load(_CHECKPOINT.value)
   joined = sampled(model, joined=True)
   apart = sampled(model, joined=False)
-  others = joined[1:] + joined[:1]
+  other = lambda clips: zip(clips, clips[1:] + clips[:1])
   rows = {
     'model': zip(joined, joined),
-    'sound of another clip (chance)': zip(joined, others),
+    'model, other sound (chance)': other(joined),
     'without audio↔video attention': zip(apart, apart),
+    'the same, other sound (chance)': other(apart),
   }
   print(f'{"":32} precision  recall  flashes  beeps')
   for name, pairs in rows.items():

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from sorajax.nn import layers, param, rope
-from sorajax.sharding import reshard
+from sorajax.sharding import divides, reshard
 
 
 def attend(
@@ -15,6 +15,7 @@ def attend(
 
   A query whose segment no key shares gets 0. Tokens sharded over the mesh are swapped for heads
   and back around the kernel (Jacobs et al. 2023, DeepSpeed-Ulysses), so a kernel sees whole rows.
+  Where there are too few heads for that (a small text encoder), every context shard takes them all.
 
   Args:
     q: [B, T, H, K].
@@ -26,7 +27,8 @@ def attend(
   Returns:
     [B, T, H, K] in the type of q; softmax in float32.
   """
-  q, k, v = (reshard(x, 'batch', None, 'swapped_heads', None) for x in (q, k, v))
+  heads = 'swapped_heads' if divides(q.shape[2], 'swapped_heads') else 'heads'
+  q, k, v = (reshard(x, 'batch', None, heads, None) for x in (q, k, v))
   q_segment, k_segment = (reshard(s, 'batch', None) for s in (q_segment, k_segment))
   out = _reference(q, k, v, q_segment, k_segment)
   return reshard(out, 'batch', 'tokens', 'heads', None)
