@@ -3,7 +3,7 @@ BIN := .venv/bin
 DEMO := demo
 READY := .venv/.ready
 
-.PHONY: demo test test-kill notebook parity lint clean
+.PHONY: demo test test-slow notebook parity lint clean
 
 $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -16,7 +16,7 @@ demo: $(READY)  ## train on Big Buck Bunny and sample (about 12 minutes on 2 cor
 test: $(READY)  ## unit and end-to-end tests (under 15 minutes on 2 cores)
 	$(BIN)/python -m pytest -m 'not slow and not parity'
 
-test-kill: $(READY)  ## 20 random kill -9's (about 10 minutes)
+test-slow: $(READY)  ## 20 random kill -9's, two processes, the README's programs (about 20 minutes)
 	$(BIN)/python -m pytest -m slow
 
 notebook: $(READY)  ## runs the Colab notebook with two training steps (about 5 minutes)

@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 
+import pytest
 from programs import ROOT, run
 
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
@@ -18,6 +19,7 @@ SMALLER = {'tools/make_flashes.py': ('--count=12',), 'tools/measure_sync.py': ('
 MADE = ('SAMPLES', 'FLASHES', 'FLASH_LATENTS', 'FLASH_RUN', 'HEART_LATENTS', 'HEART')
 
 
+@pytest.mark.slow
 def test_the_programs_of_the_readme_run_in_their_order(walk, tmp_path):
   shutil.copytree(walk / 'run', tmp_path / 'RUN')
   names = {name: str(tmp_path / name) for name in ('RUN', *MADE)}
