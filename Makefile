@@ -16,10 +16,10 @@ demo: $(READY)  ## train on Big Buck Bunny and sample (about 12 minutes on 2 cor
 test: $(READY)  ## unit and end-to-end tests (under 15 minutes on 2 cores)
 	$(BIN)/python -m pytest -m 'not slow and not parity'
 
-test-slow: $(READY)  ## 20 random kill -9's, two processes, the README's programs (about 20 minutes)
+test-slow: $(READY)  ## 20 random kill -9's, two processes, the README's programs
 	$(BIN)/python -m pytest -m slow
 
-notebook: $(READY)  ## runs the Colab notebook with two training steps (about 5 minutes)
+notebook: $(READY)  ## runs the Colab notebook with two training steps
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[notebook]'
 	SORAJAX=$(CURDIR) SORAJAX_STEPS=2 SORAJAX_OUT=$(CURDIR)/build/notebook/out $(BIN)/jupyter nbconvert \
 	  --to notebook --execute --output-dir build/notebook launch/colab.ipynb

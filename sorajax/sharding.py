@@ -71,8 +71,7 @@ def spec(*axes: str | None) -> jax.sharding.PartitionSpec:
 
 def shards_of(mesh: jax.sharding.Mesh | jax.sharding.AbstractMesh, axis: str) -> int:
   """Over how many shards of the mesh the logical `axis` is split."""
-  names = RULES[axis] if isinstance(RULES[axis], tuple) else (RULES[axis],)
-  return math.prod(mesh.shape[n] for n in names)
+  return math.prod(mesh.shape[n] for n in _mesh_axes(axis))
 
 
 def divides(size: int, axis: str) -> bool:
@@ -81,12 +80,15 @@ def divides(size: int, axis: str) -> bool:
   return mesh.empty or size % shards_of(mesh, axis) == 0
 
 
+def _mesh_axes(axis: str) -> tuple[str, ...]:
+  return RULES[axis] if isinstance(RULES[axis], tuple) else (RULES[axis],)
+
+
 def check_divides(mesh: jax.sharding.Mesh, what: str, size: int, axis: str) -> None:
   """Raises unless `size` splits evenly over the mesh axes of the logical `axis`."""
   shards = shards_of(mesh, axis)
   if size % shards:
-    names = RULES[axis] if isinstance(RULES[axis], tuple) else (RULES[axis],)
-    shape = ' × '.join(f'{n}={mesh.shape[n]}' for n in names)
+    shape = ' × '.join(f'{n}={mesh.shape[n]}' for n in _mesh_axes(axis))
     near = math.ceil(size / shards) * shards
     raise UserError(f'{what} {size} does not divide over {shards} shards ({shape}); try {near}')
 

@@ -17,6 +17,7 @@ from ml_collections import config_flags
 from sorajax import build, cli, sharding
 from sorajax.data.latents import open_latents
 from sorajax.data.loader import Loader
+from sorajax.errors import UserError
 from sorajax.evaluate.products import matrix_products, seconds_alone
 from sorajax.tasks import capabilities
 from sorajax.train.state import initial_state, make_step
@@ -28,6 +29,10 @@ flags.mark_flag_as_required('config')
 
 
 def main() -> None:
+  if jax.device_count() > 1:
+    raise UserError(
+      f'there are {jax.device_count()} devices and products are timed on one; show one'
+    )
   settings = build.settings(_CONFIG.value)
   mesh = sharding.make_mesh(settings.mesh)
   source = open_latents(settings.data.path, 'train')
@@ -53,9 +58,9 @@ def main() -> None:
       seconds['products'].append(seconds_alone(products, _STEPS.value))
       seconds['loader'] += _read(loader, _STEPS.value)
   median = {name: statistics.median(values) for name, values in seconds.items()}
-  flops = sum(p.flops * count for p, count in products.items()) / jax.device_count()
+  flops = sum(p.flops * count for p, count in products.items())
   device = jax.devices()[0].device_kind
-  print(f'{jax.device_count()} × {device}; {flops / 1e9:.1f} GFLOP of products a step and device')
+  print(f'one {device}; {flops / 1e9:.1f} GFLOP of products a step')
   print(f'training step        {median["step"] * 1e3:9.1f} ms')
   share = median['products'] / median['step']
   print(f'its products alone   {median["products"] * 1e3:9.1f} ms: the step reaches {share:.0%}')

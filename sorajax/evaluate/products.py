@@ -1,7 +1,8 @@
 """The matrix products that a function is made of, and how long they take alone.
 
 A step can never be faster than its own matrix products, so they are the limit that its time is held
-against. They are read from the function's jaxpr, so nothing is left out or counted by hand.
+against. They are read from the function's jaxpr and not counted by hand;
+of a branch, every side counts.
 """
 
 import collections
