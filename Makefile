@@ -2,6 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 READY := .venv/.ready
+EXTRAS := tests/parity tests/text/minilm_test.py tests/data/prepare_test.py
 
 .PHONY: demo test test-slow notebook parity lint clean
 
@@ -24,9 +25,10 @@ notebook: $(READY)  ## runs the Colab notebook with two training steps
 	SORAJAX=$(CURDIR) SORAJAX_STEPS=2 SORAJAX_OUT=$(CURDIR)/build/notebook/out $(BIN)/jupyter nbconvert \
 	  --to notebook --execute --output-dir build/notebook launch/colab.ipynb
 
-parity: $(READY)  ## against torch references (about 3 minutes, installs torch)
-	$(BIN)/python -m pip install --quiet 'torch==2.13.0' && $(BIN)/python -m pip install --quiet '.[parity]'
-	$(BIN)/python -m pytest -m parity
+parity: $(READY)  ## against torch references, and what needs an extra (about 3 minutes, installs torch)
+	$(BIN)/python -m pip install --quiet 'torch==2.13.0'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,parity,beam]'
+	$(BIN)/python -m pytest -m 'not slow' $(EXTRAS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -6,9 +6,11 @@ is not done again.
 
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
+import psutil
 from absl import flags
 
 from sorajax import cli
@@ -29,7 +31,7 @@ PROMPTS = (
 
 
 def main() -> None:
-  began, out = time.monotonic(), Path(_OUT.value).absolute()
+  began, out, memory = time.monotonic(), Path(_OUT.value).absolute(), Memory()
   film, clips, latents, run = (out / n for n in ('film', 'clips', 'latents', 'run'))
   steps = [] if _STEPS.value is None else [f'--config.train.steps={_STEPS.value}']
   _stage('tools/fetch_film.py', f'--out={film}')
@@ -43,6 +45,7 @@ def main() -> None:
   )  # fmt: skip
   held = [line for line in read(run) if line['kind'] == 'held_out']
   print(f'\nfrom nothing to watching: {clock(time.monotonic() - began)}')
+  print(f'at most {memory.stop() / 2**30:.1f} GiB of memory')
   if held:
     first, last = held[0]['loss'], held[-1]['loss']
     print(
@@ -51,6 +54,36 @@ def main() -> None:
     )
   print(f'clips and contact sheets: {samples}\nall on one page: {samples / "index.png"}')
   print(f'curves: {run / "curves.png"}')
+
+
+class Memory:
+  """The most memory that this process and those it began held at once, looked at once a second."""
+
+  def __init__(self) -> None:
+    self._most, self._done = 0, threading.Event()
+    self._thread = threading.Thread(target=self._watch, daemon=True)
+    self._thread.start()
+
+  def stop(self) -> int:
+    """Bytes; memory that processes share counts once."""
+    self._done.set()
+    self._thread.join()
+    return self._most
+
+  def _watch(self) -> None:
+    while True:
+      own = psutil.Process()
+      self._most = max(self._most, sum(map(_held, [own, *own.children(recursive=True)])))
+      if self._done.wait(1.0):
+        return
+
+
+def _held(process: psutil.Process) -> int:
+  try:
+    info = process.memory_full_info()
+  except psutil.Error:  # it has ended
+    return 0
+  return getattr(info, 'pss', info.uss)
 
 
 def _stage(*command: str) -> None:
