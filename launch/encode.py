@@ -8,7 +8,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from sorajax import build, cli
-from sorajax.codec import linear
+from sorajax.codec import codec as codec_lib
 from sorajax.data import latents
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Its codec section is used.')
@@ -22,7 +22,7 @@ flags.mark_flags_as_required(['config', 'input', 'output'])
 def main() -> None:
   settings = build.settings(_CONFIG.value)
   if _CODEC.value:
-    codec = linear.load(_CODEC.value)
+    codec = codec_lib.load(_CODEC.value)
   else:
     codec = latents.fit_or_load(_INPUT.value, _OUTPUT.value, settings.codec)
   index = latents.encode(_INPUT.value, codec, _OUTPUT.value, _WORKERS.value)

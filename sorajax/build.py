@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import ml_collections
 
-from sorajax.codec.linear import LinearCodec
+from sorajax.codec.codec import Codec
 from sorajax.errors import UserError
 from sorajax.flow import levels
 from sorajax.geometry import Geometry
@@ -97,7 +97,7 @@ def text_encoder(config: TextConfig) -> TextEncoder:
   return ByteEncoder(config.width, config.depth, config.max_tokens)
 
 
-def network(config: Settings, codec: LinearCodec) -> Network:
+def network(config: Settings, codec: Codec) -> Network:
   """The function that is trained and sampled, on the latents of a codec.
 
   Raises:

@@ -15,6 +15,7 @@ from flax import nnx
 
 from sorajax.clip import Latents, Text, Tokens
 from sorajax.codec import linear
+from sorajax.codec.codec import Codec
 from sorajax.data.records import Row
 from sorajax.errors import UserError
 from sorajax.geometry import samples_of
@@ -179,7 +180,7 @@ def clips(count: int = 3, frames: int = 9, **changes: Any) -> list:
 
 
 @functools.cache
-def codec(config: linear.LinearConfig = CODEC, audio_channels: int = 1) -> linear.LinearCodec:
+def codec(config: linear.LinearConfig = CODEC, audio_channels: int = 1) -> Codec:
   """A linear codec fitted on `clips`."""
   return linear.fit_linear(clips(channels=audio_channels), config, RATE_HZ, audio_channels)
 

@@ -9,6 +9,7 @@ decoder half a window.
 import dataclasses
 import functools
 from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -28,10 +29,37 @@ class LappedCodec:
     pca: over group·N·A values.
   """
 
+  kind: ClassVar[str] = 'lapped'
   geometry: AudioGeometry
   group: int
   weight: np.ndarray
   pca: Pca
+
+  @property
+  def spread(self) -> np.ndarray:
+    return self.pca.spread
+
+  def encoder(self) -> 'LappedEncoder':
+    """Codes a sound piece by piece."""
+    return LappedEncoder(self)
+
+  def decoder(self) -> 'LappedDecoder':
+    """Decodes a sound piece by piece."""
+    return LappedDecoder(self)
+
+  def shape(self) -> dict[str, Any]:
+    """What `restored` needs beside the arrays."""
+    return {**dataclasses.asdict(self.geometry), 'group': self.group}
+
+  def arrays(self) -> dict[str, np.ndarray]:
+    """What is fitted."""
+    return {**self.pca.arrays(), 'weight': self.weight}
+
+  @classmethod
+  def restored(cls, shape: dict[str, Any], arrays: dict[str, np.ndarray]) -> 'LappedCodec':
+    """The codec that `shape` and `arrays` are of."""
+    geometry = AudioGeometry(**{k: v for k, v in shape.items() if k != 'group'})
+    return cls(geometry, shape['group'], arrays['weight'], Pca.restored(arrays))
 
   def encode(self, audio: np.ndarray) -> np.ndarray:
     """Samples to latents."""
@@ -95,6 +123,10 @@ class LappedDecoder:
     before = 0 if self._started else N  # the first half window lies before the first sample
     self._started = True
     return windows[:, :N].reshape(-1, A)[before:]
+
+  def finish(self) -> np.ndarray:
+    """Nothing is left but the half window after the last sample."""
+    return self._half[:0]
 
 
 def fit_lapped(

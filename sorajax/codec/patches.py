@@ -7,7 +7,8 @@ so coding streams without any carried state.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,8 +22,35 @@ CHUNK_FRAMES = 64  # latent frames coded at once
 class PatchCodec:
   """uint8 [F, H, W, 3] ↔ float32 [f, h, w, C]."""
 
+  kind: ClassVar[str] = 'patches'
   geometry: VideoGeometry
   pca: Pca
+
+  @property
+  def spread(self) -> np.ndarray:
+    return self.pca.spread
+
+  def encoder(self) -> 'PatchCoder':
+    """Codes a clip piece by piece."""
+    return PatchCoder(self.encode)
+
+  def decoder(self) -> 'PatchCoder':
+    """Decodes a clip piece by piece."""
+    return PatchCoder(self.decode)
+
+  def shape(self) -> dict[str, Any]:
+    """What `restored` needs beside the arrays."""
+    return dataclasses.asdict(self.geometry)
+
+  def arrays(self) -> dict[str, np.ndarray]:
+    """What is fitted."""
+    return self.pca.arrays()
+
+  @classmethod
+  def restored(cls, shape: dict[str, Any], arrays: dict[str, np.ndarray]) -> 'PatchCodec':
+    """The codec that `shape` and `arrays` are of."""
+    geometry = VideoGeometry(tuple(shape['stride']), shape['channels'])
+    return cls(geometry, Pca.restored(arrays))
 
   def encode(self, video: np.ndarray, first: bool = True) -> np.ndarray:
     """Pixels to latents.
@@ -58,6 +86,23 @@ class PatchCodec:
         frames = np.concatenate([frames[:t].mean(axis=0, keepdims=True), frames[t:]])
       out.append(np.rint(np.clip((frames + 1) * 127.5, 0, 255)).astype(np.uint8))
     return np.concatenate(out)
+
+
+class PatchCoder:
+  """Codes piece by piece; all that is carried is whether the clip has begun."""
+
+  def __init__(self, code: Callable[[np.ndarray, bool], np.ndarray]):
+    self._code, self._begun, self._nothing = code, False, np.zeros(0)
+
+  def push(self, piece: np.ndarray) -> np.ndarray:
+    """The next frames or latents, coded."""
+    out = self._code(piece, not self._begun)
+    self._begun, self._nothing = self._begun or len(piece) > 0, out[:0]
+    return out
+
+  def finish(self) -> np.ndarray:
+    """Nothing is left."""
+    return self._nothing
 
 
 def fit_patches(

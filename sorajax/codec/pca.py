@@ -23,6 +23,15 @@ class Pca:
   scale: np.ndarray
   spread: np.ndarray
 
+  def arrays(self) -> dict[str, np.ndarray]:
+    """The fields by name, to be saved."""
+    return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+  @classmethod
+  def restored(cls, arrays: dict[str, np.ndarray]) -> 'Pca':
+    """From what `arrays` gave, other names aside; `KeyError` where one is missing."""
+    return cls(*(arrays[field.name] for field in dataclasses.fields(cls)))
+
   def encode(self, vectors: np.ndarray) -> np.ndarray:
     """[..., N] → [..., C]."""
     return (vectors - self.mean) @ (self.basis / self.scale)

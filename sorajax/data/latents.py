@@ -15,8 +15,9 @@ import numpy as np
 import tqdm
 
 from sorajax.clip import Clip, Latents
-from sorajax.codec import linear
-from sorajax.codec.linear import LinearCodec, LinearConfig
+from sorajax.codec import codec as codec_lib
+from sorajax.codec.codec import Codec
+from sorajax.codec.linear import LinearConfig, fit_linear
 from sorajax.data import index as index_lib
 from sorajax.data.records import Example, Row, write_shard
 from sorajax.data.sources import Source, open_shards, open_source
@@ -41,7 +42,7 @@ class LatentSource(Protocol):
 
   rows: tuple[Row, ...]
   fingerprint: str
-  codec: LinearCodec
+  codec: Codec
 
   def __len__(self) -> int: ...
 
@@ -58,7 +59,7 @@ class StoredLatents:
       raise UserError(f'{folder} has no latents in split {split!r}; prepare more clips')
     self._named = str(directory), split
     self.rows = index.splits[split].rows
-    self.codec = linear.load(folder / CODEC)
+    self.codec = codec_lib.load(folder / CODEC)
     self.fingerprint = _hash(index.identity, split, str(len(self.rows)))
     self._records = open_shards(folder, index.splits[split])
 
@@ -79,7 +80,7 @@ class StoredLatents:
 class EncodedSource:
   """Clips of a source, encoded as they are read."""
 
-  def __init__(self, source: Source, codec: LinearCodec):
+  def __init__(self, source: Source, codec: Codec):
     self._source, self.codec = source, codec
     self.rows = source.rows
     self.fingerprint = _hash(source.fingerprint, codec.fingerprint)
@@ -159,7 +160,7 @@ class Thinned:
 
 
 def encode(
-  prepared: str | os.PathLike[str], codec: LinearCodec, output: str | os.PathLike[str], workers: int
+  prepared: str | os.PathLike[str], codec: Codec, output: str | os.PathLike[str], workers: int
 ) -> index_lib.Index:
   """Stores the latents of a prepared folder; goes on where a killed run stopped.
 
@@ -177,8 +178,8 @@ def encode(
   """
   folder, index = Path(output), index_lib.load(Path(prepared))
   identity = _hash(index.identity, codec.fingerprint)
-  kept = (folder / CODEC / linear.SAVED_LAST).is_file()
-  if kept and linear.load(folder / CODEC).fingerprint != codec.fingerprint:
+  kept = (folder / CODEC / codec_lib.SAVED_LAST).is_file()
+  if kept and codec_lib.load(folder / CODEC).fingerprint != codec.fingerprint:
     raise UserError(f'{folder} holds latents of another codec; choose another output')
   if (folder / index_lib.NAME).is_file():
     done = index_lib.load(folder)
@@ -213,21 +214,21 @@ def _check_started(folder: Path, identity: str, shards: list[str]) -> None:
 
 def fit_or_load(
   prepared: str | os.PathLike[str], output: str | os.PathLike[str], config: LinearConfig
-) -> LinearCodec:
+) -> Codec:
   """The codec that a killed run left in `output`, or one fitted on the training clips."""
   folder = Path(output) / CODEC
-  if (folder / linear.SAVED_LAST).is_file():
-    return linear.load(folder)
+  if (folder / codec_lib.SAVED_LAST).is_file():
+    return codec_lib.load(folder)
   source = open_source(prepared, 'train')
   row = source.rows[0]
   patches = VideoGeometry(config.stride, config.video_channels)
   patches.latent_size(row.frames, row.height, row.width)
-  return linear.fit_linear(Clips(source, FIT_CLIPS), config, row.sample_rate_hz, row.audio_channels)
+  return fit_linear(Clips(source, FIT_CLIPS), config, row.sample_rate_hz, row.audio_channels)
 
 
 def _encode_shard(job: tuple) -> int:
   prepared, split, first, count, folder, shard = job
-  source, codec = open_source(prepared, split), linear.load(folder / CODEC)
+  source, codec = open_source(prepared, split), codec_lib.load(folder / CODEC)
   examples = (source[i] for i in range(first, first + count))
   write_shard(folder / shard, (pack(codec.encode(clip_of(e)), e.caption) for e in examples))
   return count

@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from sorajax.clip import Clip, Latents
-from sorajax.codec.linear import LinearCodec
+from sorajax.codec.codec import Codec
 from sorajax.errors import UserError
 from sorajax.geometry import samples_of
 from sorajax.tasks import capabilities
@@ -65,7 +65,7 @@ class Plan:
   given: dict[str, np.ndarray]
 
 
-def plan(request: Request, codec: LinearCodec, known_tasks: tuple[str, ...]) -> Plan:
+def plan(request: Request, codec: Codec, known_tasks: tuple[str, ...]) -> Plan:
   """Lays out a request's latents.
 
   The clip is made a little longer than asked where the codec needs it, and cut afterwards.

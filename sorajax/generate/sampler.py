@@ -11,7 +11,7 @@ import numpy as np
 
 from sorajax import sharding
 from sorajax.clip import Batch, Clip, Tokens
-from sorajax.codec.linear import LinearCodec
+from sorajax.codec.codec import Codec
 from sorajax.data.rows import Placed, assemble
 from sorajax.data.schedule import Bucket
 from sorajax.flow import guidance, levels, solver
@@ -54,7 +54,7 @@ class Sampler:
 
   settings: Settings
   network: Network
-  codec: LinearCodec
+  codec: Codec
   batch: int = 1
   joined: bool = True
 

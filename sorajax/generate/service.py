@@ -13,8 +13,8 @@ import ml_collections
 
 from sorajax import build, checkpoint, sharding
 from sorajax.clip import Clip
-from sorajax.codec import linear
-from sorajax.codec.linear import LinearCodec
+from sorajax.codec import codec as codec_lib
+from sorajax.codec.codec import Codec
 from sorajax.errors import UserError, one_line
 from sorajax.generate.output import write_clips
 from sorajax.generate.request import Request
@@ -44,7 +44,7 @@ class Model:
 
   settings: Settings
   network: Network
-  codec: LinearCodec
+  codec: Codec
   params: Any
   mesh: jax.sharding.Mesh
   workdir: Path
@@ -110,7 +110,7 @@ def load(path: str | os.PathLike[str], config: ml_collections.ConfigDict | None 
     now = json.loads(config.to_json())
     build.check_same(before, now, f'the checkpoint {path}')
   settings = build.settings(config if config is not None else ml_collections.ConfigDict(before))
-  codec = linear.load(workdir / 'codec')
+  codec = codec_lib.load(workdir / 'codec')
   network = build.network(settings, codec)
   mesh = sharding.make_mesh(settings.mesh)
   with jax.set_mesh(mesh):

@@ -9,7 +9,9 @@ from clips import noise, scene
 from tiny import CODEC, FPS, RATE_HZ, refused
 
 from sorajax.clip import Clip
+from sorajax.codec import codec as codec_lib
 from sorajax.codec import linear
+from sorajax.codec.codec import in_pieces
 from sorajax.geometry import samples_of
 
 FULL = dataclasses.replace(
@@ -128,7 +130,7 @@ def chunks_of(whole: Clip, frames: list[int], seed: int) -> list[Clip]:
 @pytest.mark.parametrize(
   'frames', [[1, 2, 6, 2, 12], [7, 16], [23], [1, 0, 22], [3, *[2] * 10]], ids=str
 )
-def test_encoding_in_chunks_is_encoding_the_whole_bit_for_bit(frames):
+def test_encoding_in_pieces_is_encoding_the_whole_bit_for_bit(frames):
   codec, whole = tiny.codec(), clip(frames=23)
   wanted = codec.encode(whole)
   for seed in range(3):
@@ -143,11 +145,11 @@ def joined(pieces: list[Clip]) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize('frames', [1, 2, 5, 12, 100])
-def test_decoding_in_chunks_is_decoding_the_whole_bit_for_bit(frames):
+def test_decoding_in_pieces_is_decoding_the_whole_bit_for_bit(frames):
   codec, whole = tiny.codec(), clip(frames=23)
   latents = codec.encode(whole)
   wanted = codec.decode(latents)
-  video, audio = joined(list(codec.decode_stream(linear.in_chunks(latents, frames))))
+  video, audio = joined(list(codec.decode_stream(in_pieces(latents, frames))))
   np.testing.assert_array_equal(video, wanted.video)
   np.testing.assert_array_equal(audio, wanted.audio)
 
@@ -190,7 +192,7 @@ def test_memory_does_not_grow_with_duration():
 def test_a_saved_codec_comes_back_the_same(tmp_path):
   codec = tiny.codec()
   codec.save(tmp_path / 'new' / 'codec')
-  again = linear.load(tmp_path / 'new' / 'codec')
+  again = codec_lib.load(tmp_path / 'new' / 'codec')
   assert again.geometry == codec.geometry and again.fingerprint == codec.fingerprint
   a, b = codec.encode(clip()), again.encode(clip())
   np.testing.assert_array_equal(a.video, b.video)
@@ -207,11 +209,11 @@ def test_other_codecs_have_other_fingerprints():
 
 def test_a_missing_or_damaged_codec_is_refused(tmp_path):
   with refused('holds no codec'):
-    linear.load(tmp_path)
+    codec_lib.load(tmp_path)
   tiny.codec().save(tmp_path)
   (tmp_path / 'codec.npz').write_bytes(b'not an archive')
   with refused('cannot read the codec .*'):
-    linear.load(tmp_path)
+    codec_lib.load(tmp_path)
 
 
 def test_clips_that_are_not_the_codecs_are_refused():
@@ -246,7 +248,7 @@ def test_too_many_channels_and_no_clips_are_refused():
 def test_chunks_hold_everything_once():
   latents = tiny.codec().encode(clip(frames=23))
   for frames in (1, 5, 50):
-    parts = list(linear.in_chunks(latents, frames))
+    parts = list(in_pieces(latents, frames))
     assert all(len(p.video) <= frames for p in parts)
     for m in ('video', 'audio'):
       np.testing.assert_array_equal(
