@@ -9,7 +9,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from sorajax import cli
-from sorajax.train import loop
+from sorajax.train import velocity
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'What to train; see configs/.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of checkpoints, curves and samples.')
@@ -18,7 +18,7 @@ flags.mark_flags_as_required(['config', 'workdir'])
 
 def main() -> None:
   cli.join_hosts()
-  loop.train(_CONFIG.value, _WORKDIR.value)
+  velocity.train(_CONFIG.value, _WORKDIR.value)
 
 
 if __name__ == '__main__':

@@ -17,10 +17,11 @@ from ml_collections import config_flags
 from sorajax import build, cli, sharding
 from sorajax.data.latents import open_latents
 from sorajax.data.loader import Loader
+from sorajax.data.schedule import Place
 from sorajax.errors import UserError
 from sorajax.evaluate.products import matrix_products, seconds_alone
-from sorajax.tasks import capabilities
 from sorajax.train.state import initial_state, make_step
+from sorajax.train.velocity import VelocityObjective
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'What is trained.')
 _STEPS = flags.DEFINE_integer('steps', 5, 'Steps in each turn.', 1)
@@ -36,17 +37,13 @@ def main() -> None:
   settings = build.settings(_CONFIG.value)
   mesh = sharding.make_mesh(settings.mesh)
   source = open_latents(settings.data.path, 'train')
-  network = build.network(settings, source.codec)
+  objective = VelocityObjective(settings, build.network(settings, source.codec), source, mesh)
   with jax.set_mesh(mesh):
-    state, layout = sharding.jit_init(mesh, initial_state(settings, network))
-    frozen = jax.device_put(network.frozen(), jax.NamedSharding(mesh, sharding.P()))
-    loader = Loader(
-      settings.data, source, tokenize=network.text.tokenize,
-      draw_given=lambda rng, clip: capabilities.draw(rng, dict(settings.train.tasks), clip),
-      mesh=mesh, seed=0, micro_batches=settings.train.micro_batches,
-    )  # fmt: skip
+    state, layout = sharding.jit_init(mesh, initial_state(objective))
+    frozen = jax.device_put(objective.frozen(), jax.NamedSharding(mesh, sharding.P()))
+    loader = objective.loader(Place())
     batch, _ = next(iter(loader))
-    step = make_step(settings, network, mesh, layout)
+    step = make_step(objective, mesh, layout)
     products = matrix_products(step, state, frozen, batch)
     state, _ = jax.block_until_ready(step(state, frozen, batch))
     seconds: dict[str, list[float]] = {'step': [], 'products': [], 'loader': []}

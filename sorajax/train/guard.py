@@ -5,34 +5,29 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from sorajax.clip import Batch
-from sorajax.network import Network
-from sorajax.settings import Settings
-from sorajax.train.state import loss_of
+from sorajax.train.objective import Objective
 
 
-def diagnose(
-  settings: Settings, network: Network, params: Any, frozen: Any, batch: Batch, step: int
-) -> str:
+def diagnose(objective: Objective, params: Any, frozen: Any, batch: Any, step: int) -> str:
   """One line that names the first thing that is not finite: data, weights, loss or gradient."""
-  place = _first_bad({m: t.latent for m, t in batch.tokens.items()})
+  place = _first_bad(objective.values(batch))
   if place:
-    return f'the latents of the batch{place}'
+    return f'the batch: its{place}'
   place = _first_bad(params)
   if place:
-    return f'the parameter {place}'
-  counts = {m: t.loss_mask.sum() for m, t in batch.tokens.items()}
-  gradient = jax.jit(jax.value_and_grad(loss_of(settings, network), has_aux=True))
-  for i in range(batch.text.ids.shape[0]):
+    return f'the parameter{place}'
+  counts = objective.counts(batch)
+  gradient = jax.jit(jax.value_and_grad(objective.loss, has_aux=True))
+  for i in range(jax.tree.leaves(batch)[0].shape[0]):
     micro = jax.tree.map(lambda x, i=i: x[i], batch)
-    key = jax.random.fold_in(jax.random.key(settings.train.seed), step)
+    key = jax.random.fold_in(jax.random.key(objective.train.seed), step)
     (_, parts), grads = gradient(params, frozen, micro, jax.random.fold_in(key, i), counts)
     place = _first_bad(parts)
     if place:
-      return f'the loss of {place}'
+      return f'the loss of{place}'
     place = _first_bad(grads)
     if place:
-      return f'the gradient of {place}'
+      return f'the gradient of{place}'
   return 'nothing when the step is repeated: the fault is not in data or weights'
 
 

@@ -1,0 +1,134 @@
+"""Training the transformer: the velocity of latents, on tokens that carry their own noise level."""
+
+import dataclasses
+import functools
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from sorajax import build, sharding
+from sorajax.clip import Batch
+from sorajax.data.latents import LatentSource, open_latents
+from sorajax.data.loader import Loader
+from sorajax.data.schedule import Place
+from sorajax.errors import UserError
+from sorajax.flow import loss as flow_loss
+from sorajax.generate.output import write_clips
+from sorajax.generate.request import Request
+from sorajax.generate.sampler import Sampler
+from sorajax.network import Network
+from sorajax.optim import OptimizerConfig
+from sorajax.settings import Settings, TrainConfig
+from sorajax.tasks import capabilities
+from sorajax.train import loop
+from sorajax.train.held_out import HeldOut
+
+
+def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike[str]) -> None:
+  """Trains to the last step, or goes on from the newest checkpoint of `workdir`.
+
+  Raises:
+    UserError: a config that contradicts itself, the data or the workdir; loss or gradient that stay
+      non-finite, with what broke.
+  """
+  settings = build.settings(config)
+
+  def make(mesh: jax.sharding.Mesh) -> VelocityObjective:
+    if not settings.data.path:
+      raise UserError('config.data.path is empty; add --config.data.path=LATENTS')
+    source = open_latents(settings.data.path, 'train')
+    network = build.network(settings, source.codec)
+    return VelocityObjective(settings, network, source, mesh)
+
+  loop.run(make, settings.mesh, config, workdir)
+
+
+@dataclasses.dataclass(frozen=True)
+class VelocityObjective:
+  """The flow-matching loss of a network on stored latents; a `train.objective.Objective`."""
+
+  settings: Settings
+  network: Network
+  source: LatentSource
+  mesh: jax.sharding.Mesh
+
+  @property
+  def optimizer(self) -> OptimizerConfig:
+    return self.settings.optimizer
+
+  @property
+  def train(self) -> TrainConfig:
+    return self.settings.train
+
+  @property
+  def fingerprint(self) -> str:
+    return self.source.fingerprint
+
+  @property
+  def batch_spec(self) -> jax.sharding.PartitionSpec:
+    return sharding.spec('batch', 'tokens')
+
+  def init(self, key: jax.Array) -> Any:
+    return self.network.init(key)
+
+  def frozen(self) -> Any:
+    return self.network.frozen()
+
+  def counts(self, batch: Batch) -> dict[str, jax.Array]:
+    return {m: t.loss_mask.sum() for m, t in batch.tokens.items()}
+
+  def values(self, batch: Batch) -> dict[str, jax.Array]:
+    return {f'latents of {m}': t.latent for m, t in batch.tokens.items()}
+
+  def loss(self, params, frozen, batch: Batch, key, counts):
+    flow, buckets = self.settings.flow, self.settings.data.buckets.values()
+    key_levels, key_noise = jax.random.split(key)
+    levels = flow_loss.draw_levels(
+      key_levels, batch.tokens, max(b.clips for b in buckets), build.level_sampler(flow),
+      flow.together,
+    )  # fmt: skip
+    noise = flow_loss.draw_noise(key_noise, batch.tokens)
+    variables = {**params, **frozen}
+    text = self.network.read(variables, batch.text)
+    velocity = lambda tokens: self.network.velocity(variables, tokens, text)
+    errors = flow_loss.squared_errors(velocity, batch.tokens, noise, levels)
+    parts = {m: total / jnp.maximum(counts[m], 1.0) for m, (total, _) in errors.items()}
+    return sum(flow.weight[m] * part for m, part in parts.items()), parts
+
+  def loader(self, place: Place) -> Loader:
+    mixture = functools.partial(_draw, dict(self.train.tasks))
+    return Loader(
+      self.settings.data, self.source, tokenize=self.network.text.tokenize, draw_given=mixture,
+      mesh=self.mesh, seed=self.train.seed, micro_batches=self.train.micro_batches, place=place,
+    )  # fmt: skip
+
+  def evaluator(self) -> HeldOut:
+    held = open_latents(self.settings.data.path, 'validation')
+    return HeldOut(self.settings, self.network, held, self.mesh)
+
+  def keep(self, workdir: Path) -> None:
+    self.source.codec.save(workdir / 'codec')
+
+  def sample(self, params: Any, workdir: Path, step: int) -> None:
+    """Clips of the config's prompts, under `samples/STEP`."""
+    prompts, s = self.train.sample_prompts, self.settings.sample
+    if not prompts:
+      return
+    requests = [
+      Request(p, seed, seconds=s.seconds, fps=s.fps, height=s.height, width=s.width)
+      for seed, p in enumerate(prompts)
+    ]
+    sampler = Sampler(self.settings, self.network, self.source.codec, batch=len(prompts))
+    made = sampler(params, requests)
+    if jax.process_index() == 0:
+      write_clips(workdir / 'samples' / f'{step:08d}', made, {'checkpoint_step': step})
+    else:
+      list(made)  # computes along and writes nothing
+
+
+def _draw(mixture: dict[str, float], rng, layout):
+  return capabilities.draw(rng, mixture, layout)
