@@ -100,6 +100,13 @@ def reshard(x: jax.Array, *axes: str | None) -> jax.Array:
   return jax.reshard(x, spec(*axes))
 
 
+def reshape(x: jax.Array, shape: tuple[int, ...], *axes: str | None) -> jax.Array:
+  """`x` in another shape, its new dimensions laid over the mesh as named."""
+  if jax.sharding.get_abstract_mesh().empty:
+    return x.reshape(shape)
+  return jax.lax.reshape(x, shape, out_sharding=spec(*axes))
+
+
 def shardings(mesh: jax.sharding.Mesh, abstract: Any) -> Any:
   """The NamedSharding of every leaf of an `eval_shape` result, replicated where none is known."""
 

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from sorajax.clip import Clip, Latents
+from sorajax.codec.convolutions import ConvolutionCodec
 from sorajax.codec.lapped import LappedCodec
 from sorajax.codec.patches import PatchCodec
 from sorajax.errors import UserError, cannot_read, one_line
@@ -64,7 +65,7 @@ class SoundCodec(Half, Protocol):
   def geometry(self) -> AudioGeometry: ...
 
 
-KINDS: Mapping[str, Any] = {kind.kind: kind for kind in (PatchCodec, LappedCodec)}
+KINDS: Mapping[str, Any] = {kind.kind: kind for kind in (PatchCodec, ConvolutionCodec, LappedCodec)}
 
 
 @dataclasses.dataclass(frozen=True)
