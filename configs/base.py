@@ -22,7 +22,7 @@ def get_config() -> ml_collections.ConfigDict:
     stride=(4, 16, 16), video_channels=96, frame_samples=320, group=4, audio_channels=64
   )
   c.mesh = _section(data=-1, fsdp=1, context=1, tensor=1)
-  c.data = _section(path='', caption_dropout=0.1, workers=0)
+  c.data = _section(path='', caption_dropout=0.1)
   c.data.buckets = _section(clip=_section(rows=16, video=112, audio=28, text=48))
   c.text = _section(kind='bytes', width=128, depth=2, max_tokens=48)
   c.transformer = _section(

@@ -125,8 +125,9 @@ def rows_here(mesh: jax.sharding.Mesh, rows: int) -> tuple[int, ...]:
 
 
 def place_rows(
-  mesh: jax.sharding.Mesh, local: np.ndarray, rows: tuple[int, ...], total: int, batch_dim: int = 0
-) -> jax.Array:
+  mesh: jax.sharding.Mesh, local: np.ndarray, rows: tuple[int, ...], total: int,
+  batch_dim: int = 0, inner: str | None = 'tokens',
+) -> jax.Array:  # fmt: skip
   """This process's rows of a batch array → the global array.
 
   Args:
@@ -134,13 +135,14 @@ def place_rows(
     local: [..., len(rows), T, ...] with its rows along `batch_dim` in the order of `rows`.
     rows: as `rows_here` gave them.
     total: how many rows the global batch has.
-    batch_dim: which dimension the rows lie along; the one after it holds tokens, if there is one.
+    batch_dim: which dimension the rows lie along.
+    inner: the logical axis of the dimension after it, if there is one.
   """
   shape = (*local.shape[:batch_dim], total, *local.shape[batch_dim + 1 :])
   axes: list[str | None] = [None] * len(shape)
   axes[batch_dim] = 'batch'
   if len(shape) > batch_dim + 1:
-    axes[batch_dim + 1] = 'tokens'
+    axes[batch_dim + 1] = inner
   where = {row: i for i, row in enumerate(rows)}
 
   def cut(index: Any) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Batches for a training run: read ahead by Grain, laid over the mesh, resumable anywhere."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,6 +25,24 @@ DrawGiven = Callable[[np.random.Generator, Layout], dict[str, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
+class Reading:
+  """How far batches are read ahead.
+
+  Attributes:
+    workers: processes that read ahead; 0 reads in threads of this one.
+    threads: threads that read ahead, in each process.
+    ahead: batches held ready, in each process.
+  """
+
+  workers: int = 0
+  threads: int = 2
+  ahead: int = 4
+
+
+READING = Reading()
+
+
+@dataclasses.dataclass(frozen=True)
 class LoaderConfig:
   """How training batches are made.
 
@@ -32,18 +51,14 @@ class LoaderConfig:
     buckets: name → shape of batch; a clip takes the smallest that holds it.
     limit: use so many clips alone, evenly spaced; 0 uses all.
     caption_dropout: share of the clips that are shown without their caption, for guidance.
-    workers: processes that read ahead; 0 reads in threads of this one.
-    threads: threads that read ahead, in each process.
-    ahead: batches held ready, in each process.
+    reading: how far ahead.
   """
 
   path: str
   buckets: dict[str, Bucket]
   limit: int = 0
   caption_dropout: float = 0.1
-  workers: int = 0
-  threads: int = 2
-  ahead: int = 4
+  reading: Reading = READING
 
   def in_order(self) -> tuple[Bucket, ...]:
     """The buckets, smallest first."""
@@ -98,51 +113,78 @@ class Feed:
 
 
 class Loader:
-  """An iterator of (Batch of global arrays, what is in it)."""
+  """An iterator of (batch of global arrays, what is in it), read ahead.
+
+  Attributes:
+    schedule: which clips ride where.
+    feed: step → this process's rows and what is in them; a pure function that travels.
+  """
 
   def __init__(
-    self, config: LoaderConfig, source: LatentSource, *, tokenize: Tokenize,
-    draw_given: DrawGiven, mesh: jax.sharding.Mesh, seed: int, micro_batches: int = 1,
-    place: Place = BEGINNING,
+    self, schedule: Schedule, feed: Callable[[int], tuple[Any, dict[str, Any]]], reading: Reading,
+    mesh: jax.sharding.Mesh, micro_batches: int = 1, inner: str | None = None,
   ):  # fmt: skip
-    """Begins at `place`; raises `UserError` where rows do not divide or no clip fits."""
-    buckets = config.in_order()
-    for b in buckets:
-      if b.rows % micro_batches:
-        raise UserError(
-          f'{b.rows} rows do not divide into {micro_batches} micro-batches; '
-          f'try {-(-b.rows // micro_batches) * micro_batches}'
-        )
-      sharding.check_divides(mesh, 'micro-batch of', b.rows // micro_batches, 'batch')
-      for what, size in (('video', b.video), ('audio', b.audio), ('text', b.text * b.clips)):
-        sharding.check_divides(mesh, f'a bucket of {what} tokens', size, 'tokens')
-    source = Thinned(source, config.limit)
-    sizes = token_sizes(source.rows, source.codec.geometry)
-    self.schedule = Schedule(sizes, buckets, seed, place)
-    self._mesh, self._buckets, self._micro = mesh, buckets, micro_batches
-    self._rows = tuple(sharding.rows_here(mesh, b.rows // micro_batches) for b in buckets)
-    self.feed = Feed(
-      source, self.schedule, tokenize, draw_given, config.caption_dropout, self._rows, micro_batches
-    )
-    self._config, self._step = config, place.step
+    """Begins where the schedule does.
+
+    Args:
+      schedule: which clips ride where.
+      feed: gives arrays [A, rows, ...] of A micro-batches.
+      reading: how far ahead.
+      mesh: to lay them over.
+      micro_batches: A.
+      inner: the logical axis after the rows, if the arrays have one.
+    """
+    self.schedule, self.feed = schedule, feed
+    self._reading, self._mesh, self._inner = reading, mesh, inner
+    self._totals = [b.rows // micro_batches for b in schedule.buckets]
+    self._here = [sharding.rows_here(mesh, total) for total in self._totals]
 
   def place(self, step: int) -> Place:
     """What a checkpoint keeps so that `step` is the next one."""
     return self.schedule.place(step)
 
-  def local(self) -> Iterator[tuple[Batch, dict[str, Any]]]:
+  def local(self) -> Iterator[tuple[Any, dict[str, Any]]]:
     """This process's rows as numpy arrays, read ahead."""
-    c = self._config
-    steps = grain.MapDataset.range(self._step, LAST_STEP).map(self.feed)
-    reading = grain.ReadOptions(num_threads=c.threads, prefetch_buffer_size=c.ahead)
-    batches = steps.to_iter_dataset(reading)
-    if c.workers:
-      batches = batches.mp_prefetch(grain.MultiprocessingOptions(c.workers, c.ahead))
+    r = self._reading
+    steps = grain.MapDataset.range(self.schedule.start.step, LAST_STEP).map(self.feed)
+    options = grain.ReadOptions(num_threads=r.threads, prefetch_buffer_size=r.ahead)
+    batches = steps.to_iter_dataset(options)
+    if r.workers:
+      batches = batches.mp_prefetch(grain.MultiprocessingOptions(r.workers, r.ahead))
     return iter(batches)
 
-  def __iter__(self) -> Iterator[tuple[Batch, dict[str, Any]]]:
+  def __iter__(self) -> Iterator[tuple[Any, dict[str, Any]]]:
     for batch, info in self.local():
-      rows = self._rows[info['bucket']]
-      total = self._buckets[info['bucket']].rows // self._micro
-      place = lambda x, rows=rows, total=total: sharding.place_rows(self._mesh, x, rows, total, 1)
+      rows, total = self._here[info['bucket']], self._totals[info['bucket']]
+      place = functools.partial(
+        sharding.place_rows, self._mesh, rows=rows, total=total, batch_dim=1, inner=self._inner
+      )
       yield jax.tree.map(place, batch), info
+
+
+def token_loader(
+  config: LoaderConfig, source: LatentSource, *, tokenize: Tokenize, draw_given: DrawGiven,
+  mesh: jax.sharding.Mesh, seed: int, micro_batches: int = 1, place: Place = BEGINNING,
+) -> Loader:  # fmt: skip
+  """Batches of tokens from `place` on; `UserError` where rows do not divide or no clip fits."""
+  buckets = config.in_order()
+  for b in buckets:
+    check_rows(b.rows, micro_batches, mesh)
+    for what, size in (('video', b.video), ('audio', b.audio), ('text', b.text * b.clips)):
+      sharding.check_divides(mesh, f'a bucket of {what} tokens', size, 'tokens')
+  source = Thinned(source, config.limit)
+  sizes = token_sizes(source.rows, source.codec.geometry)
+  schedule = Schedule(sizes, buckets, seed, place)
+  rows = tuple(sharding.rows_here(mesh, b.rows // micro_batches) for b in buckets)
+  feed = Feed(source, schedule, tokenize, draw_given, config.caption_dropout, rows, micro_batches)
+  return Loader(schedule, feed, config.reading, mesh, micro_batches, inner='tokens')
+
+
+def check_rows(rows: int, micro_batches: int, mesh: jax.sharding.Mesh) -> None:
+  """Raises unless a batch divides into micro-batches, and each over the mesh."""
+  if rows % micro_batches:
+    raise UserError(
+      f'{rows} rows do not divide into {micro_batches} micro-batches; '
+      f'try {-(-rows // micro_batches) * micro_batches}'
+    )
+  sharding.check_divides(mesh, 'micro-batch of', rows // micro_batches, 'batch')

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from sorajax.clip import Batch
 from sorajax.data.latents import LatentSource
-from sorajax.data.loader import Loader
+from sorajax.data.loader import token_loader
 from sorajax.data.schedule import Place
 from sorajax.flow import loss as flow_loss
 from sorajax.flow import path
@@ -27,7 +27,7 @@ class HeldOut:
     self, settings: Settings, network: Network, source: LatentSource, mesh: jax.sharding.Mesh
   ):
     self._weight = settings.flow.weight
-    loader = Loader(
+    loader = token_loader(
       settings.data, source, tokenize=network.text.tokenize,
       draw_given=lambda rng, layout: capabilities.text_to_clip(layout, 0.0),
       mesh=mesh, seed=SEED, place=Place(),

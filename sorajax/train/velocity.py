@@ -13,7 +13,7 @@ import ml_collections
 from sorajax import build, sharding
 from sorajax.clip import Batch
 from sorajax.data.latents import LatentSource, open_latents
-from sorajax.data.loader import Loader
+from sorajax.data.loader import Loader, token_loader
 from sorajax.data.schedule import Place
 from sorajax.errors import UserError
 from sorajax.flow import loss as flow_loss
@@ -101,7 +101,7 @@ class VelocityObjective:
 
   def loader(self, place: Place) -> Loader:
     mixture = functools.partial(_draw, dict(self.train.tasks))
-    return Loader(
+    return token_loader(
       self.settings.data, self.source, tokenize=self.network.text.tokenize, draw_given=mixture,
       mesh=self.mesh, seed=self.train.seed, micro_batches=self.train.micro_batches, place=place,
     )  # fmt: skip

@@ -11,7 +11,7 @@ from tiny import refused
 
 from sorajax import sharding
 from sorajax.clip import MODALITIES
-from sorajax.data.loader import Loader, LoaderConfig
+from sorajax.data.loader import Loader, LoaderConfig, Reading, token_loader
 from sorajax.data.schedule import Bucket
 from sorajax.tasks import capabilities
 from sorajax.text.bytes import ByteEncoder
@@ -35,7 +35,7 @@ def one_device() -> jax.sharding.Mesh:
 
 
 def loader(config: LoaderConfig = CONFIG, seed: int = 0, **changes) -> Loader:
-  return Loader(
+  return token_loader(
     config, tiny.Source(FRAMES), tokenize=ByteEncoder(32, 1, 8).tokenize, draw_given=draw,
     mesh=one_device(), seed=seed, **changes,
   )  # fmt: skip
@@ -74,13 +74,13 @@ def test_batches_hold_the_clips_that_they_name():
 def test_workers_change_nothing():
   if not flags.FLAGS.is_parsed():
     flags.FLAGS.mark_as_parsed()  # Grain's workers read them
-  for a, b in zip(local(loader(dataclasses.replace(CONFIG, workers=2)), 3), plain()):
+  for a, b in zip(local(loader(dataclasses.replace(CONFIG, reading=Reading(workers=2))), 3), plain()):
     assert_same(a, b)
 
 
 @pytest.mark.parametrize('threads, ahead', [(1, 1), (4, 8)])
 def test_reading_ahead_changes_nothing(threads, ahead):
-  config = dataclasses.replace(CONFIG, threads=threads, ahead=ahead)
+  config = dataclasses.replace(CONFIG, reading=Reading(threads=threads, ahead=ahead))
   for a, b in zip(local(loader(config)), plain()):
     assert_same(a, b)
 
