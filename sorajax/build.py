@@ -12,16 +12,22 @@ import ml_collections
 from sorajax.codec.codec import Codec
 from sorajax.errors import UserError
 from sorajax.flow import levels
-from sorajax.geometry import Geometry
+from sorajax.geometry import Geometry, VideoGeometry
 from sorajax.network import Network, TextEncoder
-from sorajax.settings import FlowConfig, Settings, TextConfig
+from sorajax.settings import CodecSettings, FlowConfig, Settings, TextConfig
 from sorajax.tasks import capabilities
 from sorajax.text.bytes import ByteEncoder
 from sorajax.text.minilm import MiniLM
 
 T = TypeVar('T')
 
-KEPT_SECTIONS = ('codec', 'transformer', 'text', 'flow')  # what a checkpoint is of, for good
+KEPT_SECTIONS = (
+  'codec',
+  'picture',
+  'transformer',
+  'text',
+  'flow',
+)  # what a checkpoint is of, for good
 FREE_KEYS = ('unroll', 'remat')  # these change how it is computed, not what
 
 
@@ -87,6 +93,18 @@ def settings(config: Any) -> Settings:
       raise UserError(f'config.train.tasks.{task} is {weight}; weights are not negative')
   if not sum(out.train.tasks.values()) > 0:
     raise UserError('config.train.tasks has no task of positive weight; add text_to_clip')
+  return out
+
+
+def codec_settings(config: Any) -> CodecSettings:
+  """A whole config file of a learned codec, checked across its sections.
+
+  Raises:
+    UserError: as `settings`.
+  """
+  out = frozen(CodecSettings, config, '')
+  size = VideoGeometry(out.picture.stride, out.picture.channels)
+  size.latent_size(out.data.frames, *out.data.size)
   return out
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from sorajax import sharding
 from sorajax.clip import Text, Tokens
 from sorajax.flow import path
 from sorajax.model.config import TransformerConfig
@@ -115,5 +116,5 @@ class Network:
 
 @functools.cache
 def _graphdef(config: TransformerConfig) -> nnx.GraphDef:
-  with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
+  with sharding.no_mesh():
     return nnx.graphdef(nnx.eval_shape(lambda: Transformer(config, rngs=nnx.Rngs(0))))

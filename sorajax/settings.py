@@ -4,6 +4,8 @@ import dataclasses
 from typing import Literal
 
 from sorajax.codec.linear import LinearConfig
+from sorajax.codec.video import AutoencoderConfig
+from sorajax.data.clips import ClipLoaderConfig
 from sorajax.data.loader import LoaderConfig
 from sorajax.data.prepare_file import PrepareConfig
 from sorajax.model.config import TransformerConfig
@@ -152,3 +154,53 @@ class Settings:
   optimizer: OptimizerConfig
   train: TrainConfig
   sample: SampleConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class PictureLossConfig:
+  """Weights of what a picture autoencoder is trained on; see `codec.loss`.
+
+  Attributes:
+    absolute: mean absolute difference of pixels in [−1, 1].
+    pyramid: the same of smaller and smaller pictures.
+    edges: of slopes.
+    spectrum: of Fourier coefficients.
+    flicker: of changes from frame to frame.
+    divergence: of the latents from a standard normal distribution.
+    roughness: of the latents in time.
+  """
+
+  absolute: float = 1.0
+  pyramid: float = 1.0
+  edges: float = 0.5
+  spectrum: float = 0.0
+  flicker: float = 0.5
+  divergence: float = 1e-4
+  roughness: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class CodecSettings:
+  """A whole config file of a learned codec.
+
+  Attributes:
+    name: of the run.
+    prepare: films → clips.
+    codec: the linear one; its sound half stands beside the learned picture half.
+    picture: the autoencoder.
+    mesh: devices.
+    data: clips → batches.
+    loss: what is minimised.
+    optimizer: how.
+    train: how long.
+  """
+
+  name: str
+  prepare: PrepareConfig
+  codec: LinearConfig
+  picture: AutoencoderConfig
+  mesh: MeshConfig
+  data: ClipLoaderConfig
+  loss: PictureLossConfig
+  optimizer: OptimizerConfig
+  train: TrainConfig

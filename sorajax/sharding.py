@@ -7,6 +7,7 @@ defined; nothing but `RULES` knows which mesh axes those are.
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -100,11 +101,16 @@ def reshard(x: jax.Array, *axes: str | None) -> jax.Array:
   return jax.reshard(x, spec(*axes))
 
 
-def reshape(x: jax.Array, shape: tuple[int, ...], *axes: str | None) -> jax.Array:
-  """`x` in another shape, its new dimensions laid over the mesh as named."""
+def reshape_rows(x: jax.Array, *shape: int) -> jax.Array:
+  """`x` in another shape, whose first dimension is laid over the mesh as rows, the rest whole."""
   if jax.sharding.get_abstract_mesh().empty:
     return x.reshape(shape)
-  return jax.lax.reshape(x, shape, out_sharding=spec(*axes))
+  return jax.lax.reshape(x, shape, out_sharding=spec('batch', *(None,) * (len(shape) - 1)))
+
+
+def no_mesh() -> AbstractContextManager:
+  """Within, arrays are laid over nothing, whatever mesh is set outside."""
+  return jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ()))
 
 
 def shardings(mesh: jax.sharding.Mesh, abstract: Any) -> Any:

@@ -10,17 +10,17 @@ from typing import Any, ClassVar
 
 import jax
 import numpy as np
-from flax import nnx
 
+from sorajax import sharding
 from sorajax.codec.past import Past
 from sorajax.codec.tiles import blend, tiles
-from sorajax.codec.video import Autoencoder, AutoencoderConfig, Level
+from sorajax.codec.video import AutoencoderConfig, Level, merged
 from sorajax.errors import UserError
 from sorajax.geometry import VideoGeometry
 
 PIECE_PIXELS = 2**21  # coded at once, about
 
-Params = dict[Any, Any]
+Params = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +76,7 @@ class ConvolutionCodec:
     for name, array in arrays.items():
       head, *path = name.split('/')
       if head == 'params':
-        *parents, last = (int(part) if part.isdigit() else part for part in path)
+        *parents, last = path
         functools.reduce(lambda node, part: node.setdefault(part, {}), parents, params)[last] = (
           array
         )
@@ -115,7 +115,8 @@ class _Coder:
     made, self._carried = [], []
     for tile, carried in zip(plan, before):
       part = x[(slice(None), *tile.slices(cell_in))]
-      out, after = self._run(self._codec.params, part[None], carried)
+      with sharding.no_mesh():
+        out, after = self._run(self._codec.params, part[None], carried)
       made.append((tile, np.asarray(out[0])))
       self._carried.append(after)
     return made[0][1] if len(made) == 1 else blend(made, cell_out, self._trusted())
@@ -183,15 +184,14 @@ class ConvolutionDecoder(_Coder):
 @functools.cache
 def _coding(config: AutoencoderConfig, which: str) -> Callable[..., tuple[jax.Array, list]]:
   """The jitted (params, piece [1, F, H, W, C], carried) → (coded, carried)."""
-  graphdef = nnx.graphdef(nnx.eval_shape(lambda: Autoencoder(config, rngs=nnx.Rngs(0))))
 
   def encode(params, pixels, carried):
     past = Past(carried)
-    mean, _ = nnx.merge(graphdef, params).encode(pixels.astype(np.float32) / 127.5 - 1, past)
+    mean, _ = merged(config, params).encode(pixels.astype(np.float32) / 127.5 - 1, past)
     return mean, past.carried
 
   def decode(params, latents, carried):
     past = Past(carried)
-    return nnx.merge(graphdef, params).decode(latents, past), past.carried
+    return merged(config, params).decode(latents, past), past.carried
 
   return jax.jit({'encode': encode, 'decode': decode}[which])

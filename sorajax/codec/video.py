@@ -6,17 +6,20 @@ without weights. The LTX-2 video autoencoder (Lightricks 2026) is one of its con
 """
 
 import dataclasses
+import functools
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import chex
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from sorajax import sharding
 from sorajax.codec.past import Past
 from sorajax.nn import layers, param
 from sorajax.nn.conv import conv3d
+from sorajax.sharding import reshape_rows
 
 Stride = tuple[int, int, int]
 QUIET = 1e-8  # added to the mean square in every norm
@@ -51,6 +54,8 @@ class AutoencoderConfig:
     causal_decoder: whether the decoder, too, never hears of later frames.
     encoder_edges: what the encoder sees beyond the picture.
     decoder_edges: what the decoder sees beyond it.
+    factored: whether each convolution is one over time, then one over space (Tran et al. 2018),
+      at a third of the cost.
   """
 
   channels: int
@@ -61,6 +66,7 @@ class AutoencoderConfig:
   causal_decoder: bool = True
   encoder_edges: Literal['zeros', 'reflect'] = 'zeros'
   decoder_edges: Literal['zeros', 'reflect'] = 'zeros'
+  factored: bool = False
 
   def __post_init__(self) -> None:
     inwards, outwards = (_total(levels, self.patch) for levels in (self.encoder, self.decoder))
@@ -109,31 +115,45 @@ def _check_fits(part: str, inner: int, outer: int, stride: Stride) -> None:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class _Kind:
+  """What all convolutions of one half share: edges, causality, factors; see the config."""
+
+  edges: str
+  causal: bool
+  factored: bool
+
+
 class Conv(nnx.Module):
   """A 3×3×3 convolution that sees the present and two past frames, or one to either side."""
 
-  def __init__(self, inputs: int, outputs: int, *, edges='zeros', causal=True, scale=1.0, rngs):
-    fan = 27 * inputs
-    axes = (None, None, None, None, 'embed')
-    self.kernel = param.normal(rngs, (3, 3, 3, inputs, outputs), axes, scale=scale * fan**-0.5)
+  def __init__(self, inputs: int, outputs: int, kind: _Kind, *, scale=1.0, rngs):
+    self.kind, axes = kind, (None, None, None, None, 'embed')
+    size, time = (3, 3, 3), None
+    if kind.factored:
+      size, time = (1, 3, 3), (3, 1, 1, inputs, inputs)
+    fan = math.prod(size) * inputs
+    self.kernel = param.normal(rngs, (*size, inputs, outputs), axes, scale=scale * fan**-0.5)
     self.bias = param.zeros((outputs,), (None,))
-    self.edges, self.causal = edges, causal
+    self.time = param.normal(rngs, time, axes, scale=(3 * inputs) ** -0.5) if time else None
 
   def __call__(self, x: jax.Array, past: Past) -> jax.Array:
     """[B, F, H, W, in] → [B, F, H, W, out]."""
-    if self.causal:
+    if self.kind.causal:
       x = past.lead(x, 2)
     else:
       x = jnp.concatenate([x[:, :1], x, x[:, -1:]], axis=1)
-    return conv3d(x, self.kernel[...], edges=self.edges) + self.bias[...].astype(x.dtype)
+    if self.time is not None:
+      x = conv3d(x, self.time[...])
+    return conv3d(x, self.kernel[...], edges=self.kind.edges) + self.bias[...].astype(x.dtype)
 
 
 class Block(nnx.Module):
   """Twice norm, SiLU, convolution; added to what came in."""
 
-  def __init__(self, width: int, *, edges, causal, rngs):
-    self.first = Conv(width, width, edges=edges, causal=causal, rngs=rngs)
-    self.second = Conv(width, width, edges=edges, causal=causal, scale=0.1, rngs=rngs)
+  def __init__(self, width: int, kind: _Kind, *, rngs: nnx.Rngs):
+    self.first = Conv(width, width, kind, rngs=rngs)
+    self.second = Conv(width, width, kind, scale=0.1, rngs=rngs)
 
   def __call__(self, x: jax.Array, past: Past) -> jax.Array:
     return x + self.second(_active(self.first(_active(x), past)), past)
@@ -142,24 +162,25 @@ class Block(nnx.Module):
 class Shrink(nnx.Module):
   """A convolution whose result is moved into channels, beside the mean over groups of channels."""
 
-  def __init__(self, inputs: int, outputs: int, stride: Stride, *, edges, rngs):
+  def __init__(self, inputs: int, outputs: int, stride: Stride, kind: _Kind, *, rngs: nnx.Rngs):
     self.stride, self.outputs = stride, outputs
-    self.conv = Conv(inputs, outputs // math.prod(stride), edges=edges, rngs=rngs)
+    self.conv = Conv(inputs, outputs // math.prod(stride), kind, rngs=rngs)
 
   def __call__(self, x: jax.Array, past: Past) -> jax.Array:
     if past.first:  # the first frame fills a latent frame of its own
       x = jnp.concatenate([jnp.repeat(x[:, :1], self.stride[0] - 1, axis=1), x], axis=1)
     short = into_channels(x, self.stride)
-    short = short.reshape(*short.shape[:-1], self.outputs, -1).mean(axis=-1)
+    groups = short.shape[-1] // self.outputs
+    short = reshape_rows(short, *short.shape[:-1], self.outputs, groups).mean(axis=-1)
     return into_channels(self.conv(x, past), self.stride) + short
 
 
 class Grow(nnx.Module):
   """A convolution whose channels are moved out into pixels, beside the same without weights."""
 
-  def __init__(self, inputs: int, outputs: int, stride: Stride, *, edges, causal, rngs):
+  def __init__(self, inputs: int, outputs: int, stride: Stride, kind: _Kind, *, rngs: nnx.Rngs):
     self.stride, cells = stride, math.prod(stride)
-    self.conv = Conv(inputs, outputs * cells, edges=edges, causal=causal, rngs=rngs)
+    self.conv = Conv(inputs, outputs * cells, kind, rngs=rngs)
     self.repeats = outputs * cells // inputs
 
   def __call__(self, x: jax.Array, past: Past) -> jax.Array:
@@ -172,23 +193,23 @@ class Encoder(nnx.Module):
   """Pixels → moments of the latents."""
 
   def __init__(self, c: AutoencoderConfig, *, rngs: nnx.Rngs):
-    edges, width = c.encoder_edges, c.stem
+    kind, width = _Kind(c.encoder_edges, True, c.factored), c.stem
     self.patch = c.patch
-    self.stem = Conv(3 * c.patch**2, width, edges=edges, rngs=rngs)
+    self.stem = Conv(3 * c.patch**2, width, kind, rngs=rngs)
     steps: list[nnx.Module] = []
     for level in c.encoder:
       if level.stride != (1, 1, 1) or level.width != width:
-        steps.append(Shrink(width, level.width, level.stride, edges=edges, rngs=rngs))
+        steps.append(Shrink(width, level.width, level.stride, kind, rngs=rngs))
       width = level.width
-      steps += [Block(width, edges=edges, causal=True, rngs=rngs) for _ in range(level.blocks)]
-    self.steps = nnx.List(steps)
-    self.out = Conv(width, c.channels + 1, edges=edges, rngs=rngs)
+      steps += [Block(width, kind, rngs=rngs) for _ in range(level.blocks)]
+    self.steps = _in_order(steps)
+    self.out = Conv(width, c.channels + 1, kind, rngs=rngs)
 
   def __call__(self, pixels: jax.Array, past: Past) -> tuple[jax.Array, jax.Array]:
     """[B, F, H, W, 3] in [−1, 1] → mean [B, f, h, w, C], log-variance [B, f, h, w, 1]."""
     x = self.stem(into_channels(pixels, (1, self.patch, self.patch)), past)
-    for step in self.steps:
-      x = step(x, past)
+    for name in sorted(self.steps):
+      x = self.steps[name](x, past)
     y = self.out(_active(x), past).astype(jnp.float32)
     return y[..., :-1], y[..., -1:].clip(*LOGVAR)
 
@@ -197,22 +218,22 @@ class Decoder(nnx.Module):
   """Latents → pixels."""
 
   def __init__(self, c: AutoencoderConfig, *, rngs: nnx.Rngs):
-    own = {'edges': c.decoder_edges, 'causal': c.causal_decoder, 'rngs': rngs}
-    self.patch, self.causal = c.patch, c.causal_decoder
-    self.stem = Conv(c.channels, c.decoder[0].width, **own)
+    kind = _Kind(c.decoder_edges, c.causal_decoder, c.factored)
+    self.patch = c.patch
+    self.stem = Conv(c.channels, c.decoder[0].width, kind, rngs=rngs)
     steps: list[nnx.Module] = []
     for level, outer in zip(c.decoder, [*c.decoder[1:], c.decoder[-1]]):
-      steps += [Block(level.width, **own) for _ in range(level.blocks)]
+      steps += [Block(level.width, kind, rngs=rngs) for _ in range(level.blocks)]
       if level.stride != (1, 1, 1) or level.width != outer.width:
-        steps.append(Grow(level.width, outer.width, level.stride, **own))
-    self.steps = nnx.List(steps)
-    self.out = Conv(c.decoder[-1].width, 3 * c.patch**2, scale=0.1, **own)
+        steps.append(Grow(level.width, outer.width, level.stride, kind, rngs=rngs))
+    self.steps = _in_order(steps)
+    self.out = Conv(c.decoder[-1].width, 3 * c.patch**2, kind, scale=0.1, rngs=rngs)
 
   def __call__(self, latents: jax.Array, past: Past) -> jax.Array:
     """[B, f, h, w, C] → [B, F, H, W, 3], about [−1, 1], float32."""
     x = self.stem(latents, past)
-    for step in self.steps:
-      x = step(x, past)
+    for name in sorted(self.steps):
+      x = self.steps[name](x, past)
     y = self.out(_active(x), past).astype(jnp.float32)
     return out_of_channels(y, (1, self.patch, self.patch))
 
@@ -236,12 +257,33 @@ class Autoencoder(nnx.Module):
     return self.decoder(latents, past)
 
 
+def _in_order(steps: list[nnx.Module]) -> nnx.Dict:
+  """By names that sort in their order, and that every checkpoint keeps as they are."""
+  return nnx.Dict({f'step_{i:02d}': step for i, step in enumerate(steps)})
+
+
+def initial(config: AutoencoderConfig, key: jax.Array) -> dict[str, Any]:
+  """Fresh parameters, as plain dicts."""
+  return nnx.to_pure_dict(nnx.state(Autoencoder(config, rngs=nnx.Rngs(key)), nnx.Param))
+
+
+def merged(config: AutoencoderConfig, params: dict[str, Any]) -> Autoencoder:
+  """The autoencoder with these parameters."""
+  return nnx.merge(_graphdef(config), params)
+
+
+@functools.cache
+def _graphdef(config: AutoencoderConfig) -> nnx.GraphDef:
+  with sharding.no_mesh():
+    return nnx.graphdef(nnx.eval_shape(lambda: Autoencoder(config, rngs=nnx.Rngs(0))))
+
+
 def into_channels(x: jax.Array, stride: Stride) -> jax.Array:
   """[B, F, H, W, C] → [B, F/t, H/y, W/x, C·t·y·x], channels (C, t, y, x)."""
   B, F, H, W, C = x.shape
   t, y, s = stride
-  x = x.reshape(B, F // t, t, H // y, y, W // s, s, C).transpose(0, 1, 3, 5, 7, 2, 4, 6)
-  return x.reshape(B, F // t, H // y, W // s, C * t * y * s)
+  x = reshape_rows(x, B, F // t, t, H // y, y, W // s, s, C).transpose(0, 1, 3, 5, 7, 2, 4, 6)
+  return reshape_rows(x, B, F // t, H // y, W // s, C * t * y * s)
 
 
 def out_of_channels(x: jax.Array, stride: Stride) -> jax.Array:
@@ -249,8 +291,8 @@ def out_of_channels(x: jax.Array, stride: Stride) -> jax.Array:
   B, F, H, W, channels = x.shape
   t, y, s = stride
   C = channels // (t * y * s)
-  x = x.reshape(B, F, H, W, C, t, y, s).transpose(0, 1, 5, 2, 6, 3, 7, 4)
-  return x.reshape(B, F * t, H * y, W * s, C)
+  x = reshape_rows(x, B, F, H, W, C, t, y, s).transpose(0, 1, 5, 2, 6, 3, 7, 4)
+  return reshape_rows(x, B, F * t, H * y, W * s, C)
 
 
 def _active(x: jax.Array) -> jax.Array:

@@ -219,7 +219,11 @@ def fit_or_load(
   folder = Path(output) / CODEC
   if (folder / codec_lib.SAVED_LAST).is_file():
     return codec_lib.load(folder)
-  source = open_source(prepared, 'train')
+  return fit(open_source(prepared, 'train'), config)
+
+
+def fit(source: Source, config: LinearConfig) -> Codec:
+  """A linear codec fitted on the clips of a source."""
   row = source.rows[0]
   patches = VideoGeometry(config.stride, config.video_channels)
   patches.latent_size(row.frames, row.height, row.width)

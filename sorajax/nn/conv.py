@@ -59,10 +59,12 @@ FORMS = {'direct': _direct, 'shifted': _shifted, 'folded': _folded}
 
 def _frames(x, kernel, sides):
   """A convolution of every frame alone: [B, F, H, W, C] → [B, F, H', W', C']."""
+  if kernel.shape[:2] == (1, 1):
+    return jnp.einsum('bfhwc,cd->bfhwd', x, kernel[0, 0])
   rows, frames = x.shape[:2]
-  each = sharding.reshape(x, (rows * frames, *x.shape[2:]), 'batch', None, None, None)
+  each = sharding.reshape_rows(x, rows * frames, *x.shape[2:])
   made = _convolve(each, kernel, sides, 'NHWC', 'HWIO')
-  return sharding.reshape(made, (rows, frames, *made.shape[1:]), 'batch', None, None, None, None)
+  return sharding.reshape_rows(made, rows, frames, *made.shape[1:])
 
 
 def _convolve(x, kernel, padding, layout, kernel_layout):

@@ -69,6 +69,9 @@ class _Run:
       self.log.note(f'{self.loader.schedule.left_out} clips fit no bucket and are left out')
     batches = iter(self.loader)
     for step in range(self.first, last):
+      if step % self.settings.save_every == 0:  # a saved step has been told of
+        self._log(previous)
+        previous = None
       self._evaluate_if_due(step)
       self._save_if_due(step)
       if self.stop.reached(step):

@@ -18,11 +18,16 @@ class Log:
   """`metrics.jsonl`, TensorBoard and lines on the terminal; silent on all but one process."""
 
   def __init__(self, workdir: Path, first_step: int, last_step: int, speaks: bool):
-    """Begins after `first_step`; what an interrupted run wrote beyond it is taken back."""
+    """Begins after `first_step`; what an interrupted run wrote beyond it is taken back.
+
+    So is what it measured on held-out clips at that very step, since that is measured again.
+    """
     self._path, self._last_step, self._speaks = workdir / 'metrics.jsonl', last_step, speaks
     self._clock, self._clips, self._step = time.monotonic(), 0, first_step
     if speaks:
-      kept = [line for line in read(workdir) if line['step'] <= first_step]
+      kept = [
+        line for line in read(workdir) if line['step'] + (line['kind'] != 'train') <= first_step
+      ]
       write_text(self._path, ''.join(json.dumps(line) + '\n' for line in kept))
       self._events = SummaryWriter(os.fspath(workdir / 'tensorboard'))
 
@@ -81,7 +86,7 @@ def clock(seconds: float) -> str:
 
 
 def draw_curves(workdir: Path) -> Path:
-  """Writes `curves.png`: training loss of each stream, held-out loss by noise level."""
+  """Writes `curves.png`: losses by step, and what was measured on held-out clips."""
   import matplotlib
 
   matplotlib.use('agg')
@@ -94,19 +99,15 @@ def draw_curves(workdir: Path) -> Path:
   for key in sorted({k for line in train for k in line if k.startswith('loss')}):
     points = [(line['step'], line[key]) for line in train if math.isfinite(line.get(key, math.nan))]
     left.plot(*zip(*points), label=f'train {key}', linewidth=1, alpha=0.5)
-  for key in ('loss', 'mean_loss'):
-    if held:
-      name = {'loss': 'held out', 'mean_loss': 'predicting the mean'}[key]
-      left.plot([x['step'] for x in held], [x[key] for x in held], label=name, linewidth=2)
-  for i, line in enumerate(held):
-    by_level = sorted(
-      (float(k.removeprefix('loss_at_')), v) for k, v in line.items() if k.startswith('loss_at_')
-    )
-    shade = f'{0.8 * (1 - (i + 1) / len(held)):.3f}'
-    label = f'step {line["step"]}' if i in (0, len(held) - 1) else None
-    right.plot(*zip(*by_level), color=shade, marker='.', label=label)
-  left.set(xlabel='step', ylabel='loss', title='Flow-matching loss', ylim=(0, None))
-  right.set(xlabel='noise level', ylabel='held-out loss', title='By noise level', ylim=(0, None))
+  for key, name in (('loss', 'held out'), ('mean_loss', 'predicting the mean')):
+    points = [(line['step'], line[key]) for line in held if key in line]
+    if points:
+      left.plot(*zip(*points), label=name, linewidth=2)
+  left.set(xlabel='step', ylabel='loss', title='Loss', ylim=(0, None))
+  if any(key.startswith('loss_at_') for line in held for key in line):
+    _draw_levels(right, held)
+  else:
+    _draw_fidelity(right, held)
   for axes in (left, right):
     if axes.get_legend_handles_labels()[0]:
       axes.legend()
@@ -115,3 +116,23 @@ def draw_curves(workdir: Path) -> Path:
   figure.savefig(path, dpi=110)
   plt.close(figure)
   return path
+
+
+def _draw_levels(axes: Any, held: list[dict[str, Any]]) -> None:
+  """Held-out loss by noise level, the later the darker."""
+  for i, line in enumerate(held):
+    by_level = sorted(
+      (float(k.removeprefix('loss_at_')), v) for k, v in line.items() if k.startswith('loss_at_')
+    )
+    shade = f'{0.8 * (1 - (i + 1) / len(held)):.3f}'
+    label = f'step {line["step"]}' if i in (0, len(held) - 1) else None
+    axes.plot(*zip(*by_level), color=shade, marker='.', label=label)
+  axes.set(xlabel='noise level', ylabel='held-out loss', title='By noise level', ylim=(0, None))
+
+
+def _draw_fidelity(axes: Any, held: list[dict[str, Any]]) -> None:
+  """What is measured in dB, by step."""
+  for key in sorted({key for line in held for key in line if key.endswith('_db')}):
+    points = [(line['step'], line[key]) for line in held if key in line]
+    axes.plot(*zip(*points), marker='.', label=key.removesuffix('_db').upper())
+  axes.set(xlabel='step', ylabel='dB', title='Held-out clips')

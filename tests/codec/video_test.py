@@ -23,6 +23,8 @@ CONFIG = AutoencoderConfig(
   decoder=(Level(32, 1, (2, 2, 2)), Level(16, 1, (2, 1, 1)), Level(16, 1, (1, 2, 2)), Level(8, 1)),
 )  # fmt: skip
 MIRRORED = dataclasses.replace(CONFIG, encoder_edges='reflect', decoder_edges='reflect')
+FACTORED = dataclasses.replace(CONFIG, factored=True)
+KINDS = {'zeros': CONFIG, 'reflect': MIRRORED, 'factored': FACTORED}
 FILM = np.random.default_rng(0).uniform(-1, 1, (2, 13, 16, 24, 3)).astype(np.float32)
 PIECES = [[1, 4, 8], [5, 8], [13], [9, 4], [1, 4, 4, 4]]
 
@@ -73,7 +75,9 @@ def test_sizes_are_those_that_the_config_says():
 
 
 @pytest.mark.parametrize('frames', PIECES, ids=str)
-@pytest.mark.parametrize('config', [CONFIG, MIRRORED], ids=['zeros', 'reflect'])
+@pytest.mark.parametrize(
+  'config', [CONFIG, MIRRORED, FACTORED], ids=['zeros', 'reflect', 'factored']
+)
 def test_encoding_in_pieces_is_encoding_the_whole(frames, config):
   made, carried, start = [], None, 0
   for count in frames:

@@ -74,7 +74,9 @@ def test_batches_hold_the_clips_that_they_name():
 def test_workers_change_nothing():
   if not flags.FLAGS.is_parsed():
     flags.FLAGS.mark_as_parsed()  # Grain's workers read them
-  for a, b in zip(local(loader(dataclasses.replace(CONFIG, reading=Reading(workers=2))), 3), plain()):
+  for a, b in zip(
+    local(loader(dataclasses.replace(CONFIG, reading=Reading(workers=2))), 3), plain()
+  ):
     assert_same(a, b)
 
 

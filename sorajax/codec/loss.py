@@ -1,0 +1,62 @@
+"""How far a picture is from another, in the ways that an autoencoder is trained on.
+
+All take float [B, F, H, W, 3] and give a mean over everything.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from sorajax.sharding import reshape_rows
+
+SCALES = 3  # halvings of the size that are looked at
+
+
+def absolute(a: jax.Array, b: jax.Array) -> jax.Array:
+  """Mean absolute difference."""
+  return jnp.abs(a - b).mean()
+
+
+def pyramid(a: jax.Array, b: jax.Array) -> jax.Array:
+  """Absolute differences of the two halved again and again, so that large areas are right."""
+  difference, total = a - b, jnp.zeros(())
+  for _ in range(SCALES):
+    difference = _halved(difference)
+    total += jnp.abs(difference).mean()
+  return total / SCALES
+
+
+def edges(a: jax.Array, b: jax.Array) -> jax.Array:
+  """Absolute differences of the slopes along both sides, so that edges stay sharp."""
+  d = a - b
+  across, down = d[:, :, :, 1:] - d[:, :, :, :-1], d[:, :, 1:] - d[:, :, :-1]
+  return (jnp.abs(across).mean() + jnp.abs(down).mean()) / 2
+
+
+def spectrum(a: jax.Array, b: jax.Array) -> jax.Array:
+  """Absolute differences of the orthonormal 2-D Fourier coefficients of every frame."""
+  difference = jnp.fft.rfft2(a - b, axes=(2, 3), norm='ortho')
+  return jnp.sqrt(jnp.square(difference.real) + jnp.square(difference.imag) + 1e-12).mean()
+
+
+def flicker(a: jax.Array, b: jax.Array) -> jax.Array:
+  """Absolute differences of the change from frame to frame."""
+  d = a - b
+  return jnp.abs(d[:, 1:] - d[:, :-1]).mean() if d.shape[1] > 1 else jnp.zeros(())
+
+
+def divergence(mean: jax.Array, logvar: jax.Array) -> jax.Array:
+  """KL divergence of N(mean, e^logvar) from N(0, 1), a latent value (Kingma & Welling 2014)."""
+  return 0.5 * (jnp.square(mean) + jnp.exp(logvar) - 1 - logvar).mean()
+
+
+def roughness(mean: jax.Array) -> jax.Array:
+  """Mean square step between neighbours in time, for latents [B, f, h, w, C]."""
+  return jnp.square(mean[:, 1:] - mean[:, :-1]).mean() if mean.shape[1] > 1 else jnp.zeros(())
+
+
+def _halved(x: jax.Array) -> jax.Array:
+  B, F, H, W, C = x.shape
+  if min(H, W) < 2:
+    return x
+  x = x[:, :, : H // 2 * 2, : W // 2 * 2]
+  return reshape_rows(x, B, F, H // 2, 2, W // 2, 2, C).mean(axis=(3, 5))

@@ -1,0 +1,69 @@
+"""A learned codec from clips to sampled films, every stage through its command line."""
+
+import json
+import shutil
+
+import pytest
+from programs import TINY, run
+
+from sorajax.codec import codec as codec_lib
+from sorajax.codec.convolutions import ConvolutionCodec
+from sorajax.data.latents import open_latents
+from sorajax.media import reader
+
+TINY_CODEC = '--config=configs/tiny_codec.py'
+
+
+@pytest.fixture(scope='module')
+def trained(walk, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('codec')
+  run(
+    'launch/train_codec.py', TINY_CODEC, f'--config.data.path={walk}/clips', f'--workdir={workdir}'
+  )
+  return workdir
+
+
+def metrics(workdir) -> list[dict]:
+  return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+
+
+def test_training_leaves_a_codec_curves_and_pictures(trained):
+  codec = codec_lib.load(trained / 'codec')
+  assert isinstance(codec.video, ConvolutionCodec) and codec.geometry.video.stride == (2, 8, 8)
+  assert (trained / 'curves.png').is_file() and (trained / 'reconstructions.png').is_file()
+  held = [line for line in metrics(trained) if line['kind'] == 'held_out']
+  assert [line['step'] for line in held] == [0, 3, 6] and held[-1]['psnr_db'] > 0
+
+
+def test_a_stopped_training_goes_on_as_if_it_had_not_been(trained, walk, tmp_path):
+  """Its last checkpoint is taken away, as if it had been killed before that was whole."""
+  flags = [TINY_CODEC, f'--config.data.path={walk}/clips', f'--workdir={tmp_path}']
+  run('launch/train_codec.py', *flags)
+  shutil.rmtree(tmp_path / 'checkpoints' / '6')
+  run('launch/train_codec.py', *flags)
+  assert metrics(tmp_path) == metrics(trained)
+
+
+def test_a_model_learns_and_samples_in_its_latents(trained, walk, tmp_path):
+  latents, workdir = tmp_path / 'latents', tmp_path / 'run'
+  run(
+    'launch/encode.py', TINY, f'--codec={trained}/codec', f'--input={walk}/clips',
+    f'--output={latents}', '--workers=1',
+  )  # fmt: skip
+  assert isinstance(open_latents(latents, 'train').codec.video, ConvolutionCodec)
+  few = ['--config.train.steps=2', '--config.train.evaluate_every=0']
+  run('launch/train.py', TINY, *few, f'--config.data.path={latents}', f'--workdir={workdir}')
+  run('launch/sample.py', f'--checkpoint={workdir}', f'--out={tmp_path}/clips', '--prompt=one')
+  (film,) = (tmp_path / 'clips').glob('*.mp4')
+  assert reader.read(film).video.shape == (8, 16, 16, 3)
+
+
+def test_a_missing_path_and_short_clips_are_refused_in_one_line(walk, tmp_path):
+  usual = [TINY_CODEC, f'--workdir={tmp_path}']
+  error = run('launch/train_codec.py', *usual, fails=True)
+  assert error.strip().splitlines()[-1].startswith('error: config.data.path is empty')
+  flags = [*usual, f'--config.data.path={walk}/clips']
+  error = run('launch/train_codec.py', *flags, '--config.data.frames=99', fails=True)
+  assert error.strip().splitlines()[-1].startswith('error: none of')
+  error = run('launch/train_codec.py', *flags, '--config.data.frames=4', fails=True)
+  assert '4 frames do not fit' in error and 'try 5' in error
