@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 import ml_collections
 
 from sorajax.codec.codec import Codec
+from sorajax.codec.video_config import VideoConfig, compact
 from sorajax.errors import UserError
 from sorajax.flow import levels
-from sorajax.geometry import Geometry, VideoGeometry
+from sorajax.geometry import Geometry
 from sorajax.network import Network, TextEncoder
-from sorajax.settings import CodecSettings, FlowConfig, Settings, TextConfig
+from sorajax.settings import CodecSettings, FlowConfig, PictureConfig, Settings, TextConfig
 from sorajax.tasks import capabilities
 from sorajax.text.bytes import ByteEncoder
 from sorajax.text.minilm import MiniLM
@@ -103,9 +104,17 @@ def codec_settings(config: Any) -> CodecSettings:
     UserError: as `settings`.
   """
   out = frozen(CodecSettings, config, '')
-  size = VideoGeometry(out.picture.stride, out.picture.channels)
-  size.latent_size(out.data.frames, *out.data.size)
+  autoencoder(out.picture).geometry.latent_size(out.data.frames, *out.data.size)
   return out
+
+
+def autoencoder(config: PictureConfig) -> VideoConfig:
+  """The picture autoencoder that a config describes; `UserError` where it does not fit together."""
+  c = config
+  try:
+    return compact(c.stride, c.channels, c.widths, blocks=c.blocks, patch=c.patch)
+  except ValueError as error:
+    raise UserError(f'config.picture: {error}') from error
 
 
 def text_encoder(config: TextConfig) -> TextEncoder:

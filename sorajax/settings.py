@@ -4,7 +4,6 @@ import dataclasses
 from typing import Literal
 
 from sorajax.codec.linear import LinearConfig
-from sorajax.codec.video import AutoencoderConfig
 from sorajax.data.clips import ClipLoaderConfig
 from sorajax.data.loader import LoaderConfig
 from sorajax.data.prepare_file import PrepareConfig
@@ -157,6 +156,25 @@ class Settings:
 
 
 @dataclasses.dataclass(frozen=True)
+class PictureConfig:
+  """A picture autoencoder; see `codec.video_config.compact`.
+
+  Attributes:
+    stride: (frames, height, width) of the pixels that one latent covers.
+    channels: C of a latent.
+    widths: channels at every size, from the pixels inwards.
+    blocks: residual blocks at every size.
+    patch: side of the squares of pixels that are folded into channels first.
+  """
+
+  stride: tuple[int, int, int]
+  channels: int
+  widths: tuple[int, ...]
+  blocks: int = 1
+  patch: int = 4
+
+
+@dataclasses.dataclass(frozen=True)
 class PictureLossConfig:
   """Weights of what a picture autoencoder is trained on; see `codec.loss`.
 
@@ -198,7 +216,7 @@ class CodecSettings:
   name: str
   prepare: PrepareConfig
   codec: LinearConfig
-  picture: AutoencoderConfig
+  picture: PictureConfig
   mesh: MeshConfig
   data: ClipLoaderConfig
   loss: PictureLossConfig

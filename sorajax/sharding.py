@@ -101,11 +101,12 @@ def reshard(x: jax.Array, *axes: str | None) -> jax.Array:
   return jax.reshard(x, spec(*axes))
 
 
-def reshape_rows(x: jax.Array, *shape: int) -> jax.Array:
-  """`x` in another shape, whose first dimension is laid over the mesh as rows, the rest whole."""
+def reshape(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+  """`x` in another shape, split over devices along the first dimension as before, else whole."""
   if jax.sharding.get_abstract_mesh().empty:
     return x.reshape(shape)
-  return jax.lax.reshape(x, shape, out_sharding=spec('batch', *(None,) * (len(shape) - 1)))
+  rest = (None,) * (len(shape) - 1)
+  return jax.lax.reshape(x, shape, out_sharding=P(jax.typeof(x).sharding.spec[0], *rest))
 
 
 def no_mesh() -> AbstractContextManager:

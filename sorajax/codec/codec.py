@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from sorajax.clip import Clip, Latents
-from sorajax.codec.convolutions import ConvolutionCodec
+from sorajax.codec.convolutional import ConvCodec
 from sorajax.codec.lapped import LappedCodec
 from sorajax.codec.patches import PatchCodec
 from sorajax.errors import UserError, cannot_read, one_line
@@ -65,7 +65,7 @@ class SoundCodec(Half, Protocol):
   def geometry(self) -> AudioGeometry: ...
 
 
-KINDS: Mapping[str, Any] = {kind.kind: kind for kind in (PatchCodec, ConvolutionCodec, LappedCodec)}
+KINDS: Mapping[str, Any] = {kind.kind: kind for kind in (PatchCodec, ConvCodec, LappedCodec)}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ All take float [B, F, H, W, 3] and give a mean over everything.
 import jax
 import jax.numpy as jnp
 
-from sorajax.sharding import reshape_rows
+from sorajax.sharding import reshape
 
 SCALES = 3  # halvings of the size that are looked at
 
@@ -59,4 +59,4 @@ def _halved(x: jax.Array) -> jax.Array:
   if min(H, W) < 2:
     return x
   x = x[:, :, : H // 2 * 2, : W // 2 * 2]
-  return reshape_rows(x, B, F, H // 2, 2, W // 2, 2, C).mean(axis=(3, 5))
+  return reshape(x, (B, F, H // 2, 2, W // 2, 2, C)).mean(axis=(3, 5))

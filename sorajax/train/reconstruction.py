@@ -14,10 +14,10 @@ import numpy as np
 from sorajax import build, sharding
 from sorajax.clip import Clip
 from sorajax.codec import loss as losses
+from sorajax.codec import video
 from sorajax.codec.codec import Codec
-from sorajax.codec.convolutions import ConvolutionCodec
-from sorajax.codec.past import Past
-from sorajax.codec.video import initial, merged
+from sorajax.codec.convolutional import measured
+from sorajax.codec.video_config import VideoConfig
 from sorajax.data.clips import clip_loader, cut, usable
 from sorajax.data.latents import clip_of, evenly, fit
 from sorajax.data.loader import Loader
@@ -33,6 +33,7 @@ from sorajax.train.objective import Scalars
 HELD_CLIPS = 48  # looked at by an evaluation
 SEEN_CLIPS = 400  # from which the spread of the latents is measured
 SHOWN_CLIPS = 4
+LOGVAR = (-30.0, 20.0)  # least and most log-variance of a latent
 
 
 def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike[str]) -> None:
@@ -64,6 +65,11 @@ class PictureObjective:
   mesh: jax.sharding.Mesh
 
   @property
+  def config(self) -> VideoConfig:
+    """Of the autoencoder."""
+    return build.autoencoder(self.settings.picture)
+
+  @property
   def optimizer(self) -> OptimizerConfig:
     return self.settings.optimizer
 
@@ -80,7 +86,7 @@ class PictureObjective:
     return sharding.spec('batch')
 
   def init(self, key: jax.Array) -> Any:
-    return initial(self.settings.picture, key)
+    return video.init(self.config, key)
 
   def frozen(self) -> Any:
     return {}
@@ -93,11 +99,10 @@ class PictureObjective:
 
   def loss(self, params, frozen, batch: Any, key, counts):
     pixels = batch['video'].astype(jnp.float32) / 127.5 - 1
-    module = merged(self.settings.picture, params)
-    mean, logvar = module.encode(pixels, Past())
-    noise = jax.random.normal(key, mean.shape)
-    noise = sharding.reshard(noise, 'batch', None, None, None, None)
-    made = module.decode(mean + jnp.exp(logvar / 2) * noise, Past())
+    mean, logvar = video.encode(self.config, params, pixels)
+    logvar = logvar.clip(*LOGVAR)
+    noise = sharding.reshard(jax.random.normal(key, mean.shape), 'batch', *(None,) * 4)
+    made = video.decode(self.config, params, mean + jnp.exp(logvar / 2) * noise)
     terms = {
       name: getattr(losses, name)(made, pixels)
       for name in ('absolute', 'pyramid', 'edges', 'spectrum', 'flicker')
@@ -135,15 +140,8 @@ class PictureObjective:
 
   def codec(self, params: Any) -> Codec:
     """The codec of these weights, its latents normalised over training clips."""
-    config, weights = self.settings.picture, jax.device_get(params)
-    ones = np.ones(config.channels, np.float32)
-    bare = ConvolutionCodec(config, weights, 0 * ones, ones, ones)
-    latents = np.concatenate([
-      bare.encoder().push(clip.video).reshape(-1, config.channels)
-      for clip in self._cuts(self.source, SEEN_CLIPS)
-    ])  # fmt: skip
-    measured = {'mean': latents.mean(axis=0), 'scale': latents.std(axis=0) + 1e-6}
-    picture = dataclasses.replace(bare, **measured)
+    videos = (clip.video for clip in self._cuts(self.source, SEEN_CLIPS))
+    picture = measured(self.config, jax.device_get(params), videos)
     return Codec(picture, fit(self.source, self.settings.codec).audio)
 
   def _cuts(self, source: Source, most: int) -> Iterator[Clip]:
@@ -164,9 +162,9 @@ class HeldOutPictures:
     rows = self._objective.settings.data.rows
     found: list[Scalars] = []
     for start in range(0, len(self._videos) - rows + 1, rows):
-      video = self._videos[start : start + rows]
+      some = self._videos[start : start + rows]
       here = sharding.rows_here(self._objective.mesh, rows)
-      placed = sharding.place_rows(self._objective.mesh, video[list(here)], here, rows, inner=None)
+      placed = sharding.place_rows(self._objective.mesh, some[list(here)], here, rows, inner=None)
       found.append({k: float(v) for k, v in self._errors(params, placed).items()})
     if not found:
       raise UserError(
@@ -174,15 +172,15 @@ class HeldOutPictures:
       )
     return {name: float(np.mean([f[name] for f in found])) for name in found[0]}
 
-  def _errors_of(self, params, video):
+  def _errors_of(self, params, seen):
     objective = self._objective
     counts = {'micro_batches': jnp.ones(())}
     key = jax.random.key(0)
-    loss, parts = objective.loss(params, {}, {'video': video}, key, counts)
-    module = merged(objective.settings.picture, params)
-    pixels = video.astype(jnp.float32)
-    mean, _ = module.encode(pixels / 127.5 - 1, Past())
-    made = jnp.round(jnp.clip((module.decode(mean, Past()) + 1) * 127.5, 0, 255))
+    loss, parts = objective.loss(params, {}, {'video': seen}, key, counts)
+    pixels = seen.astype(jnp.float32)
+    mean, _ = video.encode(objective.config, params, pixels / 127.5 - 1)
+    made = video.decode(objective.config, params, mean)
+    made = jnp.round(jnp.clip((made + 1) * 127.5, 0, 255))
     error = jnp.square(made - pixels).mean(axis=(1, 2, 3, 4))
     psnr = 10 * jnp.log10(255.0**2 / jnp.maximum(error, 1e-9))
     return {'loss': loss, 'psnr_db': psnr.mean(), **parts}

@@ -1,36 +1,43 @@
+import itertools
+
 import numpy as np
 import pytest
 
-from sorajax.codec.tiles import blend, tiles
+from sorajax.codec.tiles import spans
 
-PICTURE = np.random.default_rng(0).standard_normal((2, 40, 60, 3)).astype(np.float32)
-
-
-@pytest.mark.parametrize('cell', [1, 4])
-@pytest.mark.parametrize('overlap, margin', [(1, 0), (2, 0), (3, 1), (4, 1), (6, 2)])
-@pytest.mark.parametrize('side', [7, 8, 10, 100])
-def test_a_picture_cut_into_tiles_comes_back(side, overlap, margin, cell):
-  height, width = 40 // cell, 60 // cell
-  plan = tiles(height, width, side, overlap)
-  parts = [(t, PICTURE[(slice(None), *t.slices(cell))]) for t in plan]
-  assert all(p.shape[1] <= side * cell and p.shape[2] <= side * cell for _, p in parts)
-  np.testing.assert_allclose(blend(parts, cell, margin), PICTURE, atol=1e-5)
+CASES = [
+  (length, size, overlap, reach, cell)
+  for length, size, overlap, reach, cell in itertools.product(
+    (1, 5, 9, 20), (3, 5, 8), (0, 1, 2, 4, 6), (0, 1, 3), (1, 3, 8)
+  )
+  if overlap < size
+]
 
 
-def test_a_tile_is_not_heard_in_its_margin():
-  plan = tiles(10, 10, 7, 5)
-  for number, tile in enumerate(plan):
-    parts = [(t, np.zeros((1, 7, 7, 1), np.float32)) for t in plan]
-    parts[number] = tile, np.full((1, 7, 7, 1), 1.0, np.float32)
-    heard = blend(parts, 1, 2)[0, ..., 0]
-    rows, columns = tile.slices(1)
-    inner = heard[rows, columns]
-    for side, edge in ((inner[:2], tile.rows[0]), (inner[:, :2], tile.columns[0])):
-      assert (side == 0).all() == (edge > 0)
+def test_weights_of_all_tiles_sum_to_1_and_every_tile_has_the_size_asked():
+  for length, size, overlap, reach, cell in CASES:
+    total = np.zeros(length * cell)
+    for start, weight in spans(length, size, overlap, reach, cell):
+      assert len(weight) == min(size, length) * cell and 0 <= start <= length - min(size, length)
+      assert weight.min() >= 0
+      total[start * cell : start * cell + len(weight)] += weight
+    np.testing.assert_allclose(total, 1, atol=1e-6)
 
 
-def test_neighbours_fade_into_each_other_without_a_step():
-  plan = tiles(4, 16, 10, 4)
-  parts = [(t, np.full((1, 16, 40, 1), float(i), np.float32)) for i, t in enumerate(plan)]
-  row = blend(parts, 4, 1)[0, 0, :, 0]
-  assert row[0] == 0 and row[-1] == 1 and (np.diff(row) >= 0).all() and np.diff(row).max() < 0.2
+def test_what_sees_beyond_a_tile_weighs_nothing_where_the_overlap_allows_it():
+  seen = 0
+  for length, size, overlap, reach, cell in CASES:
+    if overlap < 2 * reach:
+      continue
+    for start, weight in spans(length, size, overlap, reach, cell):
+      seen += start > 0
+      assert start == 0 or not weight[: reach * cell].any()
+      assert start + size >= length or not weight[len(weight) - reach * cell :].any()
+  assert seen > 100
+
+
+@pytest.mark.parametrize('cell', [1, 8])
+def test_neighbours_fade_into_each_other(cell):
+  """No step between two values is larger than the ramp's."""
+  for _, weight in spans(20, 8, 4, 10, cell):
+    assert np.abs(np.diff(weight)).max() <= 1 / (2 * cell) + 1e-6

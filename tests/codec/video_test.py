@@ -1,155 +1,379 @@
+"""The convolutional autoencoder: what holds of any parameters."""
+
 import dataclasses
 import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
-from flax import nnx
+from clips import scene
+from tiny import refused
 
-from sorajax.codec.past import Past
-from sorajax.codec.video import (
-  Autoencoder,
-  AutoencoderConfig,
-  Level,
-  into_channels,
-  out_of_channels,
-)
+from sorajax.codec import convolutional, video, video_config
+from sorajax.codec.convolutional import ConvCodec, ConvDecoder, ConvEncoder
+from sorajax.codec.tiles import Tiling
+from sorajax.codec.video_config import HalfConfig, Stage, VideoConfig
 
-CONFIG = AutoencoderConfig(
-  channels=6, patch=2, stem=8,
-  encoder=(Level(8, 1), Level(16, 1, (1, 2, 2)), Level(16, 1, (2, 1, 1)), Level(32, 1, (2, 2, 2))),
-  decoder=(Level(32, 1, (2, 2, 2)), Level(16, 1, (2, 1, 1)), Level(16, 1, (1, 2, 2)), Level(8, 1)),
+PROGRAM = Path(__file__).with_name('video_on_mesh.py')
+# Every kind of change of size, a change of width, a stage that adds nothing.
+CAUSAL = VideoConfig(
+  3, 2,
+  HalfConfig(4, (Stage((2, 2, 2), 8, 1), Stage((2, 1, 1), 8, 0, residual=False)), 1),
+  HalfConfig(8, (Stage((2, 1, 1), 4, 1, factor=2), Stage((2, 2, 2), 6, 0, residual=False)), 0),
 )  # fmt: skip
-MIRRORED = dataclasses.replace(CONFIG, encoder_edges='reflect', decoder_edges='reflect')
-FACTORED = dataclasses.replace(CONFIG, factored=True)
-KINDS = {'zeros': CONFIG, 'reflect': MIRRORED, 'factored': FACTORED}
-FILM = np.random.default_rng(0).uniform(-1, 1, (2, 13, 16, 24, 3)).astype(np.float32)
-PIECES = [[1, 4, 8], [5, 8], [13], [9, 4], [1, 4, 4, 4]]
+CENTRED = dataclasses.replace(
+  CAUSAL, decoder=dataclasses.replace(CAUSAL.decoder, causal=False, padding='reflect')
+)
+ALL_CENTRED = dataclasses.replace(
+  CENTRED, encoder=dataclasses.replace(CAUSAL.encoder, causal=False, padding='edge')
+)
+CONFIGS = {'causal': CAUSAL, 'centred decoder': CENTRED, 'centred': ALL_CENTRED}
+each_config = pytest.mark.parametrize('config', CONFIGS.values(), ids=CONFIGS)
+encode_whole = tiny.quick_jit(video.encode, static_argnums=0)
+decode_whole = tiny.quick_jit(video.decode, static_argnums=0)
+F, H, W = 13, 8, 12  # of a clip: 4 latent frames of 2×3
+
+
+@pytest.fixture(autouse=True, scope='module')
+def quick():
+  """Compiles in a third of the time."""
+  with pytest.MonkeyPatch.context() as patch:
+    for name in ('_encode', '_decode'):
+      plain = getattr(convolutional, name).__wrapped__
+      patch.setattr(convolutional, name, tiny.quick_jit(plain, static_argnames=('config', 'last')))
+    yield
 
 
 @functools.cache
-def model(config: AutoencoderConfig = CONFIG) -> Autoencoder:
-  """With every bias and scale in play."""
-  build = lambda: Autoencoder(config, rngs=nnx.Rngs(0))
-  with tiny.initialised_by_waves:
-    graphdef, state = nnx.split(build())
-  params = tiny.noisy(lambda: nnx.to_pure_dict(state), size=0.15)
-  return nnx.merge(graphdef, params)
+def codec(config: VideoConfig = CAUSAL) -> ConvCodec:
+  """With noisy parameters and statistics."""
+  params = tiny.noisy(lambda: video.init(config, jax.random.key(0)))
+  mean, scale = np.float32([0.1, -0.3, 0.2]), np.float32([0.5, 2.0, 1.0])
+  return ConvCodec(config, params, mean, scale, np.ones(3, np.float32))
 
 
-@functools.cache
-def coder(which: str, config: AutoencoderConfig = CONFIG):
-  @tiny.quick_jit
-  def run(x, carried):
-    past = Past(carried)
-    return getattr(model(config), which)(x, past), past.carried
-
-  return run
+def clip(frames: int = F, height: int = H, width: int = W) -> np.ndarray:
+  return scene(3, frames, height, width)
 
 
-def encode(film, config=CONFIG) -> np.ndarray:
-  (mean, logvar), _ = coder('encode', config)(film, None)
-  return np.concatenate([mean, logvar], axis=-1)
+def close(a: np.ndarray, b: np.ndarray) -> bool:
+  """Whether latents agree to 1e-5 of the largest value."""
+  return a.shape == b.shape and np.abs(a - b).max() <= 1e-5 * max(np.abs(b).max(), 1)
 
 
-def decode(latents, config=CONFIG) -> np.ndarray:
-  return np.asarray(coder('decode', config)(latents, None)[0])
+@pytest.fixture
+def unrounded(monkeypatch):
+  """Decoders give their very floats."""
+  joined = lambda self, parts: np.concatenate([np.zeros((0, *self._size, 3), 'f4'), *parts])
+  monkeypatch.setattr(ConvDecoder, '_joined', joined)
 
 
-def latents_of(frames: int) -> np.ndarray:
-  return np.random.default_rng(1).standard_normal((2, frames, 2, 3, 6)).astype(np.float32)
+@each_config
+@pytest.mark.parametrize('cuts', [[1, 5, 13], [4, 6, 13], [13]], ids=str)
+def test_encoding_in_pieces_is_encoding_the_whole(config, cuts):
+  pixels = clip()
+  wanted, _ = encode_whole(config, codec(config).params, pixels[None] / np.float32(127.5) - 1)
+  wanted = (np.asarray(wanted[0]) - codec(config).mean) / codec(config).scale
+  encoder = ConvEncoder(codec(config))
+  parts = [encoder.push(pixels[a:b]) for a, b in zip([0, *cuts], cuts)]
+  assert close(np.concatenate([*parts, encoder.finish()]), wanted)
 
 
-def test_pixels_come_back_out_of_channels():
-  for stride in ((1, 2, 2), (2, 1, 1), (2, 2, 2), (1, 4, 4)):
-    x = np.random.default_rng(0).standard_normal((1, 4, 8, 8, 3)).astype(np.float32)
-    np.testing.assert_array_equal(out_of_channels(into_channels(x, stride), stride), x)
+@each_config
+@pytest.mark.parametrize('cuts', [[1, 2, 4], [3, 4], [4]], ids=str)
+def test_decoding_in_pieces_is_decoding_the_whole(config, cuts, unrounded):
+  c = codec(config)
+  latents = np.random.default_rng(0).standard_normal((4, 2, 3, 3)).astype(np.float32)
+  wanted = np.asarray(decode_whole(config, c.params, (latents * c.scale + c.mean)[None])[0])
+  decoder = ConvDecoder(c)
+  parts = [decoder.push(latents[a:b]) for a, b in zip([0, *cuts], cuts)]
+  assert close(np.concatenate([*parts, decoder.finish()]), wanted)
+  assert len(wanted) == F
 
 
-def test_sizes_are_those_that_the_config_says():
-  assert CONFIG.stride == (4, 8, 8)
-  assert encode(FILM).shape == (2, 4, 2, 3, 7)
-  assert decode(latents_of(4)).shape == FILM.shape
+def test_a_long_clip_runs_in_chunks_and_frames_come_as_soon_as_they_can():
+  short = dataclasses.replace(codec(), chunk=1)
+  encoder, decoder = ConvEncoder(short), ConvDecoder(short)
+  pixels, wanted = clip(), codec().encode(clip())
+  latents = [encoder.push(frame[None]) for frame in pixels]
+  assert [len(part) for part in latents] == [1, *[0, 0, 0, 1] * 3]
+  assert close(np.concatenate(latents), wanted)
+  frames = [decoder.push(latent[None]) for latent in wanted]
+  assert [len(part) for part in frames] == [1, 4, 4, 4]
+  assert np.abs(np.concatenate(frames).astype(int) - codec().decode(wanted)).max() <= 1
+  assert not len(encoder.finish()) and not len(decoder.finish())
 
 
-@pytest.mark.parametrize('frames', PIECES, ids=str)
+def test_a_stream_compiles_a_program_for_its_first_chunk_and_one_for_the_rest(monkeypatch):
+  traced, real = [], video.encode_chunk
+
+  def spy(config, params, pixels, carried, *, last):
+    traced.append(pixels.shape)
+    return real(config, params, pixels, carried, last=last)
+
+  monkeypatch.setattr(video, 'encode_chunk', spy)
+  encoder = ConvEncoder(dataclasses.replace(codec(), chunk=2))
+  for frames in (5, 8, 8, 8):
+    encoder.push(clip(frames, 4, 4))
+  assert traced == [(1, 5, 4, 4, 3), (1, 8, 4, 4, 3)]
+
+
+def test_bfloat16_runs_through():
+  pixels = (clip(5)[None] / np.float32(127.5) - 1).astype(jax.numpy.bfloat16)
+  mean, _ = encode_whole(CENTRED, codec(CENTRED).params, pixels)
+  made = decode_whole(CENTRED, codec(CENTRED).params, mean)
+  assert mean.dtype == made.dtype == pixels.dtype
+  wanted, _ = encode_whole(CENTRED, codec(CENTRED).params, pixels.astype(np.float32))
+  assert np.abs(np.asarray(mean, np.float32) - wanted).max() <= 0.05 * np.abs(wanted).max()
+
+
+def test_a_decoder_that_is_not_causal_waits_for_its_lead():
+  lead, decoder = video_config.decoder_lead(CENTRED.decoder), ConvDecoder(codec(CENTRED))
+  heard = [len(decoder.push(np.zeros((1, 2, 3, 3), np.float32))) for _ in range(lead + 1)]
+  assert not any(heard[:-2]) and 0 < heard[-2] <= 4 and heard[-1] == 4
+  assert sum(heard) + len(decoder.finish()) == 1 + 4 * lead
+
+
+def test_an_image_is_a_clip_of_one_frame():
+  whole = codec().encode(clip())
+  image = codec().encode(clip()[:1])
+  assert close(image, whole[:1])
+  frame, frames = codec().decode(image), codec().decode(whole)
+  assert frame.shape == (1, H, W, 3) and frames.shape == (F, H, W, 3)
+  assert np.abs(frame.astype(int) - frames[:1]).max() <= 1
+
+
+def test_no_frame_is_no_latent():
+  assert codec().encode(clip()[:0]).shape == (0, 2, 3, 3)
+  assert codec().decode(np.zeros((0, 2, 3, 3), np.float32)).shape == (0, H, W, 3)
+
+
+def test_later_frames_cannot_change_earlier_latents():
+  pixels = clip()
+  for frame in (1, 5, 8, 12):
+    other = pixels.copy()
+    other[frame:] = 255 - other[frame:]
+    changed = (codec().encode(pixels) != codec().encode(other)).any(axis=(1, 2, 3))
+    of_latent = (frame + 3) // 4
+    assert not changed[:of_latent].any() and changed[of_latent]
+
+
+def test_later_latents_cannot_change_earlier_frames_of_a_causal_decoder_alone():
+  latents = np.random.default_rng(0).standard_normal((4, 2, 3, 3)).astype(np.float32)
+  other = latents.copy()
+  other[2:] *= -1
+  for config, first in ((CAUSAL, 5), (CENTRED, 0)):
+    changed = codec(config).decode(latents) != codec(config).decode(other)
+    assert changed.any(axis=(1, 2, 3)).argmax() == first
+
+
+def test_a_continued_piece_has_whole_groups_alone():
+  pixels = clip()[1:9]
+  latents = codec().encode(pixels, first=False)
+  assert latents.shape == (2, 2, 3, 3)
+  assert codec().decode(latents, first=False).shape == (8, H, W, 3)
+
+
+def tiled_and_whole(size, overlap, direction, config=CAUSAL):
+  """(tiled, whole) latents or decoded floats of a clip of 20×6 latents, tiles in two chunks."""
+  cut = dataclasses.replace(codec(config), tiling=Tiling(size, overlap), chunk=1)
+  pixels = clip(5, 20 * 4, 6 * 4)
+  if direction == 'encode':
+    return cut.encode(pixels), codec(config).encode(pixels)
+  latents = np.random.default_rng(1).standard_normal((2, 20, 6, 3)).astype(np.float32)
+  return cut.decode(latents), codec(config).decode(latents)
+
+
+REACH = {
+  'encode': video_config.encoder_reach(CAUSAL.encoder),
+  'decode': video_config.decoder_reach(CAUSAL.decoder),
+}
+
+
+@pytest.mark.parametrize('config', [CAUSAL, CENTRED], ids=['causal', 'centred'])
+@pytest.mark.parametrize('direction', REACH)
+def test_tiles_that_overlap_by_what_is_seen_are_the_whole(direction, config, unrounded):
+  overlap = 2 * REACH[direction]
+  tiled, whole = tiled_and_whole((overlap + 3, 40), overlap, direction, config)
+  assert close(tiled, whole)
+
+
+@pytest.mark.parametrize('direction', REACH)
+def test_the_reach_is_no_larger_than_it_must_be(direction, unrounded):
+  """With one latent less of overlap on either side, values begin to differ."""
+  less = REACH[direction] - 1
+  left = 20 - (less + 1)
+  half = dataclasses.replace(codec(), tiling=None)
+  rng = np.random.default_rng(0)
+  if direction == 'encode':
+    pixels = rng.uniform(-1, 1, (1, 80, 24, 3)).astype(np.float32)
+    seen = half.encode(pixels)[:, :1] - half.encode(pixels[:, : 4 * (less + 1)])[:, :1]
+  else:
+    latents = rng.standard_normal((1, 20, 6, 3)).astype(np.float32)
+    seen = half.decode(latents)[:, :4] - half.decode(latents[:, : less + 1])[:, :4]
+  assert left > 0 and np.abs(seen).max() > 0
+
+
+@pytest.mark.parametrize('direction', REACH)
+def test_tiles_that_overlap_less_differ_no_more_than_their_parts(direction, unrounded):
+  size, reach = 10, REACH[direction]
+  tiled, whole = tiled_and_whole((size, 40), 2, direction)
+  cell = 1 if direction == 'encode' else 4
+  starts = (0, 8, 10)
+  worst = 0.0
+  for start in starts:
+    if direction == 'encode':
+      part = codec().encode(clip(5, 80, 24)[:, start * 4 : (start + size) * 4])
+    else:
+      latents = np.random.default_rng(1).standard_normal((2, 20, 6, 3)).astype(np.float32)
+      part = codec().decode(latents[:, start : start + size])
+    span = slice(start * cell, (start + size) * cell)
+    worst = max(worst, np.abs(part - whole[:, span]).max())
+  apart = np.abs(tiled - whole).max(axis=(0, 2, 3))
+  assert 0 < apart.max() <= worst + 1e-5
+  assert apart[: (size - reach) * cell].max() <= 1e-5  # the first tile's edge is not seen there
+
+
+def test_a_picture_of_one_tile_is_not_cut():
+  cut = dataclasses.replace(codec(), tiling=Tiling((20, 6), 3))
+  tiled, whole = (c.encode(clip(5, 80, 24)) for c in (cut, codec()))
+  np.testing.assert_array_equal(tiled, whole)
+
+
+def test_tiles_are_no_larger_than_asked(monkeypatch):
+  sizes = []
+  real = convolutional._encode
+
+  def spy(config, params, statistics, pixels, carried, *, last):
+    sizes.append(pixels.shape[1:3])
+    return real(config, params, statistics, pixels, carried, last=last)
+
+  monkeypatch.setattr(convolutional, '_encode', spy)
+  cut = dataclasses.replace(codec(), tiling=Tiling((3, 4), 1))
+  cut.encode(clip(1, 7 * 4, 6 * 4))
+  assert set(sizes) == {(3 * 4, 4 * 4)} and len(sizes) == 3 * 2
+
+
+def test_saved_and_restored_it_is_the_same():
+  saved = dataclasses.replace(codec(CENTRED), tiling=Tiling((9, 9), 2), chunk=3)
+  shape = json.loads(json.dumps(saved.shape()))
+  made = ConvCodec.restored(shape, saved.arrays())
+  assert (made.config, made.tiling, made.chunk) == (saved.config, saved.tiling, saved.chunk)
+  arrays, again = saved.arrays(), made.arrays()
+  assert arrays.keys() == again.keys() and all(a.dtype == np.float32 for a in again.values())
+  assert all((arrays[name] == again[name]).all() for name in arrays)
+  assert jax.tree.structure(made.params) == jax.tree.structure(saved.params)
+
+
+def test_a_damaged_codec_is_refused():
+  shape, arrays = codec().shape(), codec().arrays()
+  name = 'encoder/stem/kernel'
+  with refused(rf'lacks the array {name} of \(3, 3, 3, 12, 4\)'):
+    ConvCodec.restored(shape, {k: v for k, v in arrays.items() if k != name})
+  with refused(rf'{name} is \(2, 2\) and the codec needs \(3, 3, 3, 12, 4\)'):
+    ConvCodec.restored(shape, {**arrays, name: np.zeros((2, 2), np.float32)})
+
+
+def test_measured_latents_have_mean_0_and_deviation_1():
+  videos = [clip(), clip(5)]
+  made = convolutional.measured(CAUSAL, codec().params, iter(videos))
+  flat = np.concatenate([made.encode(v).reshape(-1, 3) for v in videos])
+  np.testing.assert_allclose(flat.mean(axis=0), 0, atol=1e-3)
+  np.testing.assert_allclose(flat.std(axis=0), made.spread, rtol=1e-3)
+  assert np.allclose(made.spread, 1) and made.geometry.stride == (4, 4, 4)
+  with refused('0 clips'):
+    convolutional.measured(CAUSAL, codec().params, [])
+
+
+def test_floats_are_the_same_pixels():
+  floats = clip().astype(np.float32) / 127.5 - 1
+  assert close(codec().encode(floats), codec().encode(clip()))
+
+
+def test_bad_pixels_are_refused():
+  c, pixels = codec(), clip()
+  floats = pixels.astype(np.float32) / 255
+  with refused(r'12 frames do not fit a codec of 1 \+ 4·n frames; try 13'):
+    c.encode(pixels[:12])
+  with refused('10×12 pixels do not divide by 4×4; try 12×12'):
+    c.encode(clip(1, 10, 12))
+  with refused(r'uint16 \(13, 8, 12, 3\); give uint8'):
+    c.encode(pixels.astype(np.uint16))
+  with refused(r'uint8 \(13, 8, 12\); give uint8 \[F, H, W, 3\]'):
+    c.encode(pixels[..., 0])
+  floats[2, 3, 4] = np.nan
+  with refused(f'3 values of {floats.size} that are not finite'):
+    c.encode(floats)
+  with refused('float pixels reach from 0.* to 2.*; bring them to -1 to 1'):
+    c.encode(np.linspace(0, 255, pixels.size, dtype=np.float32).reshape(pixels.shape))
+
+
+def test_bad_streams_are_refused():
+  encoder = ConvEncoder(codec())
+  encoder.push(clip(3))
+  with refused(r'frames of uint8 \(12, 12, 3\) follow frames of uint8 \(8, 12, 3\)'):
+    encoder.push(clip(1, 12, 12))
+  with refused(r'3 frames do not fit a codec of 1 \+ 4·n frames; try 5'):
+    encoder.finish()
+
+
+def test_bad_latents_are_refused():
+  latents = np.zeros((1, 2, 3, 3), np.float32)
+  with refused(r'the latents are \(1, 2, 3, 2\) and the codec takes \[f, h, w, 3\]'):
+    codec().decode(latents[..., :2])
+  latents[0, 0, 0, 0] = np.inf
+  with refused('1 values of 18 that are not finite'):
+    codec().decode(latents)
+
+
+def test_tiles_that_overlap_by_their_size_are_refused():
+  with refused(r'tiles of \(4, 6\) cannot overlap by 4; overlap by less'):
+    Tiling((4, 6), 4)
+
+
 @pytest.mark.parametrize(
-  'config', [CONFIG, MIRRORED, FACTORED], ids=['zeros', 'reflect', 'factored']
-)
-def test_encoding_in_pieces_is_encoding_the_whole(frames, config):
-  made, carried, start = [], None, 0
-  for count in frames:
-    moments, carried = coder('encode', config)(FILM[:, start : start + count], carried)
-    made.append(np.concatenate(moments, axis=-1))
-    start += count
-  np.testing.assert_allclose(np.concatenate(made, axis=1), encode(FILM, config), atol=1e-5)
+  'stride, widths',
+  [((4, 8, 8), (32, 32, 64)), ((4, 16, 16), (32, 64, 128)), ((8, 16, 16), (32, 32, 64, 128)),
+   ((4, 32, 32), (32, 32, 64, 128))], ids=str,
+)  # fmt: skip
+def test_compact_autoencoders_have_their_stride_and_a_few_million_parameters(stride, widths):
+  for channels in (16, 64):
+    config = video_config.compact(stride, channels, widths)
+    assert config.geometry.stride == stride and config.geometry.channels == channels
+    assert config.decoder.stages[-1].width == widths[0]
+    params = jax.eval_shape(lambda: video.init(config, jax.random.key(0)))
+    assert 1e6 < sum(leaf.size for leaf in jax.tree.leaves(params)) < 6e6
 
 
-@pytest.mark.parametrize('frames', [[1, 3], [2, 2], [1, 1, 1, 1], [3, 1]], ids=str)
-def test_decoding_in_pieces_is_decoding_the_whole(frames):
-  latents, made, carried, start = latents_of(4), [], None, 0
-  for count in frames:
-    piece, carried = coder('decode')(latents[:, start : start + count], carried)
-    made.append(piece)
-    start += count
-  np.testing.assert_allclose(np.concatenate(made, axis=1), decode(latents), atol=1e-5)
+def test_ltx2_covers_8_frames_of_32_pixels_by_128_channels():
+  config = video_config.ltx2()
+  assert config.geometry.stride == (8, 32, 32) and config.geometry.channels == 128
+  assert video_config.from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config
 
 
-def test_an_image_is_the_first_latent_frame_of_every_film_that_begins_with_it():
-  np.testing.assert_allclose(encode(FILM[:, :1]), encode(FILM)[:, :1], atol=1e-5)
-  np.testing.assert_allclose(decode(latents_of(4)[:, :1]), decode(latents_of(4))[:, :1], atol=1e-5)
+def test_sizes_that_do_not_fit_together_are_refused():
+  with pytest.raises(ValueError, match='needs 2 stages, not 1'):
+    video_config.compact((4, 16, 16), 8, (16, 32))
+  with pytest.raises(ValueError, match=r'needs 1\.58496 stages, not 1'):
+    video_config.compact((3, 8, 8), 8, (16, 32))
+  with pytest.raises(ValueError, match='16 channels cannot become 20'):
+    video_config.compact((2, 8, 8), 8, (16, 20))
+  with pytest.raises(ValueError, match='encoder stride'):
+    dataclasses.replace(CAUSAL, decoder=dataclasses.replace(CAUSAL.decoder, stages=()))
 
 
-@pytest.mark.parametrize('frame', [1, 5, 12])
-def test_nothing_hears_of_later_frames(frame):
-  other = FILM.copy()
-  other[:, frame:] = 0
-  changed = np.abs(encode(FILM) - encode(other)).max(axis=(0, 2, 3, 4)) > 1e-6
-  first = 1 + (frame - 1) // 4
-  assert not changed[:first].any() and changed[first:].all()
-  latents = latents_of(4)
-  later = latents.copy()
-  later[:, first:] = 0
-  changed = np.abs(decode(latents) - decode(later)).max(axis=(0, 2, 3, 4)) > 1e-6
-  assert not changed[: 1 + 4 * (first - 1)].any() and changed[1 + 4 * (first - 1) :].any()
-
-
-def test_a_decoder_that_is_not_causal_hears_of_later_frames():
-  config = dataclasses.replace(CONFIG, causal_decoder=False)
-  latents = latents_of(4)
-  later = latents.copy()
-  later[:, 3] = 0
-  assert np.abs(decode(latents, config)[:, 0] - decode(later, config)[:, 0]).max() > 1e-6
-
-
-def test_clips_of_a_batch_do_not_hear_each_other():
-  np.testing.assert_allclose(encode(FILM[1:]), encode(FILM)[1:], atol=1e-5)
-
-
-def test_a_fresh_decoder_is_quiet_and_every_parameter_has_a_gradient():
-  net = Autoencoder(CONFIG, rngs=nnx.Rngs(0))
-  graphdef, state = nnx.split(net)
-
-  def loss(params):
-    module = nnx.merge(graphdef, params)
-    mean, logvar = module.encode(FILM, Past())
-    return jnp.square(module.decode(mean, Past()) - FILM).mean() + jnp.square(logvar).mean()
-
-  value, slopes = tiny.quick_jit(jax.value_and_grad(loss))(nnx.to_pure_dict(state))
-  assert 0.3 < value < 3
-  for path, slope in jax.tree_util.tree_leaves_with_path(slopes):
-    assert np.abs(slope).max() > 0, jax.tree_util.keystr(path)
-
-
-@pytest.mark.parametrize(
-  'change, match',
-  [
-    ({'patch': 4, 'decoder': CONFIG.decoder[1:]}, 'shrinks by'),
-    ({'stem': 7}, 'multiple of 4 that divides 28'),
-  ],
-)
-def test_sizes_that_do_not_go_together_are_refused(change, match):
-  with pytest.raises(ValueError, match=match):
-    dataclasses.replace(CONFIG, encoder=CONFIG.encoder[1:], **change)
+def test_a_mesh_gives_the_same_values_and_gradients():
+  environment = {**os.environ, 'JAX_PLATFORMS': 'cpu'}
+  done = subprocess.run(
+    [sys.executable, str(PROGRAM)], env=environment, capture_output=True, text=True
+  )
+  assert done.returncode == 0, done.stderr[-3000:]
+  found = json.loads(done.stdout)
+  assert found['loss'] == pytest.approx(found['without'], rel=1e-5)
+  assert found['gradient_apart'] < 1e-5 and found['split'] == [1, 5, 8, 8, 3]

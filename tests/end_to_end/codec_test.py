@@ -7,7 +7,7 @@ import pytest
 from programs import TINY, run
 
 from sorajax.codec import codec as codec_lib
-from sorajax.codec.convolutions import ConvolutionCodec
+from sorajax.codec.convolutional import ConvCodec
 from sorajax.data.latents import open_latents
 from sorajax.media import reader
 
@@ -29,7 +29,7 @@ def metrics(workdir) -> list[dict]:
 
 def test_training_leaves_a_codec_curves_and_pictures(trained):
   codec = codec_lib.load(trained / 'codec')
-  assert isinstance(codec.video, ConvolutionCodec) and codec.geometry.video.stride == (2, 8, 8)
+  assert isinstance(codec.video, ConvCodec) and codec.geometry.video.stride == (2, 8, 8)
   assert (trained / 'curves.png').is_file() and (trained / 'reconstructions.png').is_file()
   held = [line for line in metrics(trained) if line['kind'] == 'held_out']
   assert [line['step'] for line in held] == [0, 3, 6] and held[-1]['psnr_db'] > 0
@@ -50,7 +50,7 @@ def test_a_model_learns_and_samples_in_its_latents(trained, walk, tmp_path):
     'launch/encode.py', TINY, f'--codec={trained}/codec', f'--input={walk}/clips',
     f'--output={latents}', '--workers=1',
   )  # fmt: skip
-  assert isinstance(open_latents(latents, 'train').codec.video, ConvolutionCodec)
+  assert isinstance(open_latents(latents, 'train').codec.video, ConvCodec)
   few = ['--config.train.steps=2', '--config.train.evaluate_every=0']
   run('launch/train.py', TINY, *few, f'--config.data.path={latents}', f'--workdir={workdir}')
   run('launch/sample.py', f'--checkpoint={workdir}', f'--out={tmp_path}/clips', '--prompt=one')

@@ -16,7 +16,10 @@ LINES = [
 ]
 PROGRAMS = [line for line in LINES if line.startswith('python ')]
 SMALLER = {'tools/make_flashes.py': ('--count=12',), 'tools/measure_sync.py': ('--count=2',)}
-MADE = ('SAMPLES', 'FLASHES', 'FLASH_LATENTS', 'FLASH_RUN', 'HEART_LATENTS', 'HEART')
+TINY = {'configs/codec.py': 'configs/tiny_codec.py'}
+MADE = (
+  'SAMPLES', 'FLASHES', 'FLASH_LATENTS', 'FLASH_RUN', 'HEART_LATENTS', 'HEART', 'CODEC', 'LEARNED',
+)  # fmt: skip
 
 
 @pytest.mark.slow
@@ -25,7 +28,7 @@ def test_the_programs_of_the_readme_run_in_their_order(walk, tmp_path):
   names = {name: str(tmp_path / name) for name in ('RUN', *MADE)}
   names |= {name: f'{walk}/{name.lower()}' for name in ('FILMS', 'CLIPS', 'LATENTS')}
   for line in PROGRAMS:
-    line = re.sub(r'configs/\w+\.py', 'configs/tiny.py', line)
+    line = re.sub(r'configs/\w+\.py', lambda found: TINY.get(found[0], 'configs/tiny.py'), line)
     line = re.sub(r'\b[A-Z_]+\b', lambda found: names.get(found[0], found[0]), line)
     _, program, *flags = shlex.split(line)
     run(program, *flags, *SMALLER.get(program, ()))

@@ -1,0 +1,295 @@
+"""Pictures through a trained convolutional autoencoder, on the host, a chunk at a time."""
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sorajax.codec import video, video_config
+from sorajax.codec.tiles import Tiled, Tiling
+from sorajax.codec.video_config import VideoConfig
+from sorajax.errors import UserError
+from sorajax.geometry import VideoGeometry
+
+STATISTICS = ('mean', 'scale', 'spread')
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvCodec:
+  """uint8 [F, H, W, 3] ↔ float32 [f, h, w, C].
+
+  Attributes:
+    config: the autoencoder's size.
+    params: of both halves, as `video.init` makes them.
+    mean: float32 [C], taken from the autoencoder's latents.
+    scale: float32 [C], by which they are then divided.
+    spread: float32 [C], the standard deviation of the result, measured on data.
+    chunk: latent frames coded at once.
+    tiling: how large pictures are cut; None for no cut.
+  """
+
+  kind: ClassVar[str] = 'convolutional'
+  config: VideoConfig
+  params: video.Params
+  mean: np.ndarray
+  scale: np.ndarray
+  spread: np.ndarray
+  chunk: int = 4
+  tiling: Tiling | None = None
+
+  @property
+  def geometry(self) -> VideoGeometry:
+    return self.config.geometry
+
+  def encoder(self) -> 'ConvEncoder':
+    """Codes a clip piece by piece."""
+    return ConvEncoder(self)
+
+  def decoder(self) -> 'ConvDecoder':
+    """Decodes a clip piece by piece."""
+    return ConvDecoder(self)
+
+  def encode(self, pixels: np.ndarray, first: bool = True) -> np.ndarray:
+    """Pixels to latents.
+
+    Args:
+      pixels: uint8 [F, H, W, 3], or floats in [-1, 1]; F is 0 or 1 + n·stride_t, and n·stride_t
+        where it is not `first`.
+      first: whether pixels[0] is the clip's first frame. Where it is not, the frame before is
+        taken to be like it; `ConvEncoder` knows the very frames.
+
+    Raises:
+      UserError: a size that does not divide, or pixels that are none.
+    """
+    _check_pixels(pixels)
+    after = not first and len(pixels) > 0
+    self.geometry.latent_size(len(pixels) + after, *pixels.shape[1:3])
+    encoder = ConvEncoder(self)
+    parts = [encoder.push(pixels[:1])] if after else []
+    parts = [*parts, encoder.push(pixels), encoder.finish()]
+    return np.concatenate(parts)[int(after) :]
+
+  def decode(self, latents: np.ndarray, first: bool = True) -> np.ndarray:
+    """Latents to pixels.
+
+    Args:
+      latents: float32 [f, h, w, C].
+      first: whether latents[0] is the clip's first, which stands for one frame. Where it is not,
+        the latent before is taken to be like it; `ConvDecoder` knows the very latents.
+
+    Raises:
+      UserError: another number of channels, or values that are not finite.
+    """
+    after = not first and len(latents) > 0
+    decoder = ConvDecoder(self)
+    parts = [decoder.push(latents[:1])] if after else []
+    parts = [*parts, decoder.push(latents), decoder.finish()]
+    return np.concatenate(parts)[int(after) :]
+
+  def shape(self) -> dict[str, Any]:
+    """All but the arrays, fit for json."""
+    tiling = dataclasses.asdict(self.tiling) if self.tiling else None
+    return {'config': dataclasses.asdict(self.config), 'chunk': self.chunk, 'tiling': tiling}
+
+  def arrays(self) -> dict[str, np.ndarray]:
+    """All arrays by name, to be saved in one flat file."""
+    leaves = jax.tree_util.tree_leaves_with_path(self.params)
+    params = {_name(path): np.asarray(leaf) for path, leaf in leaves}
+    return {**params, **{name: getattr(self, name) for name in STATISTICS}}
+
+  @classmethod
+  def restored(cls, shape: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> 'ConvCodec':
+    """The codec that `shape` and `arrays` describe; `UserError` where an array does not fit."""
+    config = video_config.from_dict(shape['config'])
+    tiling = shape['tiling'] and Tiling(tuple(shape['tiling']['size']), shape['tiling']['overlap'])
+    wanted = jax.eval_shape(lambda: video.init(config, jax.random.key(0)))
+
+    def take(name: str, size: tuple[int, ...]) -> np.ndarray:
+      if name not in arrays:
+        raise UserError(f'the codec lacks the array {name} of {size}; save it again')
+      if arrays[name].shape != size:
+        raise UserError(f'{name} is {arrays[name].shape} and the codec needs {size}; save it again')
+      return arrays[name]
+
+    params = jax.tree_util.tree_map_with_path(
+      lambda path, leaf: jnp.asarray(take(_name(path), leaf.shape)), wanted
+    )
+    mean, scale, spread = (take(name, (config.channels,)) for name in STATISTICS)
+    return cls(config, params, mean, scale, spread, shape['chunk'], tiling)
+
+
+def measured(
+  config: VideoConfig, params: video.Params, videos: Iterable[np.ndarray], chunk: int = 4
+) -> ConvCodec:
+  """A codec whose latents have mean 0 and deviation 1 on clips uint8 [F, H, W, 3].
+
+  A channel that hardly varies is not blown up: it is divided by 1% of the largest deviation.
+  """
+  C = config.channels
+  one = np.ones(C, np.float32)
+  plain = ConvCodec(config, params, 0 * one, one, one, chunk)
+  count, total, squares = 0, np.zeros(C), np.zeros(C)
+  for pixels in videos:
+    flat = plain.encode(pixels).reshape(-1, C).astype(np.float64)
+    count, total, squares = count + len(flat), total + flat.sum(0), squares + (flat**2).sum(0)
+  if not count:
+    raise UserError('0 clips to measure latents on; give at least 1')
+  mean = total / count
+  deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
+  scale = np.maximum(deviation, max(0.01 * deviation.max(), 1e-6))
+  found = [a.astype(np.float32) for a in (mean, scale, deviation / scale)]
+  return ConvCodec(config, params, found[0], found[1], found[2], chunk)
+
+
+class ConvEncoder:
+  """Encodes a clip piece by piece; the latents are those of the whole."""
+
+  def __init__(self, codec: ConvCodec):
+    half, (t, y, x) = codec.config.encoder, codec.geometry.stride
+    reach = video_config.encoder_reach(half)
+    tiled = Tiled(self._step, codec.tiling, reach, ((y, x), (1, 1)))
+    self._codec, self._stream = codec, _Stream(tiled, 1, t, codec.chunk, half.causal)
+    self._size, self._frames = (0, 0), 0
+
+  def push(self, pixels: np.ndarray) -> np.ndarray:
+    """The next frames, uint8 [F', H, W, 3] of any count → the latents that they complete."""
+    _check_pixels(pixels)
+    self._size = self._codec.geometry.latent_size(1, *pixels.shape[1:3])[1:]
+    latents = self._joined(self._stream.push(pixels))
+    self._frames += len(pixels)
+    return latents
+
+  def finish(self) -> np.ndarray:
+    """The latents that are left; `UserError` where the frames do not fill the last one."""
+    h, w = self._size
+    if self._frames:
+      _, y, x = self._codec.geometry.stride
+      self._codec.geometry.latent_size(self._frames, h * y, w * x)
+    return self._joined(self._stream.finish())
+
+  def _step(self, pixels, carried, last):
+    c = self._codec
+    statistics = (c.mean, c.scale)
+    return _encode(c.config, c.params['encoder'], statistics, pixels, carried, last=last)
+
+  def _joined(self, parts: Iterable[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.zeros((0, *self._size, self._codec.config.channels), 'f4'), *parts])
+
+
+class ConvDecoder:
+  """Decodes latents piece by piece; the frames are those of the whole.
+
+  A decoder that is not causal gives its first frames after `video_config.decoder_lead` latents.
+  """
+
+  def __init__(self, codec: ConvCodec):
+    half, (_, y, x) = codec.config.decoder, codec.geometry.stride
+    reach, lead = video_config.decoder_reach(half), video_config.decoder_lead(half)
+    tiled = Tiled(self._step, codec.tiling, reach, ((1, 1), (y, x)))
+    self._codec, self._stream = codec, _Stream(tiled, lead, 1, codec.chunk, half.causal)
+    self._size = (0, 0)
+
+  def push(self, latents: np.ndarray) -> np.ndarray:
+    """The next latents, float32 [f', h, w, C] → the frames uint8 [F', H, W, 3] they complete."""
+    C, (_, y, x) = self._codec.config.channels, self._codec.geometry.stride
+    if latents.ndim != 4 or latents.shape[3] != C:
+      raise UserError(f'the latents are {latents.shape} and the codec takes [f, h, w, {C}]')
+    _check_finite('the latents hold', latents)
+    self._size = latents.shape[1] * y, latents.shape[2] * x
+    return self._joined(self._stream.push(np.asarray(latents, np.float32)))
+
+  def finish(self) -> np.ndarray:
+    """The frames that are left."""
+    return self._joined(self._stream.finish())
+
+  def _step(self, latents, carried, last):
+    c = self._codec
+    statistics = (c.mean, c.scale)
+    return _decode(c.config, c.params['decoder'], statistics, latents, carried, last=last)
+
+  def _joined(self, parts: Iterable[np.ndarray]) -> np.ndarray:
+    frames = (np.rint(np.clip((p + 1) * 127.5, 0, 255)).astype(np.uint8) for p in parts)
+    return np.concatenate([np.zeros((0, *self._size, 3), np.uint8), *frames])
+
+
+class _Stream:
+  """Cuts what is pushed into runs of few shapes, since each shape is compiled."""
+
+  def __init__(self, tiled: Tiled, first: int, unit: int, most: int, causal: bool):
+    """Runs of `first` + k·unit frames (0 ≤ k < most), then of k·unit (1 ≤ k ≤ most)."""
+    self._tiled, self._causal = tiled, causal
+    self._first, self._unit, self._most = first, unit, most
+    self._held: np.ndarray | None = None
+    self._begun = False
+
+  def push(self, x: np.ndarray) -> Iterator[np.ndarray]:
+    held = self._held
+    if held is not None and (held.shape[1:], held.dtype) != (x.shape[1:], x.dtype):
+      was, now = (f'{a.dtype} {a.shape[1:]}' for a in (held, x))
+      raise UserError(f'frames of {now} follow frames of {was}; begin a stream for each clip')
+    self._held = x if held is None else np.concatenate([held, x])
+    while count := self._ready():
+      yield self._run(count, last=False)
+
+  def finish(self) -> Iterator[np.ndarray]:
+    left = 0 if self._held is None else len(self._held)
+    if left or (self._begun and not self._causal):
+      yield self._run(left, last=True)
+
+  def _ready(self) -> int:
+    assert self._held is not None
+    least = 0 if self._begun else self._first
+    if len(self._held) < least:
+      return 0
+    return least + self._unit * min(
+      (len(self._held) - least) // self._unit, self._most - (0 if self._begun else 1)
+    )
+
+  def _run(self, count: int, last: bool) -> np.ndarray:
+    assert self._held is not None
+    x, self._held, self._begun = self._held[:count], self._held[count:], True
+    return self._tiled.push(x, last)
+
+
+@functools.partial(jax.jit, static_argnames=('config', 'last'))
+def _encode(config, params, statistics, pixels, carried, *, last):
+  """Frames [F, H, W, 3] → normalised latents [f, h, w, C], and what the next chunk needs."""
+  x = pixels.astype(jnp.float32)[None]
+  x = x / 127.5 - 1 if pixels.dtype == jnp.uint8 else x
+  run = video.encode_chunk
+  (mean, _), left = run(config, {'encoder': params}, x, carried, last=last)
+  return (mean[0] - statistics[0]) / statistics[1], left
+
+
+@functools.partial(jax.jit, static_argnames=('config', 'last'))
+def _decode(config, params, statistics, latents, carried, *, last):
+  """The inverse of `_encode`, to pixels in about [-1, 1]."""
+  x = (latents * statistics[1] + statistics[0])[None]
+  pixels, left = video.decode_chunk(config, {'decoder': params}, x, carried, last=last)
+  return pixels[0], left
+
+
+def _check_pixels(pixels: np.ndarray) -> None:
+  floats = np.issubdtype(pixels.dtype, np.floating)
+  if not (floats or pixels.dtype == np.uint8) or pixels.ndim != 4 or pixels.shape[3] != 3:
+    raise UserError(f'the picture is {pixels.dtype} {pixels.shape}; give uint8 [F, H, W, 3]')
+  if not floats or not pixels.size:
+    return
+  _check_finite('the picture holds', pixels)
+  low, high = pixels.min(), pixels.max()
+  if low < -1 or high > 1:
+    raise UserError(f'float pixels reach from {low:g} to {high:g}; bring them to -1 to 1')
+
+
+def _check_finite(what: str, values: np.ndarray) -> None:
+  bad = values.size - np.count_nonzero(np.isfinite(values))
+  if bad:
+    raise UserError(f'{what} {bad} values of {values.size} that are not finite; read them again')
+
+
+def _name(path: Any) -> str:
+  return '/'.join(str(getattr(key, 'key', key)) for key in path)

@@ -1,0 +1,194 @@
+"""The layers of a convolutional video autoencoder, and how frames reach them.
+
+Channels that a change of size folds are ordered (channel, frame, row, column).
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from sorajax import sharding
+from sorajax.codec.video_config import Stride
+from sorajax.nn import layers, param
+from sorajax.nn.conv import Padding, conv
+
+Carried = list[jax.Array | None]
+
+
+class Frames:
+  """The past that each layer needs, handed out in the order in which layers ask.
+
+  A clip may come whole or in chunks. Layers keep here what the next chunk needs: convolutions the
+  frames that their window reaches back to, residual paths the frames that their convolutions have
+  not answered yet. So chunks give exactly what the whole gives, and nothing is computed twice.
+  Before a clip's first frame and after its last, those frames stand still.
+
+  A causal window ends at its own frame. One that is not centres on it, so its answer comes later
+  by half a window; the last chunk brings the rest.
+
+  Attributes:
+    last: whether no chunk follows.
+    left: what the next chunk of the clip needs.
+  """
+
+  def __init__(self, causal: bool, carried: Carried | None = None, last: bool = True):
+    self.last = last
+    self.left: Carried = []
+    self._causal, self._carried = causal, carried
+
+  def window(self, x: jax.Array, size: int) -> jax.Array:
+    """x [B, F, …] with the frames around it that a valid convolution of `size` frames reads."""
+    if size == 1:
+      return x
+    after = 0 if self._causal else (size - 1) // 2
+    past = self._take()
+    if past is None and x.shape[1]:
+      past = jnp.repeat(x[:, :1], size - 1 - after, axis=1)
+    whole = x if past is None else jnp.concatenate([past, x], axis=1)
+    if self.last and after and whole.shape[1]:
+      whole = jnp.concatenate([whole, jnp.repeat(whole[:, -1:], after, axis=1)], axis=1)
+    self.left.append(whole[:, -(size - 1) :] if whole.shape[1] else None)
+    return whole
+
+  def await_windows(self, x: jax.Array, count: int) -> jax.Array:
+    """The frames of x that `count` convolutions of 3 frames have answered."""
+    if self._causal:
+      return x
+    return self._hold(x, lambda frames: max(frames - count, 0))
+
+  def groups(self, x: jax.Array, size: int) -> jax.Array:
+    """The frames of x that fill groups of `size`."""
+    return x if size == 1 else self._hold(x, lambda frames: frames - frames % size)
+
+  def begin(self, x: jax.Array) -> bool:
+    """Whether x [B, F, …] holds the first frame that this layer sees."""
+    begun = self._take() is not None
+    seen = begun or x.shape[1] > 0
+    self.left.append(jnp.zeros((0,)) if seen else None)
+    return seen and not begun
+
+  def _hold(self, x, ready):
+    past = self._take()
+    whole = x if past is None else jnp.concatenate([past, x], axis=1)
+    count = whole.shape[1] if self.last else ready(whole.shape[1])
+    self.left.append(whole[:, count:])
+    return whole[:, :count]
+
+  def _take(self) -> jax.Array | None:
+    return None if self._carried is None else self._carried[len(self.left)]
+
+
+class Conv(nnx.Module):
+  """A convolution over space and time with bias: [B, F, H, W, C] → [B, F, H, W, C']."""
+
+  def __init__(
+    self, inputs: int, outputs: int, *, size: int = 3, padding: Padding, scale=1.0, rngs: nnx.Rngs
+  ):
+    shape = (size, size, size, inputs, outputs)
+    axis = 'embed' if sharding.divides(inputs, 'embed') else None
+    deviation = scale * (size**3 * inputs) ** -0.5
+    self.kernel = param.normal(rngs, shape, (None, None, None, axis, None), scale=deviation)
+    self.bias = param.zeros((outputs,), (None,))
+    self.padding = padding
+
+  def __call__(self, x: jax.Array, frames: Frames) -> jax.Array:
+    kernel = sharding.reshard(self.kernel[...], *(None,) * 5)
+    y = conv(frames.window(x, len(kernel)), kernel, self.padding)
+    return y + self.bias[...].astype(y.dtype)
+
+
+def pixel_norm(x: jax.Array) -> jax.Array:
+  """Each position's channels ÷ their root mean square."""
+  return layers.rms_norm(x, eps=1e-8)
+
+
+class Block(nnx.Module):
+  """x + conv(silu(norm(conv(silu(norm(x)))))), as in LTX-2's autoencoder."""
+
+  def __init__(self, inputs: int, outputs: int, padding: Padding, *, rngs: nnx.Rngs):
+    self.first = Conv(inputs, outputs, padding=padding, rngs=rngs)
+    self.second = Conv(outputs, outputs, padding=padding, scale=0.1, rngs=rngs)
+    changes = inputs != outputs
+    self.norm = param.ones((inputs,), (None,)) if changes else None
+    self.norm_bias = param.zeros((inputs,), (None,)) if changes else None
+    self.shortcut = Conv(inputs, outputs, size=1, padding=padding, rngs=rngs) if changes else None
+
+  def __call__(self, x: jax.Array, frames: Frames) -> jax.Array:
+    y = self.first(jax.nn.silu(pixel_norm(x)), frames)
+    y = self.second(jax.nn.silu(pixel_norm(y)), frames)
+    x = frames.await_windows(x, 2)
+    if self.norm is not None and self.norm_bias is not None and self.shortcut is not None:
+      scale, shift = self.norm[...].astype(x.dtype), self.norm_bias[...].astype(x.dtype)
+      x = self.shortcut(layers.layer_norm(x) * scale + shift, frames)
+    return x + y
+
+
+class Down(nnx.Module):
+  """Divides the size by `stride`; the first frame stands for a whole group of frames."""
+
+  def __init__(
+    self, inputs: int, outputs: int, stride: Stride, residual: bool, padding: Padding, *, rngs
+  ):
+    self.conv = Conv(inputs, outputs // math.prod(stride), padding=padding, rngs=rngs)
+    self.stride, self.residual, self.outputs = stride, residual, outputs
+
+  def __call__(self, x: jax.Array, frames: Frames) -> jax.Array:
+    t = self.stride[0]
+    if t > 1 and frames.begin(x):
+      x = jnp.concatenate([jnp.repeat(x[:, :1], t - 1, axis=1), x], axis=1)
+    y = fold(frames.groups(self.conv(x, frames), t), self.stride)
+    if not self.residual:
+      return y
+    x = fold(frames.groups(frames.await_windows(x, 1), t), self.stride)
+    many = x.shape[4] // self.outputs
+    return y + sharding.reshape(x, (*x.shape[:4], self.outputs, many)).mean(axis=-1)
+
+
+class Up(nnx.Module):
+  """Multiplies the size by `stride`; the first frame becomes a single one."""
+
+  def __init__(
+    self, inputs: int, outputs: int, stride: Stride, residual: bool, padding: Padding, *, rngs
+  ):
+    self.conv = Conv(inputs, outputs * math.prod(stride), padding=padding, rngs=rngs)
+    self.stride, self.residual = stride, residual
+
+  def __call__(self, x: jax.Array, frames: Frames) -> jax.Array:
+    y = unfold(self.conv(x, frames), self.stride)
+    if self.residual:
+      x = unfold(frames.await_windows(x, 1), self.stride)
+      y = y + jnp.concatenate([x] * (y.shape[4] // x.shape[4]), axis=-1)
+    t = self.stride[0]
+    return y[:, t - 1 :] if t > 1 and frames.begin(y) else y
+
+
+def in_order(modules: Iterable[nnx.Module]) -> nnx.Dict:
+  """Modules by their number, in words, as which every checkpoint keeps it."""
+  return nnx.Dict({str(i): module for i, module in enumerate(modules)})
+
+
+def each(modules: nnx.Dict) -> Iterator[Any]:
+  """The modules of `in_order`, in order."""
+  return (modules[str(i)] for i in range(len(modules)))
+
+
+def fold(x: jax.Array, stride: Stride) -> jax.Array:
+  """[B, F·t, H·y, W·x, C] → [B, F, H, W, C·t·y·x]."""
+  B, F, H, W, C = x.shape
+  t, r, c = stride
+  x = sharding.reshape(x, (B, F // t, t, H // r, r, W // c, c, C))
+  x = x.transpose(0, 1, 3, 5, 7, 2, 4, 6)
+  return sharding.reshape(x, (B, F // t, H // r, W // c, C * t * r * c))
+
+
+def unfold(x: jax.Array, stride: Stride) -> jax.Array:
+  """The inverse of `fold`."""
+  B, F, H, W, C = x.shape
+  t, r, c = stride
+  x = sharding.reshape(x, (B, F, H, W, C // (t * r * c), t, r, c))
+  x = x.transpose(0, 1, 5, 2, 6, 3, 7, 4)
+  return sharding.reshape(x, (B, F * t, H * r, W * c, C // (t * r * c)))

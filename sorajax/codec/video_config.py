@@ -1,0 +1,186 @@
+"""The size of a convolutional video autoencoder, and how far it sees."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sorajax.geometry import VideoGeometry
+from sorajax.nn.conv import Padding
+
+Stride = tuple[int, int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  """Residual blocks at the finer size, and the change of size after (encoder) or before (decoder).
+
+  Attributes:
+    stride: (frames, height, width) by which the size changes.
+    width: channels after the stage.
+    blocks: how many.
+    factor: in a decoder, the convolution of the change reads factor · width channels; a block
+      makes them where the stage before left another number.
+    residual: whether the change of size adds its input, regrouped.
+  """
+
+  stride: Stride
+  width: int
+  blocks: int
+  factor: int = 1
+  residual: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class HalfConfig:
+  """An encoder or a decoder.
+
+  Attributes:
+    stem: channels after the first convolution.
+    stages: in the order in which they run.
+    inner: residual blocks at the coarsest size.
+    causal: whether a frame sees none after it.
+    padding: how space goes on beyond its edges.
+  """
+
+  stem: int
+  stages: tuple[Stage, ...]
+  inner: int
+  causal: bool = True
+  padding: Padding = 'zeros'
+
+  @property
+  def stride(self) -> Stride:
+    t, y, x = (math.prod(s.stride[axis] for s in self.stages) for axis in range(3))
+    return t, y, x
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoConfig:
+  """An autoencoder of pictures.
+
+  Attributes:
+    channels: C of a latent.
+    patch: side of the squares of pixels that are folded into channels first.
+    encoder: pixels to latents.
+    decoder: latents to pixels.
+  """
+
+  channels: int
+  patch: int
+  encoder: HalfConfig
+  decoder: HalfConfig
+
+  def __post_init__(self) -> None:
+    if self.encoder.stride != self.decoder.stride:
+      raise ValueError(f'encoder stride {self.encoder.stride} ≠ decoder {self.decoder.stride}')
+    widths = [self.encoder.stem, *(s.width for s in self.encoder.stages)]
+    for before, stage in zip(widths, self.encoder.stages):
+      cells = math.prod(stage.stride)
+      if stage.width % cells or (stage.residual and before * cells % stage.width):
+        raise ValueError(f'{before} channels cannot become {stage.width} by stride {stage.stride}')
+    for stage in self.decoder.stages:
+      cells = math.prod(stage.stride)
+      if stage.residual and (stage.factor * stage.width % cells or cells % stage.factor):
+        raise ValueError(f'{stage} cannot add its input: factor · width must divide by {cells}')
+
+  @property
+  def geometry(self) -> VideoGeometry:
+    t, y, x = self.encoder.stride
+    return VideoGeometry((t, y * self.patch, x * self.patch), self.channels)
+
+
+def encoder_reach(half: HalfConfig) -> int:
+  """How many latents beyond its own a latent sees of the picture, up, down, left or right."""
+  reach, step = 1, 1  # in patches
+  for stage in half.stages:
+    reach += (2 * stage.blocks + 1) * step
+    step *= max(stage.stride[1:])
+  return math.ceil((reach + (2 * half.inner + 1) * step) / min(half.stride[1:]))
+
+
+def decoder_reach(half: HalfConfig) -> int:
+  """How many latents beyond its own a pixel sees, up, down, left or right."""
+  reach, before = 1 + 2 * half.inner, half.stem
+  for stage in half.stages:
+    enters = before != stage.factor * stage.width
+    reach = (reach + 2 * enters + 1) * max(stage.stride[1:]) + 2 * stage.blocks
+    before = stage.width
+  return math.ceil((reach + 1) / min(half.stride[1:]))
+
+
+def decoder_lead(half: HalfConfig) -> int:
+  """How many latent frames a decoder must hear before it can give its first frame."""
+  if half.causal:
+    return 1
+  return next(n for n in itertools.count(1) if _frames_out(half, n) > 0)
+
+
+def _frames_out(half: HalfConfig, frames: int) -> int:
+  """The frames that a decoder which is not causal gives of `frames` latents, if more may follow."""
+  frames, before = frames - 1 - 2 * half.inner, half.stem
+  for stage in half.stages:
+    enters = before != stage.factor * stage.width
+    frames = (frames - 2 * enters - 2) * stage.stride[0] + 1 - 2 * stage.blocks
+    before = stage.width
+  return frames - 1
+
+
+def compact(
+  stride: Stride, channels: int, widths: Sequence[int], *, blocks: int = 1, patch: int = 4
+) -> VideoConfig:
+  """A causal autoencoder whose decoder mirrors its encoder.
+
+  Space shrinks before time. Each of `widths` should be once or twice the one before it.
+
+  Args:
+    stride: (frames, height, width) of the pixels that one latent covers; powers of 2 in time, and
+      `patch` times powers of 2 in space.
+    channels: C of a latent.
+    widths: channels at every size, one more than there are stages.
+    blocks: residual blocks at every size.
+    patch: side of the squares of pixels that are folded into channels first.
+
+  Raises:
+    ValueError: where they do not fit together.
+  """
+  halvings = [math.log2(s / p) for s, p in zip(stride, (1, patch, patch))]
+  count = len(widths) - 1
+  if any(h != int(h) or h < 0 for h in halvings) or max(halvings) != count:
+    raise ValueError(
+      f'stride {stride} with patch {patch} needs {max(halvings):g} stages, not {count}'
+    )
+  strides = [
+    (1 + (i >= count - halvings[0]), 1 + (i < halvings[1]), 1 + (i < halvings[2]))
+    for i in range(count)
+  ]
+  down = [Stage(s, w, blocks) for s, w in zip(strides, widths[1:])]
+  up = [
+    Stage(s, fine, blocks, factor=max(coarse // fine, 1))
+    for s, fine, coarse in zip(strides, widths, widths[1:])
+  ]
+  encoder = HalfConfig(widths[0], tuple(down), blocks)
+  return VideoConfig(channels, patch, encoder, HalfConfig(widths[-1], tuple(up[::-1]), blocks))
+
+
+def ltx2() -> VideoConfig:
+  """The autoencoder of LTX-2.0: 32×32 pixels and 8 frames a latent of 128 channels."""
+  space, time, both = (1, 2, 2), (2, 1, 1), (2, 2, 2)
+  down = ((space, 256, 4), (time, 512, 6), (both, 1024, 6), (both, 2048, 2))
+  up = ((both, 512, 5), (both, 256, 5), (both, 128, 5))
+  encoder = HalfConfig(128, tuple(Stage(*s) for s in down), 2)
+  stages = tuple(Stage(*s, factor=2) for s in up)
+  decoder = HalfConfig(1024, stages, 5, causal=False, padding='reflect')
+  return VideoConfig(128, 4, encoder, decoder)
+
+
+def from_dict(fields: Mapping[str, Any]) -> VideoConfig:
+  """The inverse of `dataclasses.asdict`, also after a way through json."""
+
+  def half(of: Mapping[str, Any]) -> HalfConfig:
+    stages = tuple(Stage(**{**s, 'stride': tuple(s['stride'])}) for s in of['stages'])
+    return HalfConfig(**{**of, 'stages': stages})
+
+  halves = {name: half(fields[name]) for name in ('encoder', 'decoder')}
+  return VideoConfig(**{**fields, **halves})
