@@ -18,6 +18,7 @@ from sorajax.clip import Clip, Latents
 from sorajax.codec.convolutional import ConvCodec
 from sorajax.codec.lapped import LappedCodec
 from sorajax.codec.patches import PatchCodec
+from sorajax.codec.sound import MelCodec, SqueezeCodec
 from sorajax.errors import UserError, cannot_read, one_line
 from sorajax.geometry import AudioGeometry, Geometry, VideoGeometry
 from sorajax.media.atomic import make_folder, replacing, write_text
@@ -59,13 +60,22 @@ class PictureCodec(Half, Protocol):
 
 
 class SoundCodec(Half, Protocol):
-  """float32 [S, A] ↔ float32 [n, C]; pieces are of any length."""
+  """float32 [S, A] ↔ float32 [n, C]; pieces are of any length.
+
+  Attributes:
+    output_rate_hz: samples a second of what it decodes; a vocoder may give more than went in.
+  """
+
+  @property
+  def output_rate_hz(self) -> int: ...
 
   @property
   def geometry(self) -> AudioGeometry: ...
 
 
-KINDS: Mapping[str, Any] = {kind.kind: kind for kind in (PatchCodec, ConvCodec, LappedCodec)}
+KINDS: Mapping[str, Any] = {
+  kind.kind: kind for kind in (PatchCodec, ConvCodec, LappedCodec, SqueezeCodec, MelCodec)
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +113,7 @@ class Codec:
     """The whole clip at once; `decode_stream` holds a piece at a time."""
     pieces = list(self.decode_stream([latents]))
     video, audio = (np.concatenate([getattr(p, m) for p in pieces]) for m in ('video', 'audio'))
-    return Clip(video, audio, latents.fps, self.geometry.audio.sample_rate_hz)
+    return Clip(video, audio, latents.fps, self.audio.output_rate_hz)
 
   def encode_stream(self, pieces: Iterable[Clip]) -> Iterator[Latents]:
     """Pieces of one clip → pieces of its latents, in memory that does not grow.
@@ -121,9 +131,9 @@ class Codec:
   def decode_stream(self, pieces: Iterable[Latents]) -> Iterator[Clip]:
     """Pieces of one clip's latents → pieces of the clip, in memory that does not grow."""
     picture, sound, owed, latents = self.video.decoder(), self.audio.decoder(), 0, None
-    rate = self.geometry.audio.sample_rate_hz
+    rate = self.audio.output_rate_hz
     for latents in pieces:
-      owed += latents.samples
+      owed += round(latents.samples * rate / self.geometry.audio.sample_rate_hz)
       audio = sound.push(latents.audio)[:owed]
       owed -= len(audio)
       yield Clip(picture.push(latents.video), audio, latents.fps, rate)

@@ -39,6 +39,10 @@ class LappedCodec:
   def spread(self) -> np.ndarray:
     return self.pca.spread
 
+  @property
+  def output_rate_hz(self) -> int:
+    return self.geometry.sample_rate_hz
+
   def encoder(self) -> 'LappedEncoder':
     """Codes a sound piece by piece."""
     return LappedEncoder(self)
@@ -116,7 +120,7 @@ class LappedDecoder:
     if not len(latents):
       return self._half[:0]
     values = self._codec.pca.decode(latents[:, None]).reshape(-1, A, N) / self._codec.weight
-    windows = np.matmul(values, _basis(N)).transpose(0, 2, 1)  # [f, 2N, A]
+    windows = np.matmul(values, basis(N)).transpose(0, 2, 1)  # [f, 2N, A]
     windows[0, :N] += self._half
     windows[1:, :N] += windows[:-1, N:]
     self._half = windows[-1, N:]
@@ -166,12 +170,12 @@ def _all_vectors(sounds, geometry, group, weight) -> Iterator[np.ndarray]:
 def _vectors(samples: np.ndarray, N: int, group: int, weight: np.ndarray) -> np.ndarray:
   """Samples [N + n·group·N, A], N of them of the past → weighted coefficients [n, group·A·N]."""
   windows = np.lib.stride_tricks.sliding_window_view(samples, 2 * N, axis=0)[::N]
-  values = np.matmul(windows.astype(np.float32), _basis(N).T) * weight
+  values = np.matmul(windows.astype(np.float32), basis(N).T) * weight
   return values.reshape(len(values) // group, -1)
 
 
 @functools.cache
-def _basis(N: int) -> np.ndarray:
+def basis(N: int) -> np.ndarray:
   """The windowed cosines, float32 [N, 2N]; together with their shifts, an orthonormal basis."""
   n, k = np.arange(2 * N), np.arange(N)[:, None]
   window = np.sin(np.pi / (2 * N) * (n + 0.5))

@@ -1,0 +1,383 @@
+"""Codecs of sound on the host: float32 [S, A] ↔ float32 [n, C], each channel normalised."""
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sorajax.codec import plain
+from sorajax.codec.audio import Autoencoder, AutoencoderConfig
+from sorajax.codec.mel import MelConfig, log_mel_inside
+from sorajax.codec.past import Past
+from sorajax.codec.plain import Params
+from sorajax.codec.squeeze import Squeeze, SqueezeConfig
+from sorajax.codec.streams import Carried, Direct, Framing, Overlap, SoundDecoder, SoundEncoder
+from sorajax.codec.vocoder import Vocoder, VocoderConfig, WideConfig, WideVocoder, flattened
+from sorajax.errors import UserError
+from sorajax.geometry import AudioGeometry
+
+CHUNK = 16  # latents
+STATISTICS = ('mean', 'scale', 'spread')
+
+
+@dataclasses.dataclass(frozen=True)
+class Statistics:
+  """What latents are made equal by: (latent − mean) / scale.
+
+  Attributes:
+    mean: float32 [C].
+    scale: float32 [C].
+    spread: float32 [C], the standard deviation of what comes out.
+  """
+
+  mean: np.ndarray
+  scale: np.ndarray
+  spread: np.ndarray
+
+
+def unmeasured(channels: int) -> Statistics:
+  """Those that change nothing."""
+  one = np.ones(channels, np.float32)
+  return Statistics(np.zeros(channels, np.float32), one, one)
+
+
+class _Learned:
+  """What both codecs below share; `params`, `statistics` and `chunk` are theirs."""
+
+  config: Any
+  params: Params
+  statistics: Statistics
+  chunk: int
+
+  @property
+  def spread(self) -> np.ndarray:
+    return self.statistics.spread
+
+  def encoder(self: Any) -> SoundEncoder:
+    """Codes a sound piece by piece."""
+    return SoundEncoder(self)
+
+  def decoder(self: Any) -> SoundDecoder:
+    """Decodes a sound piece by piece."""
+    return SoundDecoder(self)
+
+  def encode(self, audio: np.ndarray) -> np.ndarray:
+    """Samples to latents; `UserError` for bad ones."""
+    encoder = self.encoder()
+    return np.concatenate([encoder.push(audio), encoder.finish()])
+
+  def decode(self, latents: np.ndarray, samples: int) -> np.ndarray:
+    """Latents to `samples` samples at `output_rate_hz`."""
+    decoder = self.decoder()
+    return np.concatenate([decoder.push(latents), decoder.finish()])[:samples]
+
+  def shape(self) -> dict[str, Any]:
+    """What `restored` needs beside the arrays, fit for json."""
+    return {'chunk': self.chunk, 'config': dataclasses.asdict(self.config)}
+
+  def arrays(self) -> dict[str, np.ndarray]:
+    """What is learned and measured."""
+    statistics = {f'statistics/{n}': getattr(self.statistics, n) for n in STATISTICS}
+    return {**statistics, **{f'params/{n}': a for n, a in plain.flat(self.params).items()}}
+
+
+@dataclasses.dataclass(frozen=True)
+class SqueezeCodec(_Learned):
+  """The lapped transform through a learned network.
+
+  Attributes:
+    config: its size.
+    params: of `codec.squeeze.Squeeze`.
+    statistics: of its latents.
+    chunk: latents that the network codes at once.
+  """
+
+  kind: ClassVar[str] = 'squeeze'
+  config: SqueezeConfig
+  params: Params
+  statistics: Statistics
+  chunk: int = CHUNK
+
+  @classmethod
+  def restored(cls, shape: dict[str, Any], arrays: dict[str, np.ndarray]) -> 'SqueezeCodec':
+    """The codec that `shape` and `arrays` are of; `UserError` where they do not fit together."""
+    with _refusing():
+      config, chunk = SqueezeConfig(**shape['config']), shape['chunk']
+      statistics, params = _parted(arrays)
+    return cls(config, plain.unflat(params, plain.shapes(Squeeze, config)), statistics, chunk)
+
+  @property
+  def geometry(self) -> AudioGeometry:
+    return self.config.geometry
+
+  @property
+  def output_rate_hz(self) -> int:
+    return self.config.sample_rate_hz
+
+  @property
+  def framing(self) -> Framing:
+    samples = self.chunk * self.geometry.hop_samples
+    return Framing(0, False, (samples, samples), (samples, samples))
+
+  def covered(self, latents: int) -> int:
+    """Samples that go into so many latents."""
+    return latents * self.geometry.hop_samples
+
+  def decoded(self, latents: int) -> int:
+    """Samples that come out of so many latents."""
+    return latents * self.geometry.hop_samples - self.config.frame_samples
+
+  def tail(self) -> Direct:
+    return Direct(self.config.audio_channels)
+
+  def encode_chunk(self, samples: np.ndarray, carried: Carried) -> tuple[np.ndarray, Carried]:
+    made, carried = _squeeze_encode(self.config, self.params, samples, carried)
+    return _normalised(made, self.statistics), carried
+
+  def decode_chunk(self, latents: np.ndarray, carried: Carried) -> tuple[np.ndarray, Carried]:
+    latents = latents * self.statistics.scale + self.statistics.mean
+    made, carried = _squeeze_decode(self.config, self.params, latents, carried)
+    return np.asarray(made), carried
+
+
+@dataclasses.dataclass(frozen=True)
+class MelCodecConfig:
+  """The defaults are LTX-2.0's: stereo at 16 kHz in, 128 channels 25 times a second, 24 kHz out."""
+
+  mel: MelConfig = dataclasses.field(default_factory=MelConfig)
+  autoencoder: AutoencoderConfig = dataclasses.field(default_factory=AutoencoderConfig)
+  vocoder: VocoderConfig | WideConfig = dataclasses.field(default_factory=VocoderConfig)
+
+  def __post_init__(self) -> None:
+    mel, auto, vocoder = self.mel, self.autoencoder, self.vocoder
+    if not auto.streams:
+      raise ValueError('an autoencoder that looks ahead cannot stream; make it causal, pixel norm')
+    if (auto.audio_channels, auto.mels) != (mel.audio_channels, mel.mels):
+      raise ValueError(
+        f'the autoencoder reads {auto.audio_channels} × {auto.mels} mels and the spectrogram has '
+        f'{mel.audio_channels} × {mel.mels}'
+      )
+    if (vocoder.inputs, vocoder.outputs) != (mel.audio_channels * mel.mels, mel.audio_channels):
+      raise ValueError(
+        f'the vocoder makes {vocoder.outputs} channels of {vocoder.inputs} values and the '
+        f'spectrogram has {mel.audio_channels} of {mel.audio_channels * mel.mels}'
+      )
+    if mel.sample_rate_hz * vocoder.factor % mel.hop_samples:
+      raise ValueError(
+        f'{vocoder.factor} samples for a hop of {mel.hop_samples} are no whole rate of '
+        f'{mel.sample_rate_hz} Hz'
+      )
+
+  @property
+  def geometry(self) -> AudioGeometry:
+    """Latent j holds mel frames stride·(j − 1) + 1 … stride·j."""
+    mel, stride = self.mel, self.autoencoder.stride
+    return AudioGeometry(
+      mel.sample_rate_hz, mel.audio_channels, stride * mel.hop_samples, self.autoencoder.channels,
+      lead_samples=(stride - 1) * mel.hop_samples,
+    )  # fmt: skip
+
+  @property
+  def output_rate_hz(self) -> int:
+    return self.mel.sample_rate_hz * self.vocoder.factor // self.mel.hop_samples
+
+
+@dataclasses.dataclass(frozen=True)
+class MelCodec(_Learned):
+  """Mel spectrogram, autoencoder, vocoder. What it decodes may have another rate than it encodes.
+
+  Attributes:
+    config: its sizes.
+    params: of `codec.audio.Autoencoder` and of the vocoder, under those names.
+    statistics: of its latents.
+    chunk: latents that the networks code at once.
+  """
+
+  kind: ClassVar[str] = 'mel'
+  config: MelCodecConfig
+  params: Params
+  statistics: Statistics
+  chunk: int = CHUNK
+
+  @classmethod
+  def restored(cls, shape: dict[str, Any], arrays: dict[str, np.ndarray]) -> 'MelCodec':
+    """The codec that `shape` and `arrays` are of; `UserError` where they do not fit together."""
+    with _refusing():
+      config, chunk = _mel_config(shape['config']), shape['chunk']
+      statistics, params = _parted(arrays)
+    like = {
+      'autoencoder': plain.shapes(Autoencoder, config.autoencoder),
+      'vocoder': plain.shapes(_vocoder_module(config.vocoder), config.vocoder),
+    }
+    return cls(config, plain.unflat(params, like), statistics, chunk)
+
+  @property
+  def geometry(self) -> AudioGeometry:
+    return self.config.geometry
+
+  @property
+  def output_rate_hz(self) -> int:
+    return self.config.output_rate_hz
+
+  @property
+  def framing(self) -> Framing:
+    mel, frames = self.config.mel, self.chunk * self.config.autoencoder.stride
+    first, later = self.decoded(self.chunk), frames
+    reads = lambda frames: ((frames - 1) * mel.hop_samples + mel.n_fft, frames * mel.hop_samples)
+    return Framing(mel.n_fft // 2, mel.edges == 'reflect', reads(first), reads(later))
+
+  def covered(self, latents: int) -> int:
+    """Samples that go into so many latents."""
+    return self.decoded(latents) * self.config.mel.hop_samples
+
+  def decoded(self, latents: int) -> int:
+    """Mel frames that come out of so many latents."""
+    return 1 + (latents - 1) * self.config.autoencoder.stride if latents else 0
+
+  def tail(self) -> Overlap:
+    c = self.config
+    run = lambda mel: np.asarray(_vocode(c.vocoder, self.params['vocoder'], mel))
+    block = self.chunk * c.autoencoder.stride
+    return Overlap(run, c.vocoder.reach, block, c.vocoder.factor, c.vocoder.outputs)
+
+  def encode_chunk(self, samples: np.ndarray, carried: Carried) -> tuple[np.ndarray, Carried]:
+    made, carried = _mel_encode(self.config, self.params['autoencoder'], samples, carried)
+    return _normalised(made, self.statistics), carried
+
+  def decode_chunk(self, latents: np.ndarray, carried: Carried) -> tuple[np.ndarray, Carried]:
+    latents = latents * self.statistics.scale + self.statistics.mean
+    made, carried = _mel_decode(
+      self.config.autoencoder, self.params['autoencoder'], latents, carried
+    )
+    return np.asarray(made), carried
+
+
+C = TypeVar('C', SqueezeCodec, MelCodec)
+
+
+def new_squeeze(config: SqueezeConfig, key: jax.Array) -> SqueezeCodec:
+  """A codec that has learned nothing."""
+  params = plain.initial(Squeeze, config, key)
+  return SqueezeCodec(config, params, unmeasured(config.channels))
+
+
+def new_mel(config: MelCodecConfig, key: jax.Array) -> MelCodec:
+  """A codec that has learned nothing."""
+  keys = jax.random.split(key)
+  params = {
+    'autoencoder': plain.initial(Autoencoder, config.autoencoder, keys[0]),
+    'vocoder': plain.initial(_vocoder_module(config.vocoder), config.vocoder, keys[1]),
+  }
+  return MelCodec(config, params, unmeasured(config.autoencoder.channels))
+
+
+def measured(codec: C, sounds: Iterable[np.ndarray]) -> C:
+  """The codec with its latents' mean and scale measured on clips float32 [S, A].
+
+  Raises:
+    UserError: the clips hold no sound.
+  """
+  raw = dataclasses.replace(codec, statistics=unmeasured(codec.geometry.channels))
+  count, total, square = 0, np.zeros(()), np.zeros(())
+  for audio in sounds:
+    latents = raw.encode(audio).astype(np.float64)
+    count, total = count + len(latents), total + latents.sum(axis=0)
+    square = square + np.square(latents).sum(axis=0)
+  if not count:
+    raise UserError('0 latents to measure and at least 1 is needed; give clips that have sound')
+  mean = total / count
+  std = np.sqrt(np.maximum(square / count - mean**2, 0))
+  scale = np.where(std > 1e-6, std, 1.0)
+  arrays = (a.astype(np.float32) for a in (mean, scale, std / scale))
+  return dataclasses.replace(codec, statistics=Statistics(*arrays))
+
+
+@contextlib.contextmanager
+def _refusing() -> Iterator[None]:
+  try:
+    yield
+  except (KeyError, TypeError, ValueError) as error:
+    raise UserError(f'this is no saved codec of sound ({error}); save it again') from error
+
+
+def _parted(arrays: dict[str, np.ndarray]) -> tuple[Statistics, dict[str, np.ndarray]]:
+  """Saved arrays → the statistics, and the parameters by name."""
+  statistics, prefix = Statistics(*(arrays[f'statistics/{n}'] for n in STATISTICS)), 'params/'
+  params = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+  return statistics, params
+
+
+def _mel_config(shape: dict[str, Any]) -> MelCodecConfig:
+  parts = _tuples(shape)
+  vocoder = parts['vocoder']
+  if 'narrow' in vocoder:
+    stages = {n: VocoderConfig(**vocoder[n]) for n in ('narrow', 'extension')}
+    made: VocoderConfig | WideConfig = WideConfig(**{**vocoder, **stages})
+  else:
+    made = VocoderConfig(**vocoder)
+  mel, autoencoder = MelConfig(**parts['mel']), AutoencoderConfig(**parts['autoencoder'])
+  return MelCodecConfig(mel, autoencoder, made)
+
+
+def _tuples(x: Any) -> Any:
+  """Lists, as JSON has them, → tuples, as configs have them."""
+  if isinstance(x, dict):
+    return {n: _tuples(v) for n, v in x.items()}
+  return tuple(_tuples(v) for v in x) if isinstance(x, list | tuple) else x
+
+
+def _normalised(latents: jax.Array, statistics: Statistics) -> np.ndarray:
+  return (np.asarray(latents) - statistics.mean) / statistics.scale
+
+
+def _vocoder_module(config: VocoderConfig | WideConfig) -> type[Vocoder] | type[WideVocoder]:
+  return Vocoder if isinstance(config, VocoderConfig) else WideVocoder
+
+
+def _compiled(step):
+  """`step(config, …)` compiled for a config, at the highest precision on any device."""
+
+  @functools.wraps(step)
+  def exact(*args):
+    with jax.default_matmul_precision('highest'):
+      return step(*args)
+
+  return jax.jit(exact, static_argnums=0)
+
+
+@_compiled
+def _squeeze_encode(config, params, samples, carried):
+  past = Past(carried)
+  mean, _ = plain.joined(Squeeze, config, params).encode(samples[None], past)
+  return mean[0], past.carried
+
+
+@_compiled
+def _squeeze_decode(config, params, latents, carried):
+  past = Past(carried)
+  audio = plain.joined(Squeeze, config, params).decode(latents[None], past)
+  return audio[0], past.carried
+
+
+@_compiled
+def _mel_encode(config, params, samples, carried):
+  past, mel = Past(carried), log_mel_inside(samples[None], config.mel)
+  mean, _ = plain.joined(Autoencoder, config.autoencoder, params).encode(mel, past)
+  return mean[0], past.carried
+
+
+@_compiled
+def _mel_decode(config, params, latents, carried):
+  past = Past(carried)
+  mel = plain.joined(Autoencoder, config, params).decode(latents[None], past)
+  return mel[0], past.carried
+
+
+@_compiled
+def _vocode(config, params, mel):
+  return plain.joined(_vocoder_module(config), config, params)(flattened(jnp.asarray(mel)[None]))[0]

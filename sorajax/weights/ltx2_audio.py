@@ -1,0 +1,210 @@
+"""LTX-2's audio autoencoder and vocoders: released tensors → parameter trees.
+
+Names are those of the released checkpoints (`ups.0`, `resblocks.0`, …) or of their conversion for
+`diffusers` (`upsamplers.0`, `resnets.0`, …), without the prefix of the part.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from sorajax.codec import plain
+from sorajax.codec.audio import Autoencoder, AutoencoderConfig
+from sorajax.codec.vocoder import Vocoder, VocoderConfig, WideConfig, WideVocoder
+from sorajax.errors import UserError
+
+Tensors = dict[str, np.ndarray]
+Params = dict[str, Any]
+RELEASED_NAMES = (
+  ('resblocks.', 'resnets.'),
+  ('conv_pre.', 'conv_in.'),
+  ('conv_post.', 'conv_out.'),
+  ('act_post.', 'act_out.'),
+  ('downsample.lowpass.', 'downsample.'),
+  ('per_channel_statistics.mean-of-means', 'latents_mean'),
+  ('per_channel_statistics.std-of-means', 'latents_std'),
+)
+
+
+def autoencoder(tensors: Tensors, config: AutoencoderConfig) -> Params:
+  """The parameters of `codec.audio.Autoencoder`; `UserError` where a tensor is missing."""
+  reader = _Reader(tensors)
+  made = {part: _stack(reader, f'{part}.', config) for part in ('encoder', 'decoder')}
+  return _checked(made, plain.shapes(Autoencoder, config))
+
+
+def statistics(tensors: Tensors) -> tuple[np.ndarray, np.ndarray]:
+  """The mean and the scale of each channel of the autoencoder's tokens, float32 [C·F′] each."""
+  reader = _Reader(tensors)
+  return reader('latents_mean').astype(np.float32), reader('latents_std').astype(np.float32)
+
+
+def vocoder(tensors: Tensors, config: VocoderConfig) -> Params:
+  """The parameters of `codec.vocoder.Vocoder`; `UserError` where a tensor is missing."""
+  return _checked(_vocoder(_Reader(tensors), '', config), plain.shapes(Vocoder, config))
+
+
+def wide_vocoder(tensors: Tensors, config: WideConfig) -> Params:
+  """The parameters of `codec.vocoder.WideVocoder`; `UserError` where a tensor is missing."""
+  reader = _Reader(tensors)
+  made = {
+    'narrow': _vocoder(reader, 'vocoder.', config.narrow),
+    'extension': _vocoder(reader, 'bwe_generator.', config.extension),
+    'basis': reader('mel_stft.stft_fn.forward_basis')[:, 0].T,
+    'bank': reader('mel_stft.mel_basis').T,
+  }
+  return _checked(made, plain.shapes(WideVocoder, config))
+
+
+class _Reader:
+  """Tensors by name; one that is missing is named."""
+
+  def __init__(self, tensors: Tensors):
+    self._tensors = {_renamed(name): value for name, value in tensors.items()}
+
+  def __call__(self, name: str) -> np.ndarray:
+    if name not in self._tensors:
+      raise UserError(
+        f'the weights lack {name} among their {len(self._tensors)} tensors; give the config of '
+        'their release'
+      )
+    return np.asarray(self._tensors[name])
+
+  def names(self, prefix: str, suffix: str) -> list[str]:
+    return [n for n in self._tensors if n.startswith(prefix) and n.endswith(suffix)]
+
+  def conv(self, name: str, bias: bool = True) -> Params:
+    """[out, in, …] → kernel […, in, out]."""
+    kernel = np.moveaxis(self(f'{name}.weight'), (1, 0), (-2, -1))
+    return {'kernel': kernel, **({'bias': self(f'{name}.bias')} if bias else {})}
+
+  def transposed(self, name: str) -> Params:
+    """[in, out, size] → kernel [size, in, out]."""
+    return {
+      'kernel': np.moveaxis(self(f'{name}.weight'), -1, 0),
+      'bias': self(f'{name}.bias'),
+    }
+
+
+def _renamed(name: str) -> str:
+  for released, ours in RELEASED_NAMES:
+    name = name.replace(released, ours)
+  parts = ['upsamplers' if part == 'ups' else part for part in name.split('.')]
+  return '.'.join(parts)
+
+
+def _stack(r: _Reader, part: str, c: AutoencoderConfig) -> Params:
+  """The layers in the order in which they run."""
+  middle = [_block(r, f'{part}mid.block_1', c)]
+  if c.middle_attention:
+    middle.append(_attention(r, f'{part}mid.attn_1', c))
+  middle.append(_block(r, f'{part}mid.block_2', c))
+  levels = range(len(c.multipliers))
+  layers: list[Params] = []
+  if part == 'encoder.':
+    for level in levels:
+      if level:
+        layers.append({'conv': {'conv': r.conv(f'{part}down.{level - 1}.downsample.conv')}})
+      layers += _level(r, f'{part}down.{level}', c, level, c.blocks)
+    layers += middle
+  else:
+    layers += middle
+    for level in reversed(levels):
+      layers += _level(r, f'{part}up.{level}', c, level, c.blocks + 1)
+      if level:
+        layers.append({'conv': {'conv': r.conv(f'{part}up.{level}.upsample.conv.conv')}})
+  return {
+    'first': _plane(r, f'{part}conv_in'),
+    'layers': dict(enumerate(layers)),
+    **_norm(r, f'{part}norm_out', c, 'norm'),
+    'last': _plane(r, f'{part}conv_out'),
+  }
+
+
+def _level(r: _Reader, name: str, c: AutoencoderConfig, level: int, blocks: int) -> list[Params]:
+  layers = []
+  for i in range(blocks):
+    layers.append(_block(r, f'{name}.block.{i}', c))
+    if level in c.attention_levels:
+      layers.append(_attention(r, f'{name}.attn.{i}', c))
+  return layers
+
+
+def _plane(r: _Reader, name: str) -> Params:
+  return {'conv': r.conv(f'{name}.conv')}
+
+
+def _norm(r: _Reader, name: str, c: AutoencoderConfig, ours: str) -> Params:
+  if c.norm == 'pixel':
+    return {}
+  return {ours: {'scale': r(f'{name}.weight'), 'bias': r(f'{name}.bias')}}
+
+
+def _block(r: _Reader, name: str, c: AutoencoderConfig) -> Params:
+  skip = r.names(f'{name}.nin_shortcut.', '.weight')
+  return {
+    **_norm(r, f'{name}.norm1', c, 'norm1'),
+    **_norm(r, f'{name}.norm2', c, 'norm2'),
+    'conv1': _plane(r, f'{name}.conv1'),
+    'conv2': _plane(r, f'{name}.conv2'),
+    **({'skip': r.conv(f'{name}.nin_shortcut.conv')} if skip else {}),
+  }
+
+
+def _attention(r: _Reader, name: str, c: AutoencoderConfig) -> Params:
+  maps = {'q': 'q', 'k': 'k', 'v': 'v', 'out': 'proj_out'}
+  convs = {ours: r.conv(f'{name}.{theirs}') for ours, theirs in maps.items()}
+  return {**_norm(r, f'{name}.norm', c, 'norm'), **convs}
+
+
+def _vocoder(r: _Reader, part: str, c: VocoderConfig) -> Params:
+  beside = len(c.kernels)
+  blocks = {
+    stage: {
+      i: _resblock(r, f'{part}resnets.{stage * beside + i}', c, len(c.dilations[i]))
+      for i in range(beside)
+    }
+    for stage in range(len(c.factors))
+  }
+  made: Params = {
+    'first': r.conv(f'{part}conv_in'),
+    'ups': {i: r.transposed(f'{part}upsamplers.{i}') for i in range(len(c.factors))},
+    'blocks': blocks,
+    'last': r.conv(f'{part}conv_out', bias=c.last_bias),
+  }
+  if c.activation != 'leaky':
+    made['snake'] = {n: r(f'{part}act_out.act.{n}') for n in ('alpha', 'beta')}
+  if c.activation != 'leaky' or c.oversampling > 1:
+    made['lowpass'] = _lowpass(r, part)
+  return made
+
+
+def _resblock(r: _Reader, name: str, c: VocoderConfig, count: int) -> Params:
+  made: Params = {
+    f'convs{n}': {i: r.conv(f'{name}.convs{n}.{i}') for i in range(count)} for n in (1, 2)
+  }
+  if c.activation == 'leaky':
+    return made
+  inner = '.act' if c.oversampling > 1 else ''
+  parts = ('alpha', 'beta') if c.activation == 'snakebeta' else ('alpha',)
+  for n in (1, 2):
+    made[f'acts{n}'] = {
+      i: {p: r(f'{name}.acts{n}.{i}{inner}.{p}') for p in parts} for i in range(count)
+    }
+  return made
+
+
+def _lowpass(r: _Reader, part: str) -> np.ndarray:
+  """The one filter of all activations; `UserError` where they are not one."""
+  names = r.names(part, '.filter')
+  if not names:
+    raise UserError(f'the weights lack {part}act_out.upsample.filter; give the config of theirs')
+  first = r(names[0]).reshape(-1)
+  for name in names:
+    if not np.array_equal(first, r(name).reshape(-1)):
+      raise UserError(f'{name} is not the filter of {names[0]}; these weights are of another kind')
+  return first
+
+
+def _checked(made: Params, like: Params) -> Params:
+  return plain.unflat({n: a.astype(np.float32) for n, a in plain.flat(made).items()}, like)
