@@ -6,6 +6,7 @@ import logging as standard_logging
 import os
 import runpy
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -140,6 +141,7 @@ def _quieten() -> None:
   for name in ('absl', 'asyncio'):
     standard_logging.getLogger(name).setLevel(standard_logging.CRITICAL)
   sys.unraisablehook = lambda _: None
+  warnings.filterwarnings('ignore', 'coroutine .* was never awaited', RuntimeWarning)
 
 
 def _fail(message: str, status: int = 1) -> NoReturn:

@@ -10,7 +10,7 @@ import tiny
 from tiny import refused
 
 from sorajax import build
-from sorajax.settings import Settings, TextConfig
+from sorajax.settings import CodecSettings, Settings, TextConfig
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 
@@ -35,9 +35,25 @@ def changed(**changes) -> ml_collections.ConfigDict:
   'name', sorted(p.stem for p in CONFIGS.glob('*.py') if 'def get_config' in p.read_text())
 )
 def test_every_config_of_the_checkout_is_whole(name):
-  made = build.settings(config(name))
-  assert isinstance(made, Settings) and made.name
-  assert build.settings(config(name)) == made
+  whole = build.codec_settings if 'picture' in config(name) else build.settings
+  made = whole(config(name))
+  assert isinstance(made, Settings | CodecSettings) and made.name
+  assert whole(config(name)) == made
+
+
+@pytest.mark.parametrize('size', ['4x8x8', '4x16x16', '8x16x16', '8x32x32'])
+def test_a_picture_codec_is_of_the_size_that_it_is_called_by(size):
+  program = runpy.run_path(str(CONFIGS / 'codec.py'))
+  assert size in program['SIZES']
+  made = build.codec_settings(program['get_config'](size))
+  assert 'x'.join(map(str, build.autoencoder(made.picture).geometry.stride)) == size
+
+
+def test_a_picture_codec_that_does_not_fit_together_is_refused():
+  narrow = config('codec')
+  narrow.picture.widths = (48, 96)
+  with refused('config.picture: stride .* needs 2 stages, not 1'):
+    build.codec_settings(narrow)
 
 
 def test_a_config_survives_its_json():

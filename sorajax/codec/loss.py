@@ -6,6 +6,7 @@ All take float [B, F, H, W, 3] and give a mean over everything.
 import jax
 import jax.numpy as jnp
 
+from sorajax.codec import moments
 from sorajax.sharding import reshape
 
 SCALES = 3  # halvings of the size that are looked at
@@ -45,8 +46,8 @@ def flicker(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def divergence(mean: jax.Array, logvar: jax.Array) -> jax.Array:
-  """KL divergence of N(mean, e^logvar) from N(0, 1), a latent value (Kingma & Welling 2014)."""
-  return 0.5 * (jnp.square(mean) + jnp.exp(logvar) - 1 - logvar).mean()
+  """Of the latents from N(0, 1), in nats a value."""
+  return moments.kl(mean, logvar).mean()
 
 
 def roughness(mean: jax.Array) -> jax.Array:

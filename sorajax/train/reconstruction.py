@@ -14,7 +14,7 @@ import numpy as np
 from sorajax import build, sharding
 from sorajax.clip import Clip
 from sorajax.codec import loss as losses
-from sorajax.codec import video
+from sorajax.codec import moments, video
 from sorajax.codec.codec import Codec
 from sorajax.codec.convolutional import measured
 from sorajax.codec.video_config import VideoConfig
@@ -33,7 +33,6 @@ from sorajax.train.objective import Scalars
 HELD_CLIPS = 48  # looked at by an evaluation
 SEEN_CLIPS = 400  # from which the spread of the latents is measured
 SHOWN_CLIPS = 4
-LOGVAR = (-30.0, 20.0)  # least and most log-variance of a latent
 
 
 def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike[str]) -> None:
@@ -100,7 +99,7 @@ class PictureObjective:
   def loss(self, params, frozen, batch: Any, key, counts):
     pixels = batch['video'].astype(jnp.float32) / 127.5 - 1
     mean, logvar = video.encode(self.config, params, pixels)
-    logvar = logvar.clip(*LOGVAR)
+    logvar = logvar.clip(*moments.LOGVAR)
     noise = sharding.reshard(jax.random.normal(key, mean.shape), 'batch', *(None,) * 4)
     made = video.decode(self.config, params, mean + jnp.exp(logvar / 2) * noise)
     terms = {
