@@ -28,11 +28,24 @@ class Training:
   def finish(self) -> None:
     assert self.process.wait(LONGEST_S) == 0, self.log.read_text()[-2000:]
 
-  def wait_until_it_says(self, text: str) -> None:
+  def ends_before_it_says(self, text: str, times: int = 1) -> bool:
     until = time.monotonic() + LONGEST_S
-    while text not in self.log.read_text():
-      assert self.process.poll() is None and time.monotonic() < until, self.log.read_text()[-2000:]
-      time.sleep(0.05)
+    while self.log.read_text().count(text) < times:
+      if self.process.poll() is not None:
+        return True
+      assert time.monotonic() < until, self.log.read_text()[-2000:]
+      time.sleep(0.02)
+    return False
+
+  def ends_within(self, seconds: float) -> bool:
+    try:
+      self.process.wait(seconds)
+    except subprocess.TimeoutExpired:
+      return False
+    return True
+
+  def wait_until_it_says(self, text: str) -> None:
+    assert not self.ends_before_it_says(text), self.log.read_text()[-2000:]
 
   def kill(self) -> None:
     self.process.kill()
@@ -86,22 +99,23 @@ def test_twenty_random_kills_leave_the_curve_of_a_run_never_killed(walk, tmp_pat
   """Killed while it starts, restores, trains and saves; every second step is saved."""
   flags = ['--config.train.steps=60', '--config.train.save_every=2']
   began = time.monotonic()
-  start(walk, tmp_path / 'whole', *flags).finish()
-  length_s = time.monotonic() - began
+  whole = start(walk, tmp_path / 'whole', *flags)
+  whole.wait_until_it_says('step 1/')
+  to_first_step_s = time.monotonic() - began
+  whole.finish()
   rng, kills = random.Random(0), 0
   while kills < KILLS:
     training = start(walk, tmp_path / 'killed', *flags)
-    try:
-      assert training.process.wait(rng.uniform(0.3, 1.0) * length_s) == 0, training.log.read_text()
-      _forget_last(tmp_path / 'killed')  # it got through
-    except subprocess.TimeoutExpired:
+    if rng.random() < 0.3:
+      ended = training.ends_within(rng.uniform(0, to_first_step_s))
+    else:
+      ended = training.ends_before_it_says('step ', times=rng.randint(1, 8))
+      ended = ended or training.ends_within(rng.uniform(0, 0.3))
+    if ended:  # it got through: once more from the start
+      training.finish()
+      shutil.rmtree(tmp_path / 'killed')
+    else:
       training.kill()
       kills += 1
   start(walk, tmp_path / 'killed', *flags).finish()
   assert metrics(tmp_path / 'killed') == metrics(tmp_path / 'whole')
-
-
-def _forget_last(workdir: Path) -> None:
-  """Removes the newest checkpoint, as if the run had been killed before it was whole."""
-  steps = sorted((int(p.name), p) for p in (workdir / 'checkpoints').iterdir() if p.name.isdigit())
-  shutil.rmtree(steps[-1][1])
