@@ -20,7 +20,7 @@ def diagnose(objective: Objective, params: Any, frozen: Any, batch: Any, step: i
   gradient = jax.jit(jax.value_and_grad(objective.loss, has_aux=True))
   for i in range(jax.tree.leaves(batch)[0].shape[0]):
     micro = jax.tree.map(lambda x, i=i: x[i], batch)
-    key = jax.random.fold_in(jax.random.key(objective.train.seed), step)
+    key = jax.random.fold_in(jax.random.key(objective.settings.train.seed), step)
     (_, parts), grads = gradient(params, frozen, micro, jax.random.fold_in(key, i), counts)
     place = _first_bad(parts)
     if place:

@@ -52,7 +52,7 @@ class _Run:
 
   def __init__(self, objective: Objective, mesh: jax.sharding.Mesh, workdir: Path):
     self.objective, self.mesh, self.workdir = objective, mesh, workdir
-    self.settings, self.fingerprint = objective.train, objective.fingerprint
+    self.settings, self.fingerprint = objective.settings.train, objective.source.fingerprint
     self.checkpoints = Checkpoints(workdir / 'checkpoints', self.settings.keep)
     latest = self.checkpoints.latest
     place = Place() if latest is None else self.checkpoints.place(latest, self.fingerprint)

@@ -15,22 +15,34 @@ Scalars = dict[str, float]
 Evaluate = Callable[[Any, Any], Scalars]  # (averaged parameters, frozen) → held-out numbers
 
 
-class Objective(Protocol):
-  """Parameters, their loss on a batch, where batches come from, and how one looks at the result.
-
-  Attributes:
-    optimizer: how it is minimised.
-    train: for how long.
-    fingerprint: of the data.
-    batch_spec: how the dimensions of a micro-batch, rows first, lie over the mesh.
-  """
+class RunSettings(Protocol):
+  """As much of a config file as the loop itself reads."""
 
   @property
   def optimizer(self) -> OptimizerConfig: ...
   @property
   def train(self) -> TrainConfig: ...
+
+
+class Data(Protocol):
+  """As much of a source as the loop itself reads."""
+
+  fingerprint: str
+
+
+class Objective(Protocol):
+  """Parameters, their loss on a batch, where batches come from, and how one looks at the result.
+
+  Attributes:
+    settings: how it is minimised, and for how long.
+    source: the data.
+    batch_spec: how the dimensions of a micro-batch, rows first, lie over the mesh.
+  """
+
   @property
-  def fingerprint(self) -> str: ...
+  def settings(self) -> RunSettings: ...
+  @property
+  def source(self) -> Data: ...
   @property
   def batch_spec(self) -> jax.sharding.PartitionSpec: ...
 

@@ -25,8 +25,7 @@ from sorajax.data.schedule import Place
 from sorajax.data.sources import Source, open_source
 from sorajax.errors import UserError
 from sorajax.media.sheet import contact_sheet, save_image, stack_sheets
-from sorajax.optim import OptimizerConfig
-from sorajax.settings import CodecSettings, TrainConfig
+from sorajax.settings import CodecSettings
 from sorajax.train import loop
 from sorajax.train.objective import Scalars
 
@@ -69,18 +68,6 @@ class PictureObjective:
     return build.autoencoder(self.settings.picture)
 
   @property
-  def optimizer(self) -> OptimizerConfig:
-    return self.settings.optimizer
-
-  @property
-  def train(self) -> TrainConfig:
-    return self.settings.train
-
-  @property
-  def fingerprint(self) -> str:
-    return self.source.fingerprint
-
-  @property
   def batch_spec(self) -> jax.sharding.PartitionSpec:
     return sharding.spec('batch')
 
@@ -112,9 +99,10 @@ class PictureObjective:
     return sum(getattr(self.settings.loss, name) * term for name, term in terms.items()), terms
 
   def loader(self, place: Place) -> Loader:
+    train = self.settings.train
     return clip_loader(
-      self.settings.data, self.source, mesh=self.mesh, seed=self.train.seed,
-      micro_batches=self.train.micro_batches, place=place,
+      self.settings.data, self.source, mesh=self.mesh, seed=train.seed,
+      micro_batches=train.micro_batches, place=place,
     )  # fmt: skip
 
   def evaluator(self) -> 'HeldOutPictures':

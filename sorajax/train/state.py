@@ -16,10 +16,11 @@ Metrics = dict[str, jax.Array]
 
 def initial_state(objective: Objective) -> Callable[[], State]:
   """A function that makes the first state; run it through `sharding.jit_init`."""
-  transform = optim.optimizer(objective.optimizer, objective.train.steps)
+  settings = objective.settings
+  transform = optim.optimizer(settings.optimizer, settings.train.steps)
 
   def init() -> State:
-    params = objective.init(jax.random.key(objective.train.seed))
+    params = objective.init(jax.random.key(settings.train.seed))
     return {
       'step': jnp.zeros((), jnp.int32),
       'params': params,
@@ -38,13 +39,12 @@ def make_step(
   A batch is [A, B, ...] with A micro-batches, whose gradients add up to exactly the whole
   batch's. A step whose loss or gradient is not finite changes nothing but the step's number.
   """
-  settings, steps = objective.optimizer, objective.train.steps
-  transform, rate = optim.optimizer(settings, steps), optim.schedule(settings, steps)
+  settings, train = objective.settings.optimizer, objective.settings.train
+  transform, rate = optim.optimizer(settings, train.steps), optim.schedule(settings, train.steps)
   gradient = jax.value_and_grad(objective.loss, has_aux=True)
-  base_key = objective.train.seed
 
   def step(state: State, frozen: Any, batch: Any) -> tuple[State, Metrics]:
-    key = jax.random.fold_in(jax.random.key(base_key), state['step'])
+    key = jax.random.fold_in(jax.random.key(train.seed), state['step'])
     params = state['params']
     counts = objective.counts(batch)
     (loss, parts), grads = _accumulate(gradient, params, frozen, batch, key, counts)

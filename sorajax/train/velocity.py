@@ -21,8 +21,7 @@ from sorajax.generate.output import write_clips
 from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
 from sorajax.network import Network
-from sorajax.optim import OptimizerConfig
-from sorajax.settings import Settings, TrainConfig
+from sorajax.settings import Settings
 from sorajax.tasks import capabilities
 from sorajax.train import loop
 from sorajax.train.held_out import HeldOut
@@ -57,18 +56,6 @@ class VelocityObjective:
   mesh: jax.sharding.Mesh
 
   @property
-  def optimizer(self) -> OptimizerConfig:
-    return self.settings.optimizer
-
-  @property
-  def train(self) -> TrainConfig:
-    return self.settings.train
-
-  @property
-  def fingerprint(self) -> str:
-    return self.source.fingerprint
-
-  @property
   def batch_spec(self) -> jax.sharding.PartitionSpec:
     return sharding.spec('batch', 'tokens')
 
@@ -100,10 +87,11 @@ class VelocityObjective:
     return sum(flow.weight[m] * part for m, part in parts.items()), parts
 
   def loader(self, place: Place) -> Loader:
-    mixture = functools.partial(_draw, dict(self.train.tasks))
+    train = self.settings.train
+    mixture = functools.partial(_draw, dict(train.tasks))
     return token_loader(
       self.settings.data, self.source, tokenize=self.network.text.tokenize, draw_given=mixture,
-      mesh=self.mesh, seed=self.train.seed, micro_batches=self.train.micro_batches, place=place,
+      mesh=self.mesh, seed=train.seed, micro_batches=train.micro_batches, place=place,
     )  # fmt: skip
 
   def evaluator(self) -> HeldOut:
@@ -115,7 +103,7 @@ class VelocityObjective:
 
   def sample(self, params: Any, workdir: Path, step: int) -> None:
     """Clips of the config's prompts, under `samples/STEP`."""
-    prompts, s = self.train.sample_prompts, self.settings.sample
+    prompts, s = self.settings.train.sample_prompts, self.settings.sample
     if not prompts:
       return
     requests = [

@@ -14,8 +14,17 @@ from sorajax.train.guard import diagnose
 from sorajax.train.state import initial_state, make_step
 
 POINTS = 8
-OPTIMIZER = OptimizerConfig(learning_rate=0.1, warmup_steps=0)
-STEPS = TrainConfig(steps=10)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """As much of a config as a step needs."""
+
+  optimizer: OptimizerConfig
+  train: TrainConfig
+
+
+SETTINGS = Settings(OptimizerConfig(learning_rate=0.1, warmup_steps=0), TrainConfig(steps=10))
 BY_ROWS = sharding.spec('batch')
 
 
@@ -23,8 +32,7 @@ BY_ROWS = sharding.spec('batch')
 class Line:
   """As much of an objective as a step needs: least squares, and a part that may be rooted."""
 
-  optimizer: OptimizerConfig = OPTIMIZER
-  train: TrainConfig = STEPS
+  settings: Settings = SETTINGS
   batch_spec: jax.sharding.PartitionSpec = BY_ROWS
   rooted: bool = False
 
