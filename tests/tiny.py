@@ -85,14 +85,11 @@ def apply(config: TransformerConfig, params: Any, tokens: dict[str, Tokens], tex
   return nnx.merge(graph, params)(tokens, *text, joined=joined)
 
 
-quick_jit = functools.partial(  # compiles in a third of the time, and runs slower
-  jax.jit,
-  compiler_options={
-    'xla_backend_optimization_level': 0,
-    'xla_cpu_use_fusion_emitters': False,
-    'xla_llvm_disable_expensive_passes': True,
-  },
-)
+QUICKLY = {'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
+if jax.__version_info__ < (0, 11):  # later ones lack the option
+  QUICKLY['xla_cpu_use_fusion_emitters'] = False
+# Compiles in a third of the time, and runs slower.
+quick_jit = functools.partial(jax.jit, compiler_options=QUICKLY)
 run = quick_jit(apply, static_argnums=0, static_argnames='joined')
 
 
