@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from sorajax.errors import UserError
 
@@ -158,6 +159,13 @@ def place_rows(
     return local[rest].take(picked, axis=batch_dim)
 
   return jax.make_array_from_callback(shape, jax.NamedSharding(mesh, spec(*axes)), cut)
+
+
+def gathered(tree: Any) -> Any:
+  """Arrays on the mesh → whole arrays on every process's host; all processes must call it."""
+  if jax.process_count() == 1:
+    return jax.device_get(tree)
+  return multihost_utils.process_allgather(tree, tiled=True)
 
 
 def jit_init(mesh: jax.sharding.Mesh, init: Callable[[], Any]) -> tuple[Any, Any]:

@@ -114,9 +114,10 @@ class PictureObjective:
 
   def sample(self, params: Any, workdir: Path, step: int) -> None:
     """Writes the codec, and pictures beside what it makes of them."""
-    codec = self.codec(params)
+    weights = sharding.gathered(params)
     if jax.process_index():
       return
+    codec = self.codec(weights)
     codec.save(workdir / 'codec')
     held = open_source(self.settings.data.path, 'validation')
     sheets = []
@@ -125,10 +126,10 @@ class PictureObjective:
       sheets += [contact_sheet(clip, 'as it is'), contact_sheet(made, f'decoded at step {step}')]
     save_image(workdir / 'reconstructions.png', stack_sheets(sheets))
 
-  def codec(self, params: Any) -> Codec:
-    """The codec of these weights, its latents normalised over training clips."""
+  def codec(self, weights: Any) -> Codec:
+    """The codec of weights on the host, its latents normalised over training clips."""
     videos = (clip.video for clip in self._cuts(self.source, SEEN_CLIPS))
-    picture = measured(self.config, jax.device_get(params), videos)
+    picture = measured(self.config, weights, videos)
     return Codec(picture, fit(self.source, self.settings.codec).audio)
 
   def _cuts(self, source: Source, most: int) -> Iterator[Clip]:
