@@ -17,15 +17,15 @@ demo: $(READY)  ## train on Big Buck Bunny and sample (about 12 minutes on 2 cor
 test: $(READY)  ## unit and end-to-end tests (under 15 minutes on 2 cores)
 	$(BIN)/python -m pytest -m 'not slow and not parity'
 
-test-slow: $(READY)  ## 20 random kill -9's, two processes, the README's programs
+test-slow: $(READY)  ## 20 random kill -9's, two processes, the README's programs (about half an hour)
 	$(BIN)/python -m pytest -m slow
 
-notebook: $(READY)  ## runs the Colab notebook with two training steps
+notebook: $(READY)  ## runs the Colab notebook with two training steps (about 5 minutes)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[notebook]'
 	SORAJAX=$(CURDIR) SORAJAX_STEPS=2 SORAJAX_OUT=$(CURDIR)/build/notebook/out $(BIN)/jupyter nbconvert \
 	  --to notebook --execute --output-dir build/notebook launch/colab.ipynb
 
-parity: $(READY)  ## against torch references, and what needs an extra (about 3 minutes, installs torch)
+parity: $(READY)  ## against torch references, and what needs an extra (about 5 minutes, installs torch)
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0'
 	$(BIN)/python -m pip install --quiet --editable '.[dev,parity,beam]'
 	$(BIN)/python -m pytest -m 'not slow' $(EXTRAS)
