@@ -5,7 +5,8 @@
   python launch/encode.py --config=configs/film.py --codec=CODEC/codec --input=CLIPS --output=NEW
 
 `configs/codec.py:8x32x32` compresses harder; those that SIZES names are known.
-Hardware: 2 CPU cores, some hours. Expect: see README.
+Hardware: 2 CPU cores, some hours. Expect: held-out PSNR in CODEC/curves.png, and pictures beside
+what becomes of them in CODEC/reconstructions.png.
 """
 
 import pathlib

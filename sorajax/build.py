@@ -22,13 +22,8 @@ from sorajax.text.minilm import MiniLM
 
 T = TypeVar('T')
 
-KEPT_SECTIONS = (
-  'codec',
-  'picture',
-  'transformer',
-  'text',
-  'flow',
-)  # what a checkpoint is of, for good
+# What a checkpoint is of, for good.
+KEPT_SECTIONS = ('codec', 'picture', 'transformer', 'text', 'flow')
 FREE_KEYS = ('unroll', 'remat')  # these change how it is computed, not what
 
 

@@ -11,6 +11,7 @@ from sorajax.codec import plain, sound
 from sorajax.codec.audio import Autoencoder, AutoencoderConfig
 from sorajax.codec.mel import MelConfig
 from sorajax.codec.squeeze import Squeeze, SqueezeConfig
+from sorajax.codec.statistics import Statistics
 from sorajax.codec.vocoder import Vocoder, VocoderConfig
 
 RATE_HZ = 1_000
@@ -51,7 +52,7 @@ def codec(kind: str) -> sound.SqueezeCodec | sound.MelCodec:
   channels = SQUEEZE.channels if kind == 'squeeze' else AUTOENCODER.channels
   mean, scale = rng.standard_normal(channels), np.exp(rng.standard_normal(channels))
   arrays = (a.astype(np.float32) for a in (mean, scale, 1 / scale))
-  statistics = sound.Statistics(*arrays)
+  statistics = Statistics(*arrays)
   if kind == 'squeeze':
     return sound.SqueezeCodec(SQUEEZE, drawn(Squeeze, SQUEEZE), statistics, chunk=3)
   config = sound.MelCodecConfig(MEL, AUTOENCODER, VOCODER)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sorajax.codec import video, video_config
+from sorajax.codec import plain, statistics, video, video_config
 from sorajax.codec.tiles import Tiled, Tiling
 from sorajax.codec.video_config import VideoConfig
 from sorajax.errors import UserError
@@ -53,42 +53,26 @@ class ConvCodec:
     """Decodes a clip piece by piece."""
     return ConvDecoder(self)
 
-  def encode(self, pixels: np.ndarray, first: bool = True) -> np.ndarray:
-    """Pixels to latents.
+  def encode(self, pixels: np.ndarray) -> np.ndarray:
+    """A whole clip to latents.
 
     Args:
-      pixels: uint8 [F, H, W, 3], or floats in [-1, 1]; F is 0 or 1 + n·stride_t, and n·stride_t
-        where it is not `first`.
-      first: whether pixels[0] is the clip's first frame. Where it is not, the frame before is
-        taken to be like it; `ConvEncoder` knows the very frames.
+      pixels: uint8 [F, H, W, 3], or floats in [-1, 1]; F is 0 or 1 + n·stride_t.
 
     Raises:
       UserError: a size that does not divide, or pixels that are none.
     """
-    _check_pixels(pixels)
-    after = not first and len(pixels) > 0
-    self.geometry.latent_size(len(pixels) + after, *pixels.shape[1:3])
-    encoder = ConvEncoder(self)
-    parts = [encoder.push(pixels[:1])] if after else []
-    parts = [*parts, encoder.push(pixels), encoder.finish()]
-    return np.concatenate(parts)[int(after) :]
+    encoder = self.encoder()
+    return np.concatenate([encoder.push(pixels), encoder.finish()])
 
-  def decode(self, latents: np.ndarray, first: bool = True) -> np.ndarray:
-    """Latents to pixels.
-
-    Args:
-      latents: float32 [f, h, w, C].
-      first: whether latents[0] is the clip's first, which stands for one frame. Where it is not,
-        the latent before is taken to be like it; `ConvDecoder` knows the very latents.
+  def decode(self, latents: np.ndarray) -> np.ndarray:
+    """A whole clip's latents float32 [f, h, w, C] to pixels.
 
     Raises:
       UserError: another number of channels, or values that are not finite.
     """
-    after = not first and len(latents) > 0
-    decoder = ConvDecoder(self)
-    parts = [decoder.push(latents[:1])] if after else []
-    parts = [*parts, decoder.push(latents), decoder.finish()]
-    return np.concatenate(parts)[int(after) :]
+    decoder = self.decoder()
+    return np.concatenate([decoder.push(latents), decoder.finish()])
 
   def shape(self) -> dict[str, Any]:
     """All but the arrays, fit for json."""
@@ -97,29 +81,20 @@ class ConvCodec:
 
   def arrays(self) -> dict[str, np.ndarray]:
     """All arrays by name, to be saved in one flat file."""
-    leaves = jax.tree_util.tree_leaves_with_path(self.params)
-    params = {_name(path): np.asarray(leaf) for path, leaf in leaves}
-    return {**params, **{name: getattr(self, name) for name in STATISTICS}}
+    return {**plain.flat(self.params), **{name: getattr(self, name) for name in STATISTICS}}
 
   @classmethod
   def restored(cls, shape: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> 'ConvCodec':
     """The codec that `shape` and `arrays` describe; `UserError` where an array does not fit."""
     config = video_config.from_dict(shape['config'])
     tiling = shape['tiling'] and Tiling(tuple(shape['tiling']['size']), shape['tiling']['overlap'])
-    wanted = jax.eval_shape(lambda: video.init(config, jax.random.key(0)))
-
-    def take(name: str, size: tuple[int, ...]) -> np.ndarray:
-      if name not in arrays:
-        raise UserError(f'the codec lacks the array {name} of {size}; save it again')
-      if arrays[name].shape != size:
-        raise UserError(f'{name} is {arrays[name].shape} and the codec needs {size}; save it again')
-      return arrays[name]
-
-    params = jax.tree_util.tree_map_with_path(
-      lambda path, leaf: jnp.asarray(take(_name(path), leaf.shape)), wanted
-    )
-    mean, scale, spread = (take(name, (config.channels,)) for name in STATISTICS)
-    return cls(config, params, mean, scale, spread, shape['chunk'], tiling)
+    missing = [name for name in STATISTICS if name not in arrays]
+    if missing:
+      raise UserError(f'the codec lacks the array {missing[0]} of its latents; save it again')
+    params = {name: array for name, array in arrays.items() if name not in STATISTICS}
+    kept = {name: arrays[name] for name in STATISTICS}
+    weights = plain.unflat(params, video.shapes(config))
+    return cls(config, weights, **kept, chunk=shape['chunk'], tiling=tiling)
 
 
 def measured(
@@ -127,22 +102,13 @@ def measured(
 ) -> ConvCodec:
   """A codec whose latents have mean 0 and deviation 1 on clips uint8 [F, H, W, 3].
 
-  A channel that hardly varies is not blown up: it is divided by 1% of the largest deviation.
+  Raises:
+    UserError: the clips hold no pictures.
   """
-  C = config.channels
-  one = np.ones(C, np.float32)
-  plain = ConvCodec(config, params, 0 * one, one, one, chunk)
-  count, total, squares = 0, np.zeros(C), np.zeros(C)
-  for pixels in videos:
-    flat = plain.encode(pixels).reshape(-1, C).astype(np.float64)
-    count, total, squares = count + len(flat), total + flat.sum(0), squares + (flat**2).sum(0)
-  if not count:
-    raise UserError('0 clips to measure latents on; give at least 1')
-  mean = total / count
-  deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
-  scale = np.maximum(deviation, max(0.01 * deviation.max(), 1e-6))
-  found = [a.astype(np.float32) for a in (mean, scale, deviation / scale)]
-  return ConvCodec(config, params, found[0], found[1], found[2], chunk)
+  one = statistics.unmeasured(config.channels)
+  raw = ConvCodec(config, params, one.mean, one.scale, one.spread, chunk)
+  found = statistics.measured((raw.encode(pixels) for pixels in videos), config.channels)
+  return dataclasses.replace(raw, **vars(found))
 
 
 class ConvEncoder:
@@ -289,7 +255,3 @@ def _check_finite(what: str, values: np.ndarray) -> None:
   bad = values.size - np.count_nonzero(np.isfinite(values))
   if bad:
     raise UserError(f'{what} {bad} values of {values.size} that are not finite; read them again')
-
-
-def _name(path: Any) -> str:
-  return '/'.join(str(getattr(key, 'key', key)) for key in path)

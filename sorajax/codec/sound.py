@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sorajax.codec import plain
+from sorajax.codec import plain, statistics
 from sorajax.codec.audio import Autoencoder, AutoencoderConfig
 from sorajax.codec.mel import MelConfig, log_mel_inside
 from sorajax.codec.past import Past
 from sorajax.codec.plain import Params
 from sorajax.codec.squeeze import Squeeze, SqueezeConfig
+from sorajax.codec.statistics import Statistics, unmeasured
 from sorajax.codec.streams import Carried, Direct, Framing, Overlap, SoundDecoder, SoundEncoder
 from sorajax.codec.vocoder import Vocoder, VocoderConfig, WideConfig, WideVocoder, flattened
 from sorajax.errors import UserError
@@ -23,27 +24,6 @@ from sorajax.geometry import AudioGeometry
 
 CHUNK = 16  # latents
 STATISTICS = ('mean', 'scale', 'spread')
-
-
-@dataclasses.dataclass(frozen=True)
-class Statistics:
-  """What latents are made equal by: (latent − mean) / scale.
-
-  Attributes:
-    mean: float32 [C].
-    scale: float32 [C].
-    spread: float32 [C], the standard deviation of what comes out.
-  """
-
-  mean: np.ndarray
-  scale: np.ndarray
-  spread: np.ndarray
-
-
-def unmeasured(channels: int) -> Statistics:
-  """Those that change nothing."""
-  one = np.ones(channels, np.float32)
-  return Statistics(np.zeros(channels, np.float32), one, one)
 
 
 class _Learned:
@@ -75,6 +55,24 @@ class _Learned:
     """Latents to `samples` samples at `output_rate_hz`."""
     decoder = self.decoder()
     return np.concatenate([decoder.push(latents), decoder.finish()])[:samples]
+
+  def encode_chunk(self, samples: np.ndarray, carried: Carried) -> tuple[np.ndarray, Carried]:
+    """The samples of a chunk → its latents, and what the next chunk needs."""
+    made, carried = self._run_encoder(samples, carried)
+    return (np.asarray(made) - self.statistics.mean) / self.statistics.scale, carried
+
+  def decode_chunk(self, latents: np.ndarray, carried: Carried) -> tuple[np.ndarray, Carried]:
+    """A chunk's latents → what the tail reads, and what the next chunk needs."""
+    made, carried = self._run_decoder(
+      latents * self.statistics.scale + self.statistics.mean, carried
+    )
+    return np.asarray(made), carried
+
+  def _run_encoder(self, samples: np.ndarray, carried: Carried) -> tuple[jax.Array, Carried]:
+    raise NotImplementedError
+
+  def _run_decoder(self, latents: np.ndarray, carried: Carried) -> tuple[jax.Array, Carried]:
+    raise NotImplementedError
 
   def shape(self) -> dict[str, Any]:
     """What `restored` needs beside the arrays, fit for json."""
@@ -135,14 +133,11 @@ class SqueezeCodec(_Learned):
   def tail(self) -> Direct:
     return Direct(self.config.audio_channels)
 
-  def encode_chunk(self, samples: np.ndarray, carried: Carried) -> tuple[np.ndarray, Carried]:
-    made, carried = _squeeze_encode(self.config, self.params, samples, carried)
-    return _normalised(made, self.statistics), carried
+  def _run_encoder(self, samples, carried):
+    return _squeeze_encode(self.config, self.params, samples, carried)
 
-  def decode_chunk(self, latents: np.ndarray, carried: Carried) -> tuple[np.ndarray, Carried]:
-    latents = latents * self.statistics.scale + self.statistics.mean
-    made, carried = _squeeze_decode(self.config, self.params, latents, carried)
-    return np.asarray(made), carried
+  def _run_decoder(self, latents, carried):
+    return _squeeze_decode(self.config, self.params, latents, carried)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,16 +240,11 @@ class MelCodec(_Learned):
     block = self.chunk * c.autoencoder.stride
     return Overlap(run, c.vocoder.reach, block, c.vocoder.factor, c.vocoder.outputs)
 
-  def encode_chunk(self, samples: np.ndarray, carried: Carried) -> tuple[np.ndarray, Carried]:
-    made, carried = _mel_encode(self.config, self.params['autoencoder'], samples, carried)
-    return _normalised(made, self.statistics), carried
+  def _run_encoder(self, samples, carried):
+    return _mel_encode(self.config, self.params['autoencoder'], samples, carried)
 
-  def decode_chunk(self, latents: np.ndarray, carried: Carried) -> tuple[np.ndarray, Carried]:
-    latents = latents * self.statistics.scale + self.statistics.mean
-    made, carried = _mel_decode(
-      self.config.autoencoder, self.params['autoencoder'], latents, carried
-    )
-    return np.asarray(made), carried
+  def _run_decoder(self, latents, carried):
+    return _mel_decode(self.config.autoencoder, self.params['autoencoder'], latents, carried)
 
 
 C = TypeVar('C', SqueezeCodec, MelCodec)
@@ -282,19 +272,10 @@ def measured(codec: C, sounds: Iterable[np.ndarray]) -> C:
   Raises:
     UserError: the clips hold no sound.
   """
-  raw = dataclasses.replace(codec, statistics=unmeasured(codec.geometry.channels))
-  count, total, square = 0, np.zeros(()), np.zeros(())
-  for audio in sounds:
-    latents = raw.encode(audio).astype(np.float64)
-    count, total = count + len(latents), total + latents.sum(axis=0)
-    square = square + np.square(latents).sum(axis=0)
-  if not count:
-    raise UserError('0 latents to measure and at least 1 is needed; give clips that have sound')
-  mean = total / count
-  std = np.sqrt(np.maximum(square / count - mean**2, 0))
-  scale = np.where(std > 1e-6, std, 1.0)
-  arrays = (a.astype(np.float32) for a in (mean, scale, std / scale))
-  return dataclasses.replace(codec, statistics=Statistics(*arrays))
+  channels = codec.geometry.channels
+  raw = dataclasses.replace(codec, statistics=unmeasured(channels))
+  found = statistics.measured((raw.encode(audio) for audio in sounds), channels)
+  return dataclasses.replace(codec, statistics=found)
 
 
 @contextlib.contextmanager
@@ -329,10 +310,6 @@ def _tuples(x: Any) -> Any:
   if isinstance(x, dict):
     return {n: _tuples(v) for n, v in x.items()}
   return tuple(_tuples(v) for v in x) if isinstance(x, list | tuple) else x
-
-
-def _normalised(latents: jax.Array, statistics: Statistics) -> np.ndarray:
-  return (np.asarray(latents) - statistics.mean) / statistics.scale
 
 
 def _vocoder_module(config: VocoderConfig | WideConfig) -> type[Vocoder] | type[WideVocoder]:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from sorajax import sharding
+from sorajax.codec import plain
 from sorajax.codec.video_blocks import (
   Block,
   Carried,
@@ -27,7 +28,7 @@ from sorajax.codec.video_blocks import (
 )
 from sorajax.codec.video_config import HalfConfig, Stage, VideoConfig
 
-Params = dict[str, Any]
+Params = plain.Params
 
 
 class Encoder(nnx.Module):
@@ -119,11 +120,13 @@ HALVES = {'encoder': Encoder, 'decoder': Decoder}
 
 def init(config: VideoConfig, key: jax.Array) -> Params:
   """Initial parameters of both halves, as plain dicts."""
-  rngs = nnx.Rngs(key)
-  return {
-    name: nnx.to_pure_dict(nnx.state(half(config, rngs=rngs), nnx.Param))
-    for name, half in HALVES.items()
-  }
+  keys = dict(zip(HALVES, jax.random.split(key)))
+  return {name: plain.initial(half, config, keys[name]) for name, half in HALVES.items()}
+
+
+def shapes(config: VideoConfig) -> Params:
+  """The shapes of what `init` gives; computes nothing."""
+  return {name: plain.shapes(half, config) for name, half in HALVES.items()}
 
 
 def encode(config: VideoConfig, params: Params, pixels: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -180,10 +183,4 @@ def _by_rows(x: jax.Array) -> jax.Array:
 
 
 def _merge(config: VideoConfig, params: Params, half: str) -> Any:
-  return nnx.merge(_graphdef(config, half), params[half])
-
-
-@functools.cache
-def _graphdef(config: VideoConfig, half: str) -> nnx.GraphDef:
-  with sharding.no_mesh():
-    return nnx.graphdef(nnx.eval_shape(lambda: HALVES[half](config, rngs=nnx.Rngs(0))))
+  return plain.joined(HALVES[half], config, params[half])

@@ -87,8 +87,7 @@ class PictureObjective:
     pixels = batch['video'].astype(jnp.float32) / 127.5 - 1
     mean, logvar = video.encode(self.config, params, pixels)
     logvar = logvar.clip(*moments.LOGVAR)
-    noise = sharding.reshard(jax.random.normal(key, mean.shape), 'batch', *(None,) * 4)
-    made = video.decode(self.config, params, mean + jnp.exp(logvar / 2) * noise)
+    made = video.decode(self.config, params, moments.draw(key, mean, logvar))
     terms = {
       name: getattr(losses, name)(made, pixels)
       for name in ('absolute', 'pyramid', 'edges', 'spectrum', 'flicker')

@@ -90,7 +90,7 @@ def params_of(config: VideoConfig, saved: Mapping[str, np.ndarray]) -> video.Par
   Raises:
     UserError: a tensor that is missing, has another shape, or is left over.
   """
-  wanted = jax.eval_shape(lambda: video.init(config, jax.random.key(0)))
+  wanted = video.shapes(config)
   names = dict(tensor_names(wanted))
   left = set(saved) - set(names.values()) - {'latents_mean', 'latents_std'}
   if left:
