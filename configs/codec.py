@@ -1,7 +1,7 @@
 """A learned picture codec for 64×64 film; a latent covers 4 frames of 16×16 pixels.
 
-  python launch/prepare.py --config=configs/film.py --input=FILMS --output=CLIPS
-  python launch/train_codec.py --config=configs/codec.py --config.data.path=CLIPS --workdir=CODEC
+  python launch/prepare.py --config=configs/codec.py --input=FILMS --output=LARGE
+  python launch/train_codec.py --config=configs/codec.py --config.data.path=LARGE --workdir=CODEC
   python launch/encode.py --config=configs/film.py --codec=CODEC/codec --input=CLIPS --output=NEW
 
 `configs/codec.py:8x32x32` compresses harder; those that SIZES names are known.
@@ -16,7 +16,7 @@ import ml_collections
 
 SIZES = {  # FRAMESxHEIGHTxWIDTH of a latent: its channels, the patch, the width at every size
   '4x8x8': (24, 4, (48, 96, 96)),
-  '4x16x16': (48, 8, (48, 96, 96)),
+  '4x16x16': (48, 8, (64, 128, 128)),
   '8x16x16': (48, 8, (48, 48, 96, 96)),
   '8x32x32': (96, 16, (48, 48, 96, 96)),
 }
@@ -30,10 +30,15 @@ def get_config(size: str = '4x16x16') -> ml_collections.ConfigDict:
   c.name = f'codec_{size}'
   c.prepare, c.codec, c.mesh = base.prepare, base.codec, base.mesh
   stride = tuple(int(n) for n in size.split('x'))
-  c.picture = section(stride=stride, channels=channels, widths=widths, blocks=1, patch=patch)
-  c.data = section(path='', rows=8, frames=17, size=(64, 64))
+  c.picture = section(
+    stride=stride, channels=channels, widths=widths, blocks=1, patch=patch, factored=True,
+    straight=True,
+  )  # fmt: skip
+  with c.prepare.unlocked():
+    c.prepare.update(frames=(33,), fps=24.0, height=128, width=128, keep_silent=True)
+  c.data = section(path='', rows=8, frames=17, size=(64, 64), turn=True, shrinks=(1, 2))
   c.loss = section()
   c.optimizer = section(learning_rate=1e-3, warmup_steps=200, decay_share=0.4, ema=0.998)
-  c.train = section(steps=20_000, log_every=50, evaluate_every=500, save_every=500)
+  c.train = section(steps=4000, log_every=50, evaluate_every=500, save_every=500)
   c.train.sample_every = 2000
   return c

@@ -1,8 +1,8 @@
-"""A learned picture codec in seconds, on 16×16 pixels: for tests and for finding one's way.
+"""Learned codecs in seconds, on 16×16 pixels: for tests and for finding one's way.
 
   python launch/train_codec.py --config=configs/tiny_codec.py --config.data.path=CLIPS --workdir=RUN
 
-Hardware: anything. Expect: nothing to look at.
+`configs/tiny_codec.py:sound` is that of sound. Hardware: anything. Expect: nothing to look at.
 """
 
 import pathlib
@@ -11,12 +11,19 @@ import runpy
 import ml_collections
 
 
-def get_config() -> ml_collections.ConfigDict:
+def get_config(half: str = 'picture') -> ml_collections.ConfigDict:
   here = pathlib.Path(__file__)
-  c = runpy.run_path(str(here.with_name('codec.py')))['get_config']()
+  whole = {'picture': 'codec.py', 'sound': 'sound_codec.py'}[half]
+  c = runpy.run_path(str(here.with_name(whole)))['get_config']()
   tiny = runpy.run_path(str(here.with_name('tiny.py')))['get_config']()
-  c.name, c.prepare, c.codec = 'tiny_codec', tiny.prepare, tiny.codec
-  c.picture.update(stride=(2, 8, 8), channels=16, widths=(8, 16), blocks=0)
-  c.data.update(rows=2, frames=5, size=(16, 16))
+  c.name, c.prepare, c.codec = f'tiny_{half}_codec', tiny.prepare, tiny.codec
+  c.data.update(rows=2, frames=5, size=(16, 16), shrinks=(1,))
   c.train.update(steps=6, log_every=1, evaluate_every=3, save_every=2, sample_every=0)
+  if half == 'picture':
+    c.picture.update(stride=(2, 8, 8), channels=16, widths=(8, 16), blocks=0)
+  else:
+    rates = {'sample_rate_hz': c.prepare.sample_rate_hz, 'frame_samples': c.codec.frame_samples}
+    sizes = {'group': c.codec.group, 'channels': 8, 'width': 8, 'hidden': 8, 'blocks': 1, 'fine': 1}
+    with c.sound.unlocked():
+      c.sound.update(**rates, **sizes)
   return c

@@ -1,8 +1,11 @@
 """Clips → latents: python launch/encode.py --config=configs/film.py --input=CLIPS --output=LATENTS.
 
-Fits the linear codec on the training clips, or takes --codec, and stores every clip's latents.
+Fits the linear codec on the training clips, or takes --codec, and for sound alone --sound; stores
+every clip's latents.
 Killed, the same command goes on.
 """
+
+import dataclasses
 
 from absl import flags
 from ml_collections import config_flags
@@ -15,6 +18,7 @@ _CONFIG = config_flags.DEFINE_config_file('config', None, 'Its codec section is 
 _INPUT = flags.DEFINE_string('input', None, 'A folder that launch/prepare.py wrote.')
 _OUTPUT = flags.DEFINE_string('output', None, 'Folder for the latents.')
 _CODEC = flags.DEFINE_string('codec', None, 'Folder of a codec; none fits one on the clips.')
+_SOUND = flags.DEFINE_string('sound', None, 'Folder of a codec whose sound half is taken.')
 _WORKERS = flags.DEFINE_integer('workers', 2, 'Processes.', lower_bound=1)
 flags.mark_flags_as_required(['config', 'input', 'output'])
 
@@ -25,6 +29,8 @@ def main() -> None:
     codec = codec_lib.load(_CODEC.value)
   else:
     codec = latents.fit_or_load(_INPUT.value, _OUTPUT.value, settings.codec)
+  if _SOUND.value:
+    codec = dataclasses.replace(codec, audio=codec_lib.load(_SOUND.value).audio)
   index = latents.encode(_INPUT.value, codec, _OUTPUT.value, _WORKERS.value)
   counts = ', '.join(f'{len(split.rows)} {name}' for name, split in index.splits.items())
   print(f'latents of {counts} clips in {_OUTPUT.value}')

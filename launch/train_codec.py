@@ -8,7 +8,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from sorajax import cli
-from sorajax.train import reconstruction
+from sorajax.train import codecs
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Such as configs/codec.py.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of checkpoints, curves and pictures.')
@@ -17,7 +17,7 @@ flags.mark_flags_as_required(['config', 'workdir'])
 
 def main() -> None:
   cli.join_hosts()
-  reconstruction.train(_CONFIG.value, _WORKDIR.value)
+  codecs.train(_CONFIG.value, _WORKDIR.value)
 
 
 if __name__ == '__main__':

@@ -10,12 +10,19 @@ from typing import Any, TypeVar
 import ml_collections
 
 from sorajax.codec.codec import Codec
-from sorajax.codec.video_config import VideoConfig, compact
+from sorajax.codec.video_config import FACTORED, WHOLE, VideoConfig, compact
 from sorajax.errors import UserError
 from sorajax.flow import levels
 from sorajax.geometry import Geometry
 from sorajax.network import Network, TextEncoder
-from sorajax.settings import CodecSettings, FlowConfig, PictureConfig, Settings, TextConfig
+from sorajax.settings import (
+  CodecSettings,
+  FlowConfig,
+  PictureConfig,
+  Settings,
+  SoundCodecSettings,
+  TextConfig,
+)
 from sorajax.tasks import capabilities
 from sorajax.text.bytes import ByteEncoder
 from sorajax.text.minilm import MiniLM
@@ -23,7 +30,7 @@ from sorajax.text.minilm import MiniLM
 T = TypeVar('T')
 
 # What a checkpoint is of, for good.
-KEPT_SECTIONS = ('codec', 'picture', 'transformer', 'text', 'flow')
+KEPT_SECTIONS = ('codec', 'picture', 'sound', 'transformer', 'text', 'flow')
 FREE_KEYS = ('unroll', 'remat')  # these change how it is computed, not what
 
 
@@ -92,12 +99,19 @@ def settings(config: Any) -> Settings:
   return out
 
 
-def codec_settings(config: Any) -> CodecSettings:
+def codec_settings(config: Any) -> CodecSettings | SoundCodecSettings:
   """A whole config file of a learned codec, checked across its sections.
 
   Raises:
     UserError: as `settings`.
   """
+  if 'sound' in config:
+    sounds = frozen(SoundCodecSettings, config, '')
+    for name in ('sample_rate_hz', 'audio_channels'):
+      own, clips = getattr(sounds.sound, name), getattr(sounds.prepare, name)
+      if own != clips:
+        raise UserError(f'config.sound.{name} is {own} and that of config.prepare {clips}')
+    return sounds
   out = frozen(CodecSettings, config, '')
   autoencoder(out.picture).geometry.latent_size(out.data.frames, *out.data.size)
   return out
@@ -107,7 +121,11 @@ def autoencoder(config: PictureConfig) -> VideoConfig:
   """The picture autoencoder that a config describes; `UserError` where it does not fit together."""
   c = config
   try:
-    return compact(c.stride, c.channels, c.widths, blocks=c.blocks, patch=c.patch)
+    kernels = FACTORED if c.factored else WHOLE
+    return compact(
+      c.stride, c.channels, c.widths, blocks=c.blocks, patch=c.patch, kernels=kernels,
+      straight=c.straight,
+    )  # fmt: skip
   except ValueError as error:
     raise UserError(f'config.picture: {error}') from error
 

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Literal
 
 from sorajax.codec.linear import LinearConfig
+from sorajax.codec.squeeze import SqueezeConfig
 from sorajax.data.clips import ClipLoaderConfig
 from sorajax.data.loader import LoaderConfig
 from sorajax.data.prepare_file import PrepareConfig
@@ -165,6 +166,8 @@ class PictureConfig:
     widths: channels at every size, from the pixels inwards.
     blocks: residual blocks at every size.
     patch: side of the squares of pixels that are folded into channels first.
+    factored: whether residual blocks convolve over space, then time, all others over space.
+    straight: whether it begins as a fitted linear codec and learns what to add.
   """
 
   stride: tuple[int, int, int]
@@ -172,6 +175,8 @@ class PictureConfig:
   widths: tuple[int, ...]
   blocks: int = 1
   patch: int = 4
+  factored: bool = True
+  straight: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,7 +204,7 @@ class PictureLossConfig:
 
 @dataclasses.dataclass(frozen=True)
 class CodecSettings:
-  """A whole config file of a learned codec.
+  """A whole config file of a learned codec of pictures.
 
   Attributes:
     name: of the run.
@@ -220,5 +225,51 @@ class CodecSettings:
   mesh: MeshConfig
   data: ClipLoaderConfig
   loss: PictureLossConfig
+  optimizer: OptimizerConfig
+  train: TrainConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class SoundLossConfig:
+  """Weights of what a codec of sound is trained on; see `codec.sound_loss`.
+
+  Attributes:
+    waveform: mean absolute difference of samples.
+    spectra: of log amplitudes, at many widths of window.
+    convergence: of amplitudes, over those of the sound.
+    mel: of log-mel spectra.
+    divergence: of the latents from a standard normal distribution.
+  """
+
+  waveform: float = 10.0
+  spectra: float = 1.0
+  convergence: float = 1.0
+  mel: float = 1.0
+  divergence: float = 1e-4
+
+
+@dataclasses.dataclass(frozen=True)
+class SoundCodecSettings:
+  """A whole config file of a learned codec of sound.
+
+  Attributes:
+    name: of the run.
+    prepare: films → clips.
+    codec: the linear one; its picture half stands beside the learned sound half.
+    sound: the network.
+    mesh: devices.
+    data: clips → batches.
+    loss: what is minimised.
+    optimizer: how.
+    train: how long.
+  """
+
+  name: str
+  prepare: PrepareConfig
+  codec: LinearConfig
+  sound: SqueezeConfig
+  mesh: MeshConfig
+  data: ClipLoaderConfig
+  loss: SoundLossConfig
   optimizer: OptimizerConfig
   train: TrainConfig

@@ -10,7 +10,7 @@ import tiny
 from tiny import refused
 
 from sorajax import build
-from sorajax.settings import CodecSettings, Settings, TextConfig
+from sorajax.settings import CodecSettings, Settings, SoundCodecSettings, TextConfig
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 
@@ -35,9 +35,10 @@ def changed(**changes) -> ml_collections.ConfigDict:
   'name', sorted(p.stem for p in CONFIGS.glob('*.py') if 'def get_config' in p.read_text())
 )
 def test_every_config_of_the_checkout_is_whole(name):
-  whole = build.codec_settings if 'picture' in config(name) else build.settings
+  learned = 'picture' in config(name) or 'sound' in config(name)
+  whole = build.codec_settings if learned else build.settings
   made = whole(config(name))
-  assert isinstance(made, Settings | CodecSettings) and made.name
+  assert isinstance(made, Settings | CodecSettings | SoundCodecSettings) and made.name
   assert whole(config(name)) == made
 
 
@@ -184,3 +185,10 @@ def test_a_run_is_of_one_network_and_target():
     other = changed(**{path: 3}).to_dict()
     with refused(f'the run was made with another config.{path.replace("__", ".")}'):
       build.check_same(before, other, 'the run')
+
+
+def test_a_sound_codec_hears_clips_at_their_own_rate():
+  other = config('sound_codec')
+  other.sound.sample_rate_hz = 24_000
+  with refused('config.sound.sample_rate_hz is 24000 and that of config.prepare 16000'):
+    build.codec_settings(other)

@@ -34,6 +34,13 @@ class Coder(Protocol):
   def finish(self) -> np.ndarray: ...
 
 
+class PictureCoder(Coder, Protocol):
+  """A coder that can be put away and taken up again in another process."""
+
+  def state(self) -> Mapping[str, np.ndarray]: ...
+  def resume(self, state: Mapping[str, np.ndarray], /) -> None: ...
+
+
 class Half(Protocol):
   """What both halves offer.
 
@@ -57,6 +64,8 @@ class PictureCodec(Half, Protocol):
 
   @property
   def geometry(self) -> VideoGeometry: ...
+  def encoder(self) -> PictureCoder: ...
+  def decoder(self) -> PictureCoder: ...
 
 
 class SoundCodec(Half, Protocol):

@@ -16,6 +16,7 @@ from sorajax.errors import UserError
 from sorajax.geometry import VideoGeometry
 
 STATISTICS = ('mean', 'scale', 'spread')
+State = Mapping[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +138,16 @@ class ConvEncoder:
       self._codec.geometry.latent_size(self._frames, h * y, w * x)
     return self._joined(self._stream.finish())
 
+  def state(self) -> State:
+    """All that `resume` needs to go on in another process."""
+    return {'size': np.asarray((*self._size, self._frames)), **self._stream.state()}
+
+  def resume(self, state: State) -> None:
+    """Goes on from what `state` gave; the codec must be the same."""
+    h, w, self._frames = state['size'].tolist()
+    self._size = h, w
+    self._stream.resume(state)
+
   def _step(self, pixels, carried, last):
     c = self._codec
     statistics = (c.mean, c.scale)
@@ -172,6 +183,16 @@ class ConvDecoder:
     """The frames that are left."""
     return self._joined(self._stream.finish())
 
+  def state(self) -> State:
+    """All that `resume` needs to go on in another process."""
+    return {'size': np.asarray(self._size), **self._stream.state()}
+
+  def resume(self, state: State) -> None:
+    """Goes on from what `state` gave; the codec must be the same."""
+    h, w = state['size'].tolist()
+    self._size = h, w
+    self._stream.resume(state)
+
   def _step(self, latents, carried, last):
     c = self._codec
     statistics = (c.mean, c.scale)
@@ -205,6 +226,16 @@ class _Stream:
     left = 0 if self._held is None else len(self._held)
     if left or (self._begun and not self._causal):
       yield self._run(left, last=True)
+
+  def state(self) -> State:
+    held = {} if self._held is None else {'held': self._held}
+    tiles = {f'tile/{name}': array for name, array in self._tiled.state().items()}
+    return {'begun': np.asarray(self._begun), **held, **tiles}
+
+  def resume(self, state: State) -> None:
+    self._begun, self._held = bool(state['begun']), state.get('held')
+    tiles = {n.removeprefix('tile/'): a for n, a in state.items() if n.startswith('tile/')}
+    self._tiled.resume(tiles)
 
   def _ready(self) -> int:
     assert self._held is not None

@@ -7,7 +7,7 @@ so coding streams without any carried state.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -103,6 +103,14 @@ class PatchCoder:
   def finish(self) -> np.ndarray:
     """Nothing is left."""
     return self._nothing
+
+  def state(self) -> Mapping[str, np.ndarray]:
+    """All that `resume` needs to go on in another process."""
+    return {'begun': np.asarray(self._begun), 'nothing': self._nothing}
+
+  def resume(self, state: Mapping[str, np.ndarray]) -> None:
+    """Goes on from what `state` gave."""
+    self._begun, self._nothing = bool(state['begun']), state['nothing']
 
 
 def fit_patches(

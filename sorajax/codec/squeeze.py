@@ -8,6 +8,7 @@ silence is the zero latent.
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +29,7 @@ LEAST_POWER = 1e-12  # of what is taken to be silence
 
 @dataclasses.dataclass(frozen=True)
 class SqueezeConfig:
-  """A codec of 2.6 million parameters by default.
+  """A codec of 3 million parameters by default.
 
   Attributes:
     sample_rate_hz: samples a second.
@@ -36,10 +37,11 @@ class SqueezeConfig:
     frame_samples: N, coefficients of an MDCT frame.
     group: frames in a latent.
     channels: C of a latent.
-    width: D of the network.
-    hidden: of its MLPs.
-    blocks: of the encoder, and as many of the decoder.
-    kernel: latents that a convolution reads, its own and those before.
+    width: D of the networks.
+    hidden: of their MLPs.
+    blocks: of the encoder at the rate of latents, and as many of the decoder.
+    fine: the same at the rate of MDCT frames.
+    kernel: latents or frames that a convolution reads, its own and those before.
   """
 
   sample_rate_hz: int = 16_000
@@ -49,12 +51,13 @@ class SqueezeConfig:
   channels: int = 32
   width: int = 192
   hidden: int = 512
-  blocks: int = 3
+  blocks: int = 2
+  fine: int = 2
   kernel: int = 3
 
   def __post_init__(self) -> None:
-    least = min(dataclasses.astuple(self)[:-2])
-    if least < 1 or self.blocks < 0 or self.kernel < 1:
+    least = min(dataclasses.astuple(self)[:-3])
+    if least < 1 or min(self.blocks, self.fine) < 0 or self.kernel < 1:
       raise ValueError(f'sizes must be above 0, and the least is {least}')
 
   @property
@@ -83,21 +86,63 @@ class Block(nnx.Module):
     return x + loudness * self.mlp(h / loudness)
 
 
-class Half(nnx.Module):
-  """[B, n, inputs] → [B, n, outputs]: a linear map, and what the blocks add to it."""
+class Encoder(nnx.Module):
+  """Coefficients [B, n, group·A·N] → latents [B, n, C]: a linear map, and what blocks add to it."""
 
-  def __init__(self, c: SqueezeConfig, inputs: int, outputs: int, *, rngs: nnx.Rngs):
-    self.straight = layers.Linear(inputs, outputs, bias=False, rngs=rngs)
-    self.first = layers.Linear(inputs, c.width, bias=False, rngs=rngs)
-    self.blocks = nnx.List([Block(c, rngs=rngs) for _ in range(c.blocks)])
-    self.last = layers.Linear(c.width, outputs, bias=False, scale=0.0, rngs=rngs)
+  def __init__(self, c: SqueezeConfig, *, rngs: nnx.Rngs):
+    linear = functools.partial(layers.Linear, bias=False, rngs=rngs)
+    self.straight = linear(c.values, c.channels)
+    self.enter = linear(c.values // c.group, c.width)
+    self.fine = layers.in_order(Block(c, rngs=rngs) for _ in range(c.fine))
+    self.join = linear(c.group * c.width, c.width)
+    self.blocks = layers.in_order(Block(c, rngs=rngs) for _ in range(c.blocks))
+    self.last = linear(c.width, c.channels, scale=0.0)
+    self.group = c.group
 
   def __call__(self, x: jax.Array, past: Past) -> tuple[jax.Array, jax.Array]:
-    """The result, and the hidden state [B, n, D] that it was read from."""
-    h = self.first(x)
-    for block in self.blocks:
+    """The latents, and the hidden state [B, n, D] that they were read from."""
+    h = self.enter(_parted(x, self.group))
+    for block in layers.each(self.fine):
+      h = block(h, past)
+    h = self.join(_grouped(h, self.group))
+    for block in layers.each(self.blocks):
       h = block(h, past)
     return self.straight(x) + self.last(h), h
+
+
+class Decoder(nnx.Module):
+  """The way back: latents [B, n, C] → coefficients [B, n, group·A·N]."""
+
+  def __init__(self, c: SqueezeConfig, *, rngs: nnx.Rngs):
+    linear = functools.partial(layers.Linear, bias=False, rngs=rngs)
+    self.straight = linear(c.channels, c.values)
+    self.enter = linear(c.channels, c.width)
+    self.blocks = layers.in_order(Block(c, rngs=rngs) for _ in range(c.blocks))
+    self.part = linear(c.width, c.group * c.width)
+    self.fine = layers.in_order(Block(c, rngs=rngs) for _ in range(c.fine))
+    self.last = linear(c.width, c.values // c.group, scale=0.0)
+    self.group = c.group
+
+  def __call__(self, x: jax.Array, past: Past) -> jax.Array:
+    h = self.enter(x)
+    for block in layers.each(self.blocks):
+      h = block(h, past)
+    h = _parted(self.part(h), self.group)
+    for block in layers.each(self.fine):
+      h = block(h, past)
+    return self.straight(x) + _grouped(self.last(h), self.group)
+
+
+def _parted(x: jax.Array, group: int) -> jax.Array:
+  """[B, n, group·D] → [B, n·group, D], one axis at a time, so that shards stay."""
+  x = x.reshape(*x.shape[:2], group, -1)
+  return x.reshape(len(x), -1, x.shape[3])
+
+
+def _grouped(x: jax.Array, group: int) -> jax.Array:
+  """The inverse of `_parted`."""
+  x = x.reshape(len(x), -1, group, x.shape[2])
+  return x.reshape(*x.shape[:2], -1)
 
 
 class Squeeze(nnx.Module):
@@ -114,8 +159,8 @@ class Squeeze(nnx.Module):
   def __init__(self, config: SqueezeConfig, *, rngs: nnx.Rngs):
     c = self.config = config
     self.weight = param.ones((c.frame_samples,), (None,))
-    self.encoder = Half(c, c.values, c.channels, rngs=rngs)
-    self.decoder = Half(c, c.channels, c.values, rngs=rngs)
+    self.encoder = Encoder(c, rngs=rngs)
+    self.decoder = Decoder(c, rngs=rngs)
     self.logvar = nnx.Param(jnp.full((c.channels,), FIRST_LOGVAR))
     self.doubt = layers.Linear(c.width, c.channels, bias=False, scale=0.0, rngs=rngs)
 
@@ -133,7 +178,7 @@ class Squeeze(nnx.Module):
   def decode(self, latents: jax.Array, past: Past) -> jax.Array:
     """[B, n, C] → [B, n·hop, A], less N samples before the first."""
     c = self.config
-    values, _ = self.decoder(latents.astype(jnp.float32), past)
+    values = self.decoder(latents.astype(jnp.float32), past)
     values = values.reshape(*values.shape[:2], c.group, c.audio_channels, c.frame_samples)
     values = values.reshape(len(values), -1, *values.shape[3:])
     return unlapped(values / self._weight(), past)

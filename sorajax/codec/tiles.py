@@ -1,7 +1,7 @@
 """A picture in overlapping tiles: memory is bounded by a tile, and no seam shows."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,22 @@ class Tiled:
         whole[at] += y * (row_weight[:, None, None] * column_weight[:, None])
     assert whole is not None
     return whole
+
+  def state(self) -> dict[str, np.ndarray]:
+    """All that is carried, by name."""
+    return {
+      f'{top}/{left}/{i}/{len(carried)}': np.asarray(array)
+      for (top, left), carried in self._carried.items()
+      for i, array in enumerate(carried)
+      if array is not None
+    }
+
+  def resume(self, state: Mapping[str, np.ndarray]) -> None:
+    """Goes on from what `state` gave."""
+    self._carried = {}
+    for name, array in state.items():
+      top, left, i, count = map(int, name.split('/'))
+      self._carried.setdefault((top, left), [None] * count)[i] = array
 
   def _tile(self, x, corner, size, last):
     bottom_right = [s * c for s, c in zip(size, self._into)]

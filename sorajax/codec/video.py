@@ -5,6 +5,7 @@ latents [B, f, h, w, C]. LTX-2.0's autoencoder is one of its sizes (HaCohen et a
 """
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ from flax import nnx
 
 from sorajax import sharding
 from sorajax.codec import plain
+from sorajax.codec.patches import PatchCodec
 from sorajax.codec.video_blocks import (
   Block,
   Carried,
@@ -20,15 +22,16 @@ from sorajax.codec.video_blocks import (
   Down,
   Frames,
   Up,
-  each,
   fold,
-  in_order,
   pixel_norm,
   unfold,
 )
 from sorajax.codec.video_config import HalfConfig, Stage, VideoConfig
+from sorajax.errors import UserError
+from sorajax.nn.layers import each, in_order
 
 Params = plain.Params
+FIRST_LOGVAR = -5.0  # of latents that begin as linear ones, about as large as 1
 
 
 class Encoder(nnx.Module):
@@ -36,23 +39,26 @@ class Encoder(nnx.Module):
 
   def __init__(self, c: VideoConfig, *, rngs: nnx.Rngs):
     half = c.encoder
-    conv = functools.partial(Conv, padding=half.padding, rngs=rngs)
+    conv = functools.partial(Conv, kernel=half.kernels.change, padding=half.padding, rngs=rngs)
     self.stem = conv(3 * c.patch**2, half.stem)
     widths = [half.stem, *(s.width for s in half.stages)]
     self.stages = in_order(DownStage(w, s, half, rngs=rngs) for w, s in zip(widths, half.stages))
     self.inner = _blocks(half.inner, widths[-1], half, rngs)
-    self.out = conv(widths[-1], c.channels + 1)
+    self.out = conv(widths[-1], c.channels + 1, scale=0.0 if c.straight else 1.0)
+    self.straight = StraightDown(c, rngs=rngs) if c.straight else None
     self.patch = c.patch
 
   def __call__(self, x: jax.Array, frames: Frames) -> tuple[jax.Array, jax.Array]:
-    x = self.stem(fold(x, (1, self.patch, self.patch)), frames)
+    pixels, x = x, self.stem(fold(x, (1, self.patch, self.patch)), frames)
     for stage in each(self.stages):
       x = stage(x, frames)
     for block in each(self.inner):
       x = block(x, frames)
     x = self.out(jax.nn.silu(pixel_norm(x)), frames)
-    mean = x[..., :-1]
-    return mean, jnp.broadcast_to(x[..., -1:], mean.shape)  # one variance for all channels
+    mean, logvar = x[..., :-1], x[..., -1:]  # one variance for all channels
+    if self.straight is not None:
+      mean, logvar = mean + self.straight(pixels, frames), logvar + FIRST_LOGVAR
+    return mean, jnp.broadcast_to(logvar, mean.shape)
 
 
 class Decoder(nnx.Module):
@@ -60,22 +66,54 @@ class Decoder(nnx.Module):
 
   def __init__(self, c: VideoConfig, *, rngs: nnx.Rngs):
     half = c.decoder
-    conv = functools.partial(Conv, padding=half.padding, rngs=rngs)
+    conv = functools.partial(Conv, kernel=half.kernels.change, padding=half.padding, rngs=rngs)
     self.stem = conv(c.channels, half.stem)
     self.inner = _blocks(half.inner, half.stem, half, rngs)
     widths = [half.stem, *(s.width for s in half.stages)]
     self.stages = in_order(UpStage(w, s, half, rngs=rngs) for w, s in zip(widths, half.stages))
-    self.out = conv(widths[-1], 3 * c.patch**2)
+    self.out = conv(widths[-1], 3 * c.patch**2, scale=0.0 if c.straight else 1.0)
+    self.straight = StraightUp(c, rngs=rngs) if c.straight else None
     self.patch = c.patch
 
   def __call__(self, x: jax.Array, frames: Frames) -> jax.Array:
-    x = self.stem(x, frames)
+    latents, x = x, self.stem(x, frames)
     for block in each(self.inner):
       x = block(x, frames)
     for stage in each(self.stages):
       x = stage(x, frames)
     x = self.out(jax.nn.silu(pixel_norm(x)), frames)
-    return unfold(x, (1, self.patch, self.patch))
+    y = unfold(x, (1, self.patch, self.patch))
+    return y if self.straight is None else y + self.straight(latents, frames)
+
+
+class StraightDown(nnx.Module):
+  """A linear map of every patch of frames and pixels, the first frame standing still."""
+
+  def __init__(self, c: VideoConfig, *, rngs: nnx.Rngs):
+    values = 3 * math.prod(c.geometry.stride)
+    self.map = Conv(values, c.channels, (1, 1, 1), c.encoder.padding, rngs=rngs)
+    self.stride = c.geometry.stride
+
+  def __call__(self, x: jax.Array, frames: Frames) -> jax.Array:
+    t = self.stride[0]
+    if t > 1 and frames.begin(x):
+      x = jnp.concatenate([jnp.repeat(x[:, :1], t - 1, axis=1), x], axis=1)
+    return self.map(fold(frames.groups(x, t), self.stride), frames)
+
+
+class StraightUp(nnx.Module):
+  """The way back; the first latent gives one frame, the mean of its patch."""
+
+  def __init__(self, c: VideoConfig, *, rngs: nnx.Rngs):
+    values = 3 * math.prod(c.geometry.stride)
+    self.map = Conv(c.channels, values, (1, 1, 1), c.decoder.padding, rngs=rngs)
+    self.stride = c.geometry.stride
+
+  def __call__(self, x: jax.Array, frames: Frames) -> jax.Array:
+    t, y = self.stride[0], unfold(self.map(x, frames), self.stride)
+    if t > 1 and frames.begin(y):
+      y = jnp.concatenate([y[:, :t].mean(axis=1, keepdims=True), y[:, t:]], axis=1)
+    return y
 
 
 class DownStage(nnx.Module):
@@ -83,7 +121,7 @@ class DownStage(nnx.Module):
 
   def __init__(self, inputs: int, stage: Stage, half: HalfConfig, *, rngs: nnx.Rngs):
     self.blocks = _blocks(stage.blocks, inputs, half, rngs)
-    change = (stage.stride, stage.residual, half.padding)
+    change = (stage.stride, stage.residual, half)
     self.change = Down(inputs, stage.width, *change, rngs=rngs)
 
   def __call__(self, x: jax.Array, frames: Frames) -> jax.Array:
@@ -97,8 +135,8 @@ class UpStage(nnx.Module):
 
   def __init__(self, inputs: int, stage: Stage, half: HalfConfig, *, rngs: nnx.Rngs):
     wide = stage.factor * stage.width
-    self.enter = Block(inputs, wide, half.padding, rngs=rngs) if inputs != wide else None
-    change = (stage.stride, stage.residual, half.padding)
+    self.enter = Block(inputs, wide, half, rngs=rngs) if inputs != wide else None
+    change = (stage.stride, stage.residual, half)
     self.change = Up(wide, stage.width, *change, rngs=rngs)
     self.blocks = _blocks(stage.blocks, stage.width, half, rngs)
 
@@ -112,7 +150,7 @@ class UpStage(nnx.Module):
 
 
 def _blocks(count: int, width: int, half: HalfConfig, rngs: nnx.Rngs) -> nnx.Dict:
-  return in_order(Block(width, width, half.padding, rngs=rngs) for _ in range(count))
+  return in_order(Block(width, width, half, rngs=rngs) for _ in range(count))
 
 
 HALVES = {'encoder': Encoder, 'decoder': Decoder}
@@ -127,6 +165,32 @@ def init(config: VideoConfig, key: jax.Array) -> Params:
 def shapes(config: VideoConfig) -> Params:
   """The shapes of what `init` gives; computes nothing."""
   return {name: plain.shapes(half, config) for name, half in HALVES.items()}
+
+
+def from_linear(params: Params, config: VideoConfig, linear: PatchCodec) -> Params:
+  """The parameters with the linear maps of a fitted codec, as which they then code.
+
+  Raises:
+    UserError: the linear codec has another geometry.
+  """
+  if linear.geometry != config.geometry:
+    raise UserError(f'{linear.geometry} is not the {config.geometry} of the codec; fit it anew')
+  t, y, x = config.geometry.stride
+  pca = linear.pca
+  by_channel = lambda a: (
+    a.reshape(t, y, x, 3, -1).transpose(3, 0, 1, 2, 4).reshape(3 * t * y * x, -1)
+  )
+  inward, outward = by_channel(pca.basis / pca.scale), by_channel(pca.basis * pca.scale).T
+  mean = by_channel(pca.mean)[:, 0]
+  maps = {
+    'encoder': {'kernel': inward, 'bias': -mean @ inward},
+    'decoder': {'kernel': outward, 'bias': mean},
+  }
+  for half, own in maps.items():
+    kernel = own['kernel'].reshape(1, 1, 1, *own['kernel'].shape)
+    straight = {'map': {'kernel': kernel, 'bias': own['bias']}}
+    params = {**params, half: {**params[half], 'straight': straight}}
+  return params
 
 
 def encode(config: VideoConfig, params: Params, pixels: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -4,15 +4,13 @@ Channels that a change of size folds are ordered (channel, frame, row, column).
 """
 
 import math
-from collections.abc import Iterable, Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from sorajax import sharding
-from sorajax.codec.video_config import Stride
+from sorajax.codec.video_config import HalfConfig, Kernel, Stride
 from sorajax.nn import layers, param
 from sorajax.nn.conv import Padding, conv
 
@@ -55,7 +53,7 @@ class Frames:
     return whole
 
   def await_windows(self, x: jax.Array, count: int) -> jax.Array:
-    """The frames of x that `count` convolutions of 3 frames have answered."""
+    """The frames of x whose windows, `count` frames on either side, are complete."""
     if self._causal:
       return x
     return self._hold(x, lambda frames: max(frames - count, 0))
@@ -86,11 +84,11 @@ class Conv(nnx.Module):
   """A convolution over space and time with bias: [B, F, H, W, C] → [B, F, H, W, C']."""
 
   def __init__(
-    self, inputs: int, outputs: int, *, size: int = 3, padding: Padding, scale=1.0, rngs: nnx.Rngs
+    self, inputs: int, outputs: int, kernel: Kernel, padding: Padding, *, scale=1.0, rngs: nnx.Rngs
   ):
-    shape = (size, size, size, inputs, outputs)
+    shape = (*kernel, inputs, outputs)
     axis = 'embed' if sharding.divides(inputs, 'embed') else None
-    deviation = scale * (size**3 * inputs) ** -0.5
+    deviation = scale * (math.prod(kernel) * inputs) ** -0.5
     self.kernel = param.normal(rngs, shape, (None, None, None, axis, None), scale=deviation)
     self.bias = param.zeros((outputs,), (None,))
     self.padding = padding
@@ -109,18 +107,20 @@ def pixel_norm(x: jax.Array) -> jax.Array:
 class Block(nnx.Module):
   """x + conv(silu(norm(conv(silu(norm(x)))))), as in LTX-2's autoencoder."""
 
-  def __init__(self, inputs: int, outputs: int, padding: Padding, *, rngs: nnx.Rngs):
-    self.first = Conv(inputs, outputs, padding=padding, rngs=rngs)
-    self.second = Conv(outputs, outputs, padding=padding, scale=0.1, rngs=rngs)
+  def __init__(self, inputs: int, outputs: int, half: HalfConfig, *, rngs: nnx.Rngs):
+    padding, kernels = half.padding, half.kernels
+    self.first = Conv(inputs, outputs, kernels.first, padding, rngs=rngs)
+    self.second = Conv(outputs, outputs, kernels.second, padding, scale=0.1, rngs=rngs)
+    self.frames = kernels.block(0)
     changes = inputs != outputs
     self.norm = param.ones((inputs,), (None,)) if changes else None
     self.norm_bias = param.zeros((inputs,), (None,)) if changes else None
-    self.shortcut = Conv(inputs, outputs, size=1, padding=padding, rngs=rngs) if changes else None
+    self.shortcut = Conv(inputs, outputs, (1, 1, 1), padding, rngs=rngs) if changes else None
 
   def __call__(self, x: jax.Array, frames: Frames) -> jax.Array:
     y = self.first(jax.nn.silu(pixel_norm(x)), frames)
     y = self.second(jax.nn.silu(pixel_norm(y)), frames)
-    x = frames.await_windows(x, 2)
+    x = frames.await_windows(x, self.frames)
     if self.norm is not None and self.norm_bias is not None and self.shortcut is not None:
       scale, shift = self.norm[...].astype(x.dtype), self.norm_bias[...].astype(x.dtype)
       x = self.shortcut(layers.layer_norm(x) * scale + shift, frames)
@@ -131,10 +131,12 @@ class Down(nnx.Module):
   """Divides the size by `stride`; the first frame stands for a whole group of frames."""
 
   def __init__(
-    self, inputs: int, outputs: int, stride: Stride, residual: bool, padding: Padding, *, rngs
+    self, inputs: int, outputs: int, stride: Stride, residual: bool, half: HalfConfig, *, rngs
   ):
-    self.conv = Conv(inputs, outputs // math.prod(stride), padding=padding, rngs=rngs)
+    change = half.kernels.change
+    self.conv = Conv(inputs, outputs // math.prod(stride), change, half.padding, rngs=rngs)
     self.stride, self.residual, self.outputs = stride, residual, outputs
+    self.frames = change[0] // 2
 
   def __call__(self, x: jax.Array, frames: Frames) -> jax.Array:
     t = self.stride[0]
@@ -143,7 +145,7 @@ class Down(nnx.Module):
     y = fold(frames.groups(self.conv(x, frames), t), self.stride)
     if not self.residual:
       return y
-    x = fold(frames.groups(frames.await_windows(x, 1), t), self.stride)
+    x = fold(frames.groups(frames.await_windows(x, self.frames), t), self.stride)
     many = x.shape[4] // self.outputs
     return y + sharding.reshape(x, (*x.shape[:4], self.outputs, many)).mean(axis=-1)
 
@@ -152,28 +154,19 @@ class Up(nnx.Module):
   """Multiplies the size by `stride`; the first frame becomes a single one."""
 
   def __init__(
-    self, inputs: int, outputs: int, stride: Stride, residual: bool, padding: Padding, *, rngs
+    self, inputs: int, outputs: int, stride: Stride, residual: bool, half: HalfConfig, *, rngs
   ):
-    self.conv = Conv(inputs, outputs * math.prod(stride), padding=padding, rngs=rngs)
-    self.stride, self.residual = stride, residual
+    change = half.kernels.change
+    self.conv = Conv(inputs, outputs * math.prod(stride), change, half.padding, rngs=rngs)
+    self.stride, self.residual, self.frames = stride, residual, change[0] // 2
 
   def __call__(self, x: jax.Array, frames: Frames) -> jax.Array:
     y = unfold(self.conv(x, frames), self.stride)
     if self.residual:
-      x = unfold(frames.await_windows(x, 1), self.stride)
+      x = unfold(frames.await_windows(x, self.frames), self.stride)
       y = y + jnp.concatenate([x] * (y.shape[4] // x.shape[4]), axis=-1)
     t = self.stride[0]
     return y[:, t - 1 :] if t > 1 and frames.begin(y) else y
-
-
-def in_order(modules: Iterable[nnx.Module]) -> nnx.Dict:
-  """Modules by their number, in words, as which every checkpoint keeps it."""
-  return nnx.Dict({str(i): module for i, module in enumerate(modules)})
-
-
-def each(modules: nnx.Dict) -> Iterator[Any]:
-  """The modules of `in_order`, in order."""
-  return (modules[str(i)] for i in range(len(modules)))
 
 
 def fold(x: jax.Array, stride: Stride) -> jax.Array:

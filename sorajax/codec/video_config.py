@@ -10,6 +10,30 @@ from sorajax.geometry import VideoGeometry
 from sorajax.nn.conv import Padding
 
 Stride = tuple[int, int, int]
+Kernel = tuple[int, int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Kernels:
+  """(frames, height, width) of convolutions.
+
+  Attributes:
+    first: of a residual block.
+    second: of a residual block.
+    change: of those that change the size or the channels.
+  """
+
+  first: Kernel
+  second: Kernel
+  change: Kernel
+
+  def block(self, axis: int) -> int:
+    """How far beyond its own position a residual block sees on either side."""
+    return self.first[axis] // 2 + self.second[axis] // 2
+
+
+WHOLE = Kernels((3, 3, 3), (3, 3, 3), (3, 3, 3))
+FACTORED = Kernels((1, 3, 3), (3, 1, 1), (1, 3, 3))  # space and time in turn: a third of the work
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +64,7 @@ class HalfConfig:
     stem: channels after the first convolution.
     stages: in the order in which they run.
     inner: residual blocks at the coarsest size.
+    kernels: how far convolutions reach.
     causal: whether a frame sees none after it.
     padding: how space goes on beyond its edges.
   """
@@ -47,6 +72,7 @@ class HalfConfig:
   stem: int
   stages: tuple[Stage, ...]
   inner: int
+  kernels: Kernels = WHOLE
   causal: bool = True
   padding: Padding = 'zeros'
 
@@ -65,14 +91,19 @@ class VideoConfig:
     patch: side of the squares of pixels that are folded into channels first.
     encoder: pixels to latents.
     decoder: latents to pixels.
+    straight: whether a linear map of every patch runs beside either half, which then begins with
+      nothing to add to it; both halves must be causal.
   """
 
   channels: int
   patch: int
   encoder: HalfConfig
   decoder: HalfConfig
+  straight: bool = False
 
   def __post_init__(self) -> None:
+    if self.straight and not (self.encoder.causal and self.decoder.causal):
+      raise ValueError('a straight path beside halves that look ahead would be out of step')
     if self.encoder.stride != self.decoder.stride:
       raise ValueError(f'encoder stride {self.encoder.stride} ≠ decoder {self.decoder.stride}')
     widths = [self.encoder.stem, *(s.width for s in self.encoder.stages)]
@@ -93,21 +124,23 @@ class VideoConfig:
 
 def encoder_reach(half: HalfConfig) -> int:
   """How many latents beyond its own a latent sees of the picture, up, down, left or right."""
-  reach, step = 1, 1  # in patches
+  block, change = half.kernels.block(1), half.kernels.change[1] // 2
+  reach, step = change, 1  # in patches
   for stage in half.stages:
-    reach += (2 * stage.blocks + 1) * step
+    reach += (block * stage.blocks + change) * step
     step *= max(stage.stride[1:])
-  return math.ceil((reach + (2 * half.inner + 1) * step) / min(half.stride[1:]))
+  return math.ceil((reach + (block * half.inner + change) * step) / min(half.stride[1:]))
 
 
 def decoder_reach(half: HalfConfig) -> int:
   """How many latents beyond its own a pixel sees, up, down, left or right."""
-  reach, before = 1 + 2 * half.inner, half.stem
+  block, change = half.kernels.block(1), half.kernels.change[1] // 2
+  reach, before = change + block * half.inner, half.stem
   for stage in half.stages:
     enters = before != stage.factor * stage.width
-    reach = (reach + 2 * enters + 1) * max(stage.stride[1:]) + 2 * stage.blocks
+    reach = (reach + block * enters + change) * max(stage.stride[1:]) + block * stage.blocks
     before = stage.width
-  return math.ceil((reach + 1) / min(half.stride[1:]))
+  return math.ceil((reach + change) / min(half.stride[1:]))
 
 
 def decoder_lead(half: HalfConfig) -> int:
@@ -119,16 +152,25 @@ def decoder_lead(half: HalfConfig) -> int:
 
 def _frames_out(half: HalfConfig, frames: int) -> int:
   """The frames that a decoder which is not causal gives of `frames` latents, if more may follow."""
-  frames, before = frames - 1 - 2 * half.inner, half.stem
+  block, change = half.kernels.block(0), half.kernels.change[0] // 2
+  frames, before = frames - change - block * half.inner, half.stem
   for stage in half.stages:
     enters = before != stage.factor * stage.width
-    frames = (frames - 2 * enters - 2) * stage.stride[0] + 1 - 2 * stage.blocks
+    frames -= block * enters + change
+    frames = (frames - 1) * stage.stride[0] + 1 - block * stage.blocks
     before = stage.width
-  return frames - 1
+  return frames - change
 
 
 def compact(
-  stride: Stride, channels: int, widths: Sequence[int], *, blocks: int = 1, patch: int = 4
+  stride: Stride,
+  channels: int,
+  widths: Sequence[int],
+  *,
+  blocks: int = 1,
+  patch: int = 4,
+  kernels: Kernels = WHOLE,
+  straight: bool = False,
 ) -> VideoConfig:
   """A causal autoencoder whose decoder mirrors its encoder.
 
@@ -141,6 +183,8 @@ def compact(
     widths: channels at every size, one more than there are stages.
     blocks: residual blocks at every size.
     patch: side of the squares of pixels that are folded into channels first.
+    kernels: how far convolutions reach.
+    straight: whether a linear map of every patch runs beside it.
 
   Raises:
     ValueError: where they do not fit together.
@@ -160,8 +204,9 @@ def compact(
     Stage(s, fine, blocks, factor=max(coarse // fine, 1))
     for s, fine, coarse in zip(strides, widths, widths[1:])
   ]
-  encoder = HalfConfig(widths[0], tuple(down), blocks)
-  return VideoConfig(channels, patch, encoder, HalfConfig(widths[-1], tuple(up[::-1]), blocks))
+  encoder = HalfConfig(widths[0], tuple(down), blocks, kernels)
+  decoder = HalfConfig(widths[-1], tuple(up[::-1]), blocks, kernels)
+  return VideoConfig(channels, patch, encoder, decoder, straight)
 
 
 def ltx2() -> VideoConfig:
@@ -180,7 +225,8 @@ def from_dict(fields: Mapping[str, Any]) -> VideoConfig:
 
   def half(of: Mapping[str, Any]) -> HalfConfig:
     stages = tuple(Stage(**{**s, 'stride': tuple(s['stride'])}) for s in of['stages'])
-    return HalfConfig(**{**of, 'stages': stages})
+    kernels = Kernels(**{name: tuple(kernel) for name, kernel in of['kernels'].items()})
+    return HalfConfig(**{**of, 'stages': stages, 'kernels': kernels})
 
   halves = {name: half(fields[name]) for name in ('encoder', 'decoder')}
   return VideoConfig(**{**fields, **halves})

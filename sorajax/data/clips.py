@@ -28,6 +28,9 @@ class ClipLoaderConfig:
     frames: of a clip; longer ones are cut at a random place, shorter ones are left out.
     size: (height, width) of a clip, cut out at a random place.
     flip: whether half of the clips are seen in a mirror.
+    turn: whether half of the clips are seen upside down, and half of them backwards.
+    shrinks: by how much a clip is made smaller before it is cut, in frames and in pixels alike; one
+      of these is drawn, and held-out clips take the last.
     reading: how far ahead.
   """
 
@@ -36,7 +39,13 @@ class ClipLoaderConfig:
   frames: int
   size: tuple[int, int]
   flip: bool = True
+  turn: bool = False
+  shrinks: tuple[int, ...] = (1,)
   reading: Reading = READING
+
+  def __post_init__(self) -> None:
+    if not self.shrinks or min(self.shrinks) < 1:
+      raise ValueError(f'shrinks is {self.shrinks}; give whole numbers from 1')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +57,7 @@ class ClipFeed:
   schedule: Schedule
   rows: tuple[int, ...]
   micro_batches: int
+  modalities: tuple[str, ...]
 
   def __call__(self, step: int) -> tuple[Clips, dict[str, Any]]:
     """Arrays [A, rows, ...] of A micro-batches, and what is in them."""
@@ -58,10 +68,8 @@ class ClipFeed:
     full = [rows[r] if rows[r] else rows[r % sum(map(bool, rows))] for r in here]
     cuts = [self._cut(step, r, clip) for r, (clip,) in zip(here, full)]
     shape = (self.micro_batches, len(self.rows))
-    batch = {
-      m: np.stack([getattr(c, m) for c in cuts]).reshape(*shape, *getattr(cuts[0], m).shape)
-      for m in ('video', 'audio')
-    }
+    parts = {m: np.stack([getattr(c, m) for c in cuts]) for m in self.modalities}
+    batch = {m: x.reshape(*shape, *x.shape[1:]) for m, x in parts.items()}
     return batch, {'step': step, 'bucket': 0, 'clips': [clip for (clip,) in filter(None, rows)]}
 
   def _cut(self, step: int, row: int, number: int) -> Clip:
@@ -71,21 +79,35 @@ class ClipFeed:
 
 def cut(clip: Clip, config: ClipLoaderConfig, rng: np.random.Generator | None) -> Clip:
   """A piece of the config's size out of a clip, at a random place, or its start and middle."""
-  room = [have - want for have, want in zip(clip.video.shape, (config.frames, *config.size))]
-  t, y, x = (0, room[1] // 2, room[2] // 2) if rng is None else rng.integers(0, np.add(room, 1))
-  video = clip.video[t : t + config.frames, y : y + config.size[0], x : x + config.size[1]]
-  if config.flip and rng is not None and rng.random() < 0.5:
-    video = video[:, :, ::-1]
-  first = samples_of(int(t), clip.fps, clip.sample_rate_hz)
-  samples = samples_of(config.frames, clip.fps, clip.sample_rate_hz)
+  by = config.shrinks[-1] if rng is None else int(rng.choice(config.shrinks))
+  whole = [n * by for n in config.size]
+  room = np.subtract(clip.video.shape[:3], ((config.frames - 1) * by + 1, *whole))
+  t, y, x = (0, *(room[1:] // 2)) if rng is None else rng.integers(0, room + 1)
+  video = clip.video[t : t + (config.frames - 1) * by + 1 : by, y : y + whole[0], x : x + whole[1]]
+  if rng is not None:
+    for wanted, axis in ((config.flip, 2), (config.turn, 1), (config.turn, 0)):
+      if wanted and rng.random() < 0.5:
+        video = np.flip(video, axis)
+  fps, rate = clip.fps / by, clip.sample_rate_hz
+  first, samples = samples_of(int(t), clip.fps, rate), samples_of(config.frames, fps, rate)
   audio = clip.audio[first : first + samples]
   audio = np.pad(audio, ((0, samples - len(audio)), (0, 0)))
-  return dataclasses.replace(clip, video=np.ascontiguousarray(video), audio=audio)
+  return Clip(_shrunk(video, by), audio, fps, rate)
+
+
+def _shrunk(video: np.ndarray, by: int) -> np.ndarray:
+  """uint8 [F, H·by, W·by, 3] → the means of its squares, uint8 [F, H, W, 3]."""
+  if by == 1:
+    return np.ascontiguousarray(video)
+  F, H, W, C = video.shape
+  squares = video.reshape(F, H // by, by, W // by, by, C)
+  return np.rint(squares.mean(axis=(2, 4), dtype=np.float32)).astype(np.uint8)
 
 
 def usable(source: Source, config: ClipLoaderConfig) -> np.ndarray:
   """Which clips are long and large enough; `UserError` where none is."""
-  wanted = (config.frames, *config.size)
+  by = max(config.shrinks)
+  wanted = ((config.frames - 1) * by + 1, *(n * by for n in config.size))
   sizes = np.array([(r.frames, r.height, r.width) for r in source.rows])
   found = np.flatnonzero((sizes >= wanted).all(axis=1))
   if not len(found):
@@ -97,7 +119,7 @@ def usable(source: Source, config: ClipLoaderConfig) -> np.ndarray:
 
 def clip_loader(
   config: ClipLoaderConfig, source: Source, *, mesh: jax.sharding.Mesh, seed: int,
-  micro_batches: int, place: Place,
+  micro_batches: int, place: Place, modalities: tuple[str, ...] = ('video', 'audio'),
 ) -> Loader:  # fmt: skip
   """Batches of clips from `place` on; `UserError` where rows do not divide or no clip will do."""
   check_rows(config.rows, micro_batches, mesh)
@@ -105,5 +127,5 @@ def clip_loader(
   sizes[usable(source, config)] = 1  # what is 2 fits no bucket
   schedule = Schedule(sizes, (Bucket(config.rows, 1, 1),), seed, place)
   rows = sharding.rows_here(mesh, config.rows // micro_batches)
-  feed = ClipFeed(config, source, schedule, rows, micro_batches)
+  feed = ClipFeed(config, source, schedule, rows, micro_batches, modalities)
   return Loader(schedule, feed, config.reading, mesh, micro_batches)

@@ -27,7 +27,7 @@ LAYOUTS = {1: 'mono', 2: 'stereo'}
 
 
 @dataclasses.dataclass(frozen=True)
-class _Form:
+class Form:
   """How the two tracks are coded.
 
   Attributes:
@@ -72,9 +72,13 @@ def write_stream(path: str | os.PathLike[str], chunks: Iterable[Clip], *, crf: i
   suffix = Path(path).suffix.lower()
   if suffix != '.mp4':
     raise UserError(f'cannot write {path}: {suffix or "no extension"} is not known; end it in .mp4')
-  form = _Form('yuv420p', {'crf': str(crf), 'preset': 'medium', 'threads': '4', **STABLE}, 'aac')
   with replacing(path) as temporary:
-    _encode(str(temporary), str(path), chunks, form)
+    _encode(str(temporary), str(path), chunks, shown(crf))
+
+
+def shown(crf: int) -> Form:
+  """The form of films to look at, which play anywhere."""
+  return Form('yuv420p', {'crf': str(crf), 'preset': 'medium', 'threads': '4', **STABLE}, 'aac')
 
 
 def to_bytes(clip: Clip) -> bytes:
@@ -91,11 +95,11 @@ def to_bytes(clip: Clip) -> bytes:
   """
   buffer = io.BytesIO()
   options = {'crf': '10', 'preset': 'veryfast', 'threads': '1', **STABLE}
-  _encode(buffer, 'a stored clip', [clip], _Form('yuv444p', options, 'flac'))
+  _encode(buffer, 'a stored clip', [clip], Form('yuv444p', options, 'flac'))
   return buffer.getvalue()
 
 
-def _encode(target: str | io.BytesIO, name: str, chunks: Iterable[Clip], form: _Form) -> None:
+def _encode(target: str | io.BytesIO, name: str, chunks: Iterable[Clip], form: Form) -> None:
   """Encodes the chunks into `target`; `name` is what errors call it."""
   rest = iter(chunks)
   first = next(rest, None)
@@ -110,9 +114,9 @@ def _encode(target: str | io.BytesIO, name: str, chunks: Iterable[Clip], form: _
     options['movflags'] = '+faststart'  # reads the file again at the end, which needs a real one
   try:
     with av.open(target, 'w', format='mp4', options=options) as container:
-      tracks: list[_Picture | _Sound] = [_Picture(container, first, form)]
+      tracks: list[PictureTrack | SoundTrack] = [PictureTrack(container, first, form)]
       if len(first.audio):
-        tracks.append(_Sound(container, first, form))
+        tracks.append(SoundTrack(container, first, form))
       for chunk in chain([first], _alike(rest, first, name, form)):
         for track in tracks:
           container.mux(list(track.encode(chunk)))
@@ -123,10 +127,10 @@ def _encode(target: str | io.BytesIO, name: str, chunks: Iterable[Clip], form: _
     raise full_disk(error, name) or other from error
 
 
-class _Picture:
+class PictureTrack:
   """The picture track of a file being written."""
 
-  def __init__(self, container: Any, first: Clip, form: _Form):
+  def __init__(self, container: Any, first: Clip, form: Form):
     rate = Fraction(first.fps).limit_denominator(1001)
     self.stream = container.add_stream('libx264', rate=rate, options=form.options)
     self.stream.height, self.stream.width = first.video.shape[1:3]
@@ -152,10 +156,10 @@ class _Picture:
       yield from self.stream.encode(frame)
 
 
-class _Sound:
+class SoundTrack:
   """The sound track of a file being written."""
 
-  def __init__(self, container: Any, first: Clip, form: _Form):
+  def __init__(self, container: Any, first: Clip, form: Form):
     rate, channels = first.sample_rate_hz, first.audio.shape[1]
     # Noise substitution would make a span decode differently from the same span of the whole.
     options = {'aac_pns': '0'} if form.sound == 'aac' else {}
@@ -198,7 +202,7 @@ def _write_wav(path: str | os.PathLike[str], clip: Clip) -> None:
     out.writeframes(to_int16(clip.audio).tobytes())
 
 
-def _alike(chunks: Iterator[Clip], first: Clip, name: str, form: _Form) -> Iterator[Clip]:
+def _alike(chunks: Iterator[Clip], first: Clip, name: str, form: Form) -> Iterator[Clip]:
   """The chunks, each of the first one's size, rates and channels."""
   for chunk in chunks:
     _check(chunk, name, form)
@@ -213,7 +217,7 @@ def _header(clip: Clip) -> str:
   return f'{height}×{width} at {clip.fps} fps with {sound}'
 
 
-def _check(clip: Clip, name: str, form: _Form) -> None:
+def _check(clip: Clip, name: str, form: Form) -> None:
   """Refuses what the form cannot hold."""
   if clip.video.ndim != 4 or clip.video.shape[3] != 3 or clip.video.dtype != np.uint8:
     shape = f'{clip.video.dtype}{list(clip.video.shape)}'
@@ -224,8 +228,12 @@ def _check(clip: Clip, name: str, form: _Form) -> None:
   if form.pixels == 'yuv420p' and (height % 2 or width % 2):
     even = f'{height + height % 2}×{width + width % 2}'
     raise UserError(f'cannot write {name}: {height}×{width} needs even sides; resize to {even}')
-  if not len(clip.audio):
-    return
+  if len(clip.audio):
+    check_sound(clip, name, form)
+
+
+def check_sound(clip: Clip, name: str, form: Form) -> None:
+  """Refuses sound that the form cannot hold."""
   if clip.audio.ndim != 2 or clip.audio.shape[1] not in LAYOUTS:
     raise UserError(f'cannot write {name}: sound of {list(clip.audio.shape)}, not [S, 1] or [S, 2]')
   if not np.isfinite(clip.audio).all():

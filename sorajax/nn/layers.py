@@ -1,5 +1,8 @@
 """Linear maps, norms and the noise-level embedding."""
 
+from collections.abc import Iterable, Iterator
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,3 +80,13 @@ class LevelModulation(nnx.Module):
     wave = sinusoid(sigma * 1000.0, 256).astype(dtype)
     embedding = self.out(jax.nn.silu(self.up(wave)))
     return self.rows(jax.nn.silu(embedding)), embedding
+
+
+def in_order(modules: Iterable[nnx.Module]) -> nnx.Dict:
+  """Modules by their number, in words, as which every checkpoint keeps it."""
+  return nnx.Dict({str(i): module for i, module in enumerate(modules)})
+
+
+def each(modules: nnx.Dict) -> Iterator[Any]:
+  """The modules of `in_order`, in order."""
+  return (modules[str(i)] for i in range(len(modules)))

@@ -60,7 +60,8 @@ def _encoder(saved: Mapping[str, Any]) -> HalfConfig:
   kinds = saved['downsample_type']
   stages = tuple(Stage(STRIDES[k], w, n) for k, w, n in zip(kinds, widths, blocks))
   padding = PADDINGS[saved['encoder_spatial_padding_mode']]
-  return HalfConfig(saved['latent_channels'], stages, inner, saved['encoder_causal'], padding)
+  width, causal = saved['latent_channels'], saved['encoder_causal']
+  return HalfConfig(width, stages, inner, causal=causal, padding=padding)
 
 
 def _decoder(saved: Mapping[str, Any]) -> HalfConfig:
@@ -77,7 +78,8 @@ def _decoder(saved: Mapping[str, Any]) -> HalfConfig:
     for k, w, n, f, r in zip(kinds, widths, blocks, factors, residuals)
   )
   padding = PADDINGS[saved['decoder_spatial_padding_mode']]
-  return HalfConfig(widths[0], stages, inner, saved['decoder_causal'], padding)
+  causal = saved['decoder_causal']
+  return HalfConfig(widths[0], stages, inner, causal=causal, padding=padding)
 
 
 def _each(value: Any, count: int) -> list:

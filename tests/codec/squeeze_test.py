@@ -147,7 +147,7 @@ def test_everything_learns_but_the_weight():
 
 def test_the_default_is_small():
   shapes = jax.tree.leaves(plain.shapes(Squeeze, SqueezeConfig()))
-  assert sum(int(np.prod(s.shape)) for s in shapes) == 2_435_424
+  assert sum(int(np.prod(s.shape)) for s in shapes) == 2_976_096
 
 
 def test_sizes_of_nothing_are_refused():

@@ -17,8 +17,9 @@ from tiny import refused
 
 from sorajax.codec import convolutional, video, video_config
 from sorajax.codec.convolutional import ConvCodec, ConvDecoder, ConvEncoder
+from sorajax.codec.patches import fit_patches
 from sorajax.codec.tiles import Tiling
-from sorajax.codec.video_config import HalfConfig, Stage, VideoConfig
+from sorajax.codec.video_config import HalfConfig, Stage, VideoConfig, compact
 
 PROGRAM = Path(__file__).with_name('video_on_mesh.py')
 # Every kind of change of size, a change of width, a stage that adds nothing.
@@ -33,7 +34,14 @@ CENTRED = dataclasses.replace(
 ALL_CENTRED = dataclasses.replace(
   CENTRED, encoder=dataclasses.replace(CAUSAL.encoder, causal=False, padding='edge')
 )
-CONFIGS = {'causal': CAUSAL, 'centred decoder': CENTRED, 'centred': ALL_CENTRED}
+FACTORED = compact((4, 4, 4), 3, (4, 8, 8), patch=1, kernels=video_config.FACTORED, straight=True)
+FACTORED_CENTRED = dataclasses.replace(
+  FACTORED, decoder=dataclasses.replace(FACTORED.decoder, causal=False), straight=False
+)
+CONFIGS = {
+  'causal': CAUSAL, 'centred decoder': CENTRED, 'centred': ALL_CENTRED, 'factored': FACTORED,
+  'factored, centred decoder': FACTORED_CENTRED,
+}  # fmt: skip
 each_config = pytest.mark.parametrize('config', CONFIGS.values(), ids=CONFIGS)
 encode_whole = tiny.quick_jit(video.encode, static_argnums=0)
 decode_whole = tiny.quick_jit(video.decode, static_argnums=0)
@@ -344,6 +352,25 @@ def test_compact_autoencoders_have_their_stride_and_a_few_million_parameters(str
     assert config.decoder.stages[-1].width == widths[0]
     params = jax.eval_shape(lambda: video.init(config, jax.random.key(0)))
     assert 1e6 < sum(leaf.size for leaf in jax.tree.leaves(params)) < 6e6
+
+
+def test_what_starts_as_a_linear_codec_codes_as_it_does():
+  clips = [scene(seed, F, H, W) for seed in range(4)]
+  linear = fit_patches(clips, (4, 4, 4), 3, whiten=0.5)
+  params = video.from_linear(video.init(FACTORED, jax.random.key(0)), FACTORED, linear)
+  statistics = np.zeros(3, 'f4'), np.ones(3, 'f4'), np.ones(3, 'f4')
+  learned = ConvCodec(FACTORED, params, *statistics)
+  latents = linear.encode(clip())
+  np.testing.assert_allclose(learned.encode(clip()), latents, atol=1e-4)
+  apart = np.abs(learned.decode(latents).astype(int) - linear.decode(latents))
+  assert apart.max() <= 1
+  with refused('is not the .* of the codec; fit it anew'):
+    video.from_linear(params, dataclasses.replace(FACTORED, patch=2), linear)
+
+
+def test_a_straight_path_does_not_go_with_halves_that_look_ahead():
+  with pytest.raises(ValueError, match='out of step'):
+    dataclasses.replace(FACTORED_CENTRED, straight=True)
 
 
 def test_ltx2_covers_8_frames_of_32_pixels_by_128_channels():

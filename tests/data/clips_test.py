@@ -60,6 +60,26 @@ def test_cuts_come_from_everywhere_and_both_ways_round():
   assert {bool(p[0, 0, 0, 2] > p[0, 0, 1, 2]) for p in pieces} == {False, True}
 
 
+def test_a_shrunk_cut_is_the_mean_of_squares_of_every_so_many_frames():
+  config = dataclasses.replace(CONFIG, frames=3, size=(4, 6), shrinks=(1, 2), flip=False)
+  piece = cut(whole(), config, None)
+  assert piece.video.shape == (3, 4, 6, 3) and piece.fps == tiny.FPS / 2
+  assert piece.video[:, 0, 0, 0].tolist() == [0, 2, 4]
+  assert piece.video[0, :, 0, 1].tolist() == [round(0.5 + 2 * n) for n in range(4)]
+  rng, found = np.random.default_rng(0), set()
+  for _ in range(20):
+    video = cut(whole(), config, rng).video
+    found.add(int(video[1, 0, 0, 0]) - int(video[0, 0, 0, 0]))
+  assert found == {1, 2}
+
+
+def test_turned_cuts_come_upside_down_and_backwards():
+  config, rng = dataclasses.replace(CONFIG, turn=True), np.random.default_rng(0)
+  videos = [cut(whole(), config, rng).video.astype(int) for _ in range(50)]
+  ways = {tuple(np.sign(v[-1, -1, -1] - v[0, 0, 0]).tolist()) for v in videos}
+  assert len(ways) == 8
+
+
 def test_without_chance_a_cut_is_the_start_and_middle():
   a, b = (cut(whole(), CONFIG, None) for _ in range(2))
   np.testing.assert_array_equal(a.video, b.video)
@@ -85,6 +105,10 @@ def test_micro_batches_and_resumption_change_nothing(source):
 
 
 def test_clips_that_will_not_do_are_refused(source):
+  with refused('none of 7 clips is 9×12×16 or larger'):
+    loader(source, shrinks=(1, 2))
+  with pytest.raises(ValueError, match='shrinks is'):
+    dataclasses.replace(CONFIG, shrinks=())
   with refused('none of 7 clips is 11×6×8 or larger, the largest 9×8×12'):
     loader(source, frames=11)
   with refused('5 rows do not divide into 2 micro-batches; try 6'):

@@ -3,13 +3,17 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
+from clips import scene
 from programs import TINY, run
 
+from sorajax.clip import Clip
 from sorajax.codec import codec as codec_lib
 from sorajax.codec.convolutional import ConvCodec
+from sorajax.codec.sound import SqueezeCodec
 from sorajax.data.latents import open_latents
-from sorajax.media import reader
+from sorajax.media import reader, writer
 
 TINY_CODEC = '--config=configs/tiny_codec.py'
 
@@ -56,6 +60,33 @@ def test_a_model_learns_and_samples_in_its_latents(trained, walk, tmp_path):
   run('launch/sample.py', f'--checkpoint={workdir}', f'--out={tmp_path}/clips', '--prompt=one')
   (film,) = (tmp_path / 'clips').glob('*.mp4')
   assert reader.read(film).video.shape == (8, 16, 16, 3)
+
+
+def test_a_sound_codec_is_trained_and_takes_the_place_of_the_linear_one(trained, walk, tmp_path):
+  flags = ['--config=configs/tiny_codec.py:sound', f'--config.data.path={walk}/clips']
+  run('launch/train_codec.py', *flags, f'--workdir={tmp_path}/run')
+  held = [line for line in metrics(tmp_path / 'run') if line['kind'] == 'held_out']
+  assert len(held) == 3 and np.isfinite(held[-1]['mel_distance'])
+  run(
+    'launch/encode.py', TINY, f'--codec={trained}/codec', f'--sound={tmp_path}/run/codec',
+    f'--input={walk}/clips', f'--output={tmp_path}/latents', '--workers=1',
+  )  # fmt: skip
+  codec = open_latents(tmp_path / 'latents', 'train').codec
+  assert isinstance(codec.video, ConvCodec) and isinstance(codec.audio, SqueezeCodec)
+  assert codec.audio.config.channels == 8
+
+
+def test_a_film_of_any_length_is_encoded_and_decoded(trained, tmp_path):
+  clip = Clip(scene(1, 21, 32, 48), np.zeros((0, 1), np.float32), 8.0, 8000)
+  writer.write(tmp_path / 'in.mp4', clip)
+  flags = [f'--codec={trained}/codec', f'--input={tmp_path}/in.mp4', '--size=16x24']
+  run('launch/encode_film.py', *flags, f'--output={tmp_path}/latents')
+  run('launch/decode_film.py', f'--input={tmp_path}/latents', f'--out={tmp_path}/out.mp4')
+  assert reader.read(tmp_path / 'out.mp4').video.shape == (21, 16, 24, 3)
+  error = run(
+    'launch/encode_film.py', *flags[:2], f'--output={tmp_path}/b', '--size=9x9', fails=True
+  )
+  assert error.strip().splitlines()[-1].startswith('error: 9×9 pixels do not divide by 8×8')
 
 
 def test_a_missing_path_and_short_clips_are_refused_in_one_line(walk, tmp_path):

@@ -7,7 +7,7 @@ import tiny
 from sorajax.nn import conv as convolution
 from sorajax.nn.conv import FORMS, choose, conv
 
-SIZES = {'plain': (3, 3, 3), 'shifted': (3, 3, 3), 'folded': (3, 3, 3), 'matmul': (1, 1, 1)}
+SIZES = {'plain': (3, 3, 3), 'shifted': (3, 3, 3), 'folded': (3, 3, 3), 'matmul': (3, 1, 1)}
 
 
 def drawn(kernel: tuple[int, int, int], frames: int = 5, dtype=np.float32):
@@ -52,7 +52,7 @@ def test_every_form_has_the_values_and_gradients_of_the_plain_one(kernel):
     return tiny.quick_jit(jax.value_and_grad(objective, (0, 1), has_aux=True))(x, w)
 
   (_, wanted), slopes = run('plain')
-  forms = [f for f in FORMS if f != 'plain' and (f != 'matmul' or kernel == (1, 1, 1))]
+  forms = [f for f in FORMS if f != 'plain' and (f != 'matmul' or kernel[1:] == (1, 1))]
   for form in forms:
     (_, y), (dx, dw) = run(form)
     assert largest(y, wanted) <= 1e-5, form
@@ -82,6 +82,7 @@ def test_fewer_frames_than_the_kernel_give_none(frames):
 def test_the_form_goes_by_platform_and_shape():
   for platform in ('tpu', 'gpu', 'cuda'):
     assert choose(platform, 64, (3, 3, 3, 64, 64)) == 'plain'
-  assert choose('cpu', 64, (3, 3, 3, 64, 64)) == 'shifted'
+  wide = convolution.THIN + 1
+  assert choose('cpu', wide, (3, 3, 3, wide, 64)) == 'shifted'
   assert choose('cpu', convolution.THIN, (3, 3, 3, convolution.THIN, 8)) == 'folded'
-  assert choose('cpu', 64, (1, 1, 1, 64, 8)) == choose('tpu', 8, (1, 1, 1, 8, 8)) == 'matmul'
+  assert choose('cpu', 64, (1, 1, 1, 64, 8)) == choose('tpu', 8, (3, 1, 1, 8, 8)) == 'matmul'

@@ -1,0 +1,238 @@
+"""Films of any length through a codec, piece by piece; a kill costs one piece."""
+
+import dataclasses
+import hashlib
+import itertools
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import tqdm
+
+from sorajax.clip import Latents
+from sorajax.codec import video_config
+from sorajax.codec.codec import Codec
+from sorajax.codec.convolutional import ConvCodec
+from sorajax.codec.tiles import Tiling
+from sorajax.data import stored
+from sorajax.errors import UserError
+from sorajax.geometry import samples_of
+from sorajax.media import reader, segments
+from sorajax.media.atomic import make_folder, replacing, write_text
+
+PIECE = 8  # latent frames between two savings
+TILE = 48  # latents on a side; larger pictures are cut
+STATE, MADE_OF = 'state.npz', 'made_of.txt'
+
+
+def encode_film(
+  path: str | os.PathLike[str], codec: Codec, folder: str | os.PathLike[str], *,
+  fps: float | None = None, size: tuple[int, int] | None = None,
+) -> None:  # fmt: skip
+  """A film → its latents in `folder`; killed, the same call goes on.
+
+  Args:
+    path: of the film.
+    codec: which encodes it.
+    folder: for the latents; see `data.stored`.
+    fps: frames a second; None keeps the film's.
+    size: (height, width) to scale and centre-crop to; None takes the largest that the codec takes.
+
+  Raises:
+    UserError: a film that cannot be read, or is too small; a folder that holds another film.
+  """
+  found, g = reader.probe(path), codec.geometry
+  rate = fps or found.fps
+  height, width = size or tuple(
+    n // s * s for n, s in zip((found.height, found.width), g.video.stride[1:])
+  )
+  t = g.video.stride[0]
+  frames = 1 + (int(found.seconds * rate + 1e-6) - 1) // t * t
+  samples = samples_of(frames, rate, g.audio.sample_rate_hz) if found.sample_rate_hz else 0
+  codec = tiled(codec, height, width)
+  made_of = f'{codec.fingerprint} {_file_hash(path)} {rate} {height}x{width}\n'
+  note = make_folder(folder) / MADE_OF
+  if note.is_file() and note.read_text() != made_of:
+    raise UserError(f'{folder} holds another film, or another codec; name a new folder')
+  if (Path(folder) / stored.SAVED_LAST).is_file():
+    return
+  write_text(note, made_of)
+  film = stored.create(
+    folder, codec, fps=rate, frames=frames, samples=samples, size=(height, width)
+  )
+  place, coder = Place(Path(folder)), codec.video.encoder()
+  done = place.restore(coder)
+  first = g.video.pixel_frames(done)
+  counts = _pieces(film.latents.video.shape[0], done)
+  spans, start = [], first
+  for count in counts:
+    more = count * t if start else 1 + (count - 1) * t
+    spans.append((start / rate, more))
+    start += more
+  with tqdm.tqdm(total=frames, initial=first, unit='frame', desc='encode') as bar:
+    clips = reader.read_spans(
+      path, spans, fps=rate, size=(height, width), sample_rate_hz=g.audio.sample_rate_hz,
+      audio_channels=g.audio.audio_channels,
+    )  # fmt: skip
+    for clip in clips:
+      made = coder.push(clip.video)
+      film.latents.video[done : done + len(made)] = made
+      film.latents.video.flush()
+      done += len(made)
+      place.save(coder, done)
+      bar.update(len(clip.video))
+  made = coder.finish()
+  film.latents.video[done : done + len(made)] = made
+  if samples:
+    film.latents.audio[:] = np.concatenate(list(_sound_latents(path, codec, samples)))
+  stored.seal(film, codec)
+  (place.folder / STATE).unlink(missing_ok=True)
+
+
+def decode_film(
+  folder: str | os.PathLike[str], path: str | os.PathLike[str], *, crf: int = 18
+) -> None:
+  """The latents in `folder` → an mp4; killed, the same call goes on, to the same bytes.
+
+  Segments and the decoder's state lie in `path` + '.parts' until the film is whole.
+
+  Args:
+    folder: of the latents; see `data.stored`.
+    path: of the film.
+    crf: H.264 quality, 0 (lossless) to 51 (worst).
+
+  Raises:
+    UserError: no latents there; a place that cannot be written to.
+  """
+  film, target = stored.open_film(folder), Path(path)
+  if target.suffix.lower() != '.mp4':
+    raise UserError(f'cannot write {target}: decode to a file that ends in .mp4')
+  codec, latents = tiled(film.codec, *film.size), film.latents
+  parts = make_folder(target.with_name(target.name + '.parts'))
+  _begin(parts, f'{codec.fingerprint} {_latents_hash(film.folder)} {crf}\n')
+  place, coder = Place(parts), codec.video.decoder()
+  done = place.restore(coder)
+  total = len(latents.video)
+  started = codec.geometry.video.pixel_frames(done)
+  with tqdm.tqdm(total=latents.frames, initial=started, unit='frame', desc='decode') as bar:
+
+    def shown(pieces: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+      for frames in pieces:
+        yield frames
+        bar.update(len(frames))
+
+    for count in _pieces(total, done):
+      some = np.asarray(latents.video[done : done + count])
+      pieces = shown(_decoded(coder, some, last=done + count == total))
+      first = next(pieces, None)
+      if first is not None:  # a decoder that looks ahead has nothing to show at first
+        name = f'{done:06d}.mp4'
+        pictures = itertools.chain([first], pieces)
+        segments.write_segment(parts / name, pictures, latents.fps, crf=crf)
+      done += count
+      place.save(coder, done)
+  files = sorted(parts.glob('*.mp4'))
+  sounds = _sounds(codec, latents, len(files)) if latents.samples else None
+  segments.join(path, files, sounds, codec.audio.output_rate_hz)
+  segments.remove(parts)
+
+
+def tiled(codec: Codec, height: int, width: int) -> Codec:
+  """The codec, cutting pictures of that size into tiles if they are large; the result is equal."""
+  picture = codec.video
+  _, y, x = codec.geometry.video.stride
+  if not isinstance(picture, ConvCodec) or max(height // y, width // x) <= TILE * 4 // 3:
+    return codec
+  reach = max(
+    video_config.encoder_reach(picture.config.encoder),
+    video_config.decoder_reach(picture.config.decoder),
+  )
+  tiling = Tiling((TILE, TILE), 2 * reach)
+  return dataclasses.replace(codec, video=dataclasses.replace(picture, tiling=tiling, chunk=2))
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+  """How far the coding of a film has come, on disk.
+
+  Attributes:
+    folder: where `state.npz` lies.
+  """
+
+  folder: Path
+
+  def save(self, coder, done: int) -> None:
+    """Puts a coder away that has taken `done` latent frames in or out."""
+    with replacing(self.folder / STATE) as temporary, temporary.open('wb') as file:
+      np.savez(file, allow_pickle=False, done=np.asarray(done), **coder.state())
+
+  def restore(self, coder) -> int:
+    """Brings a coder back to where it was; returns how many latent frames are done."""
+    if not (self.folder / STATE).is_file():
+      return 0
+    with np.load(self.folder / STATE) as archive:
+      state: Mapping[str, np.ndarray] = dict(archive)
+    coder.resume({name: array for name, array in state.items() if name != 'done'})
+    return int(state['done'])
+
+
+def _decoded(coder, latents: np.ndarray, last: bool) -> Iterator[np.ndarray]:
+  """Chunk by chunk, so that a piece's frames are never together."""
+  made = (coder.push(latents[i : i + 1]) for i in range(len(latents)))
+  rest = (coder.finish() for _ in range(last))
+  return (frames for frames in itertools.chain(made, rest) if len(frames))
+
+
+def _sounds(codec: Codec, latents: Latents, count: int) -> Iterator[np.ndarray]:
+  """The sound in `count` chunks, of just the clip's length."""
+  rate = codec.audio.output_rate_hz
+  owed = round(latents.samples * rate / codec.geometry.audio.sample_rate_hz)
+  coder = codec.audio.decoder()
+  cuts = np.linspace(0, len(latents.audio), count + 1).round().astype(int)
+  for i, (begin, end) in enumerate(itertools.pairwise(cuts)):
+    made = coder.push(np.asarray(latents.audio[begin:end]))
+    if i == count - 1:
+      made = np.concatenate([made, coder.finish()])
+    yield made[:owed]
+    owed -= len(made[:owed])
+
+
+def _sound_latents(path, codec: Codec, samples: int) -> Iterator[np.ndarray]:
+  g, coder, done = codec.geometry.audio, codec.audio.encoder(), 0
+  while done < samples:
+    count = min(60 * g.sample_rate_hz, samples - done)
+    clip = reader.read_sound(
+      path, sample_rate_hz=g.sample_rate_hz, audio_channels=g.audio_channels,
+      start_s=done / g.sample_rate_hz, seconds=count / g.sample_rate_hz,
+    )  # fmt: skip
+    yield coder.push(clip.audio[:count])
+    done += count
+  yield coder.finish()
+
+
+def _pieces(total: int, done: int) -> list[int]:
+  return [min(PIECE, total - start) for start in range(done, total, PIECE)]
+
+
+def _begin(folder: Path, made_of: str) -> None:
+  """Throws away what an earlier call left there of other data."""
+  note = folder / MADE_OF
+  if note.is_file() and note.read_text() == made_of:
+    return
+  for file in folder.iterdir():
+    if file.name in (STATE, MADE_OF) or (file.suffix == '.mp4' and file.stem.isdigit()):
+      file.unlink()
+  write_text(note, made_of)
+
+
+def _file_hash(path: str | os.PathLike[str]) -> str:
+  with Path(path).open('rb') as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()[:16]
+
+
+def _latents_hash(folder: Path) -> str:
+  digest = hashlib.sha256((folder / stored.SAVED_LAST).read_bytes())
+  for name in ('video.npy', 'audio.npy'):
+    digest.update(_file_hash(folder / name).encode())
+  return digest.hexdigest()[:16]

@@ -1,0 +1,74 @@
+"""Training a picture autoencoder: pixels that come back as they went in."""
+
+import dataclasses
+import functools
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from sorajax import build
+from sorajax.codec import loss as losses
+from sorajax.codec import moments, video
+from sorajax.codec.codec import Codec
+from sorajax.codec.convolutional import measured
+from sorajax.codec.patches import PatchCodec
+from sorajax.codec.video_config import VideoConfig
+from sorajax.settings import CodecSettings
+from sorajax.train.reconstruction import Reconstruction
+
+TERMS = ('absolute', 'pyramid', 'edges', 'spectrum', 'flicker')
+
+
+@dataclasses.dataclass(frozen=True)
+class PictureObjective(Reconstruction):
+  """What `loss` weighs together, on the pictures of clips."""
+
+  modality: ClassVar[str] = 'video'
+  settings: CodecSettings
+
+  @property
+  def config(self) -> VideoConfig:
+    """Of the autoencoder."""
+    return build.autoencoder(self.settings.picture)
+
+  @functools.cached_property
+  def linear(self) -> Codec:
+    """Fitted on training clips, its pictures in the learned geometry."""
+    own = self.settings.picture
+    config = self.settings.codec
+    if own.straight:
+      config = dataclasses.replace(config, stride=own.stride, video_channels=own.channels)
+    return self.fitted(config)
+
+  def init(self, key: jax.Array) -> Any:
+    params = video.init(self.config, key)
+    if not self.config.straight:
+      return params
+    patches = self.linear.video
+    assert isinstance(patches, PatchCodec)
+    return video.from_linear(params, self.config, patches)
+
+  def loss(self, params, frozen, batch: Any, key, counts):
+    pixels = batch['video'].astype(jnp.float32) / 127.5 - 1
+    mean, logvar = video.encode(self.config, params, pixels)
+    logvar = logvar.clip(*moments.LOGVAR)
+    made = video.decode(self.config, params, moments.draw(key, mean, logvar))
+    terms = {name: getattr(losses, name)(made, pixels) for name in TERMS}
+    terms['divergence'] = losses.divergence(mean, logvar)
+    terms['roughness'] = losses.roughness(mean)
+    return self.weighed(terms, counts)
+
+  def errors(self, params: Any, frozen: Any, batch: Any) -> dict[str, jax.Array]:
+    """`psnr_db` of what becomes of the mean latents, over the clips."""
+    pixels = batch['video'].astype(jnp.float32)
+    mean, _ = video.encode(self.config, params, pixels / 127.5 - 1)
+    made = video.decode(self.config, params, mean)
+    made = jnp.round(jnp.clip((made + 1) * 127.5, 0, 255))
+    error = jnp.square(made - pixels).mean(axis=(1, 2, 3, 4))
+    return {'psnr_db': (10 * jnp.log10(255.0**2 / jnp.maximum(error, 1e-9))).mean()}
+
+  def codec(self, weights: Any) -> Codec:
+    """The learned picture half, its latents normalised over training clips, and a linear sound."""
+    picture = measured(self.config, weights, (clip.video for clip in self.seen()))
+    return Codec(picture, self.linear.audio)
