@@ -36,9 +36,9 @@ def get_config(size: str = '4x16x16') -> ml_collections.ConfigDict:
   )  # fmt: skip
   with c.prepare.unlocked():
     c.prepare.update(frames=(33,), fps=24.0, height=128, width=128, keep_silent=True)
-  c.data = section(path='', rows=8, frames=17, size=(64, 64), turn=True, shrinks=(1, 2))
-  c.loss = section()
-  c.optimizer = section(learning_rate=1e-3, warmup_steps=200, decay_share=0.4, ema=0.998)
-  c.train = section(steps=4000, log_every=50, evaluate_every=500, save_every=500)
+  c.data = section(path='', rows=8, frames=17, size=(64, 64), turn=True, shrinks=(1, 2, 2))
+  c.loss = section(noise=0.5)
+  c.optimizer = section(learning_rate=1e-3, warmup_steps=200, decay_share=0.6, ema=0.998)
+  c.train = section(steps=3000, log_every=50, evaluate_every=500, save_every=500)
   c.train.sample_every = 2000
   return c

@@ -25,6 +25,6 @@ def get_config() -> ml_collections.ConfigDict:
   sizes = {'channels': 64, 'width': 192, 'hidden': 512, 'blocks': 2, 'fine': 2, 'kernel': 3}
   c.sound = ml_collections.ConfigDict(sizes)
   c.data.update(rows=16, frames=25, size=(32, 32), turn=False, shrinks=(1,))
-  c.train.steps = 4000
+  c.optimizer.decay_share, c.train.steps = 0.4, 4000
   c.loss = ml_collections.ConfigDict()
   return c

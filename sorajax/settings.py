@@ -191,6 +191,8 @@ class PictureLossConfig:
     flicker: of changes from frame to frame.
     divergence: of the latents from a standard normal distribution.
     roughness: of the latents in time.
+    noise: latents are decoded with noise of up to this deviation on top, so that the decoder
+      forgives what a transformer does not get quite right (Zheng et al. 2025).
   """
 
   absolute: float = 1.0
@@ -200,6 +202,7 @@ class PictureLossConfig:
   flicker: float = 0.5
   divergence: float = 1e-4
   roughness: float = 0.0
+  noise: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

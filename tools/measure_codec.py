@@ -1,60 +1,174 @@
-"""What the linear codec costs in fidelity, by tokens and channels kept, on held-out film.
+"""What codecs cost in fidelity, on held-out clips, beside linear ones and beside JPEG or AAC.
 
   python tools/measure_codec.py --config=configs/film.py --input=CLIPS
+  python tools/measure_codec.py --config=configs/film.py --input=CLIPS --codec=CODEC/codec
+  python tools/measure_codec.py --config=configs/sounds.py --input=SOUND_CLIPS --half=sound \\
+    --codec=SOUNDING/codec
 
-Fits on the training clips at full rank, keeps the first channels, and codes the validation clips.
+Linear codecs are fitted on the training clips. JPEG and AAC get as many bits as the latents hold
+with 8 bits a number; of a JPEG only the coded picture counts, not its headers. With
+`pip install '.[eval]'`, --dnsmos adds what DNSMOS thinks of the speech (Reddy et al. 2021).
 """
 
 import dataclasses
+import io
 import math
+from collections.abc import Callable
 
 import numpy as np
 from absl import flags
 from ml_collections import config_flags
+from PIL import Image
 
-from sorajax import build, cli
+from sorajax import cli
+from sorajax.build import frozen
 from sorajax.clip import Clip
-from sorajax.codec.lapped import fit_lapped, lapped_geometry
-from sorajax.codec.patches import fit_patches
+from sorajax.codec import codec as codec_lib
+from sorajax.codec.lapped import LappedCodec, fit_lapped, lapped_geometry
+from sorajax.codec.linear import LinearConfig
+from sorajax.codec.patches import PatchCodec, fit_patches
 from sorajax.codec.pca import Pca
 from sorajax.data.latents import clip_of
 from sorajax.data.sources import open_source
-from sorajax.evaluate.fidelity import log_spectral_distance_db, psnr_db, snr_db
+from sorajax.errors import UserError
+from sorajax.evaluate import fidelity
+from sorajax.media import reader, writer
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Its codec section is measured.')
 _INPUT = flags.DEFINE_string('input', None, 'A folder that launch/prepare.py wrote.')
+_CODEC = flags.DEFINE_multi_string('codec', [], 'Folder of a learned codec; may be repeated.')
+_HALF = flags.DEFINE_enum('half', 'picture', ['picture', 'sound'], 'Which half is measured.')
+_DNSMOS = flags.DEFINE_bool('dnsmos', False, 'Also what DNSMOS thinks; needs the extra [eval].')
 flags.mark_flags_as_required(['config', 'input'])
 
-STRIDES = ((4, 16, 16), (4, 8, 8))
 SHARES = (1, 1 / 4, 1 / 8, 1 / 16, 1 / 32, 1 / 64)  # of the channels of a full rank
+BITS = 8  # a number
+SIDE = 256  # pixels, of the picture that tokens a second are counted on
+Coded = Callable[[Clip], np.ndarray]
 
 
 def main() -> None:
-  config = build.settings(_CONFIG.value).codec
+  config = frozen(LinearConfig, _CONFIG.value.codec, 'codec')
   train, held = (_clips(split) for split in ('train', 'validation'))
-  print('| picture patch | channels | tokens/s | numbers/s | PSNR |\n|---|---|---|---|---|')
-  for stride in dict.fromkeys((config.stride, *STRIDES)):
+  learned = {path: codec_lib.load(path) for path in _CODEC.value}
+  if _HALF.value == 'picture':
+    pictures(config, train, held, {name: codec.video for name, codec in learned.items()})
+  else:
+    sounds(config, train, held, {name: codec.audio for name, codec in learned.items()})
+
+
+def pictures(config: LinearConfig, train: list[Clip], held: list[Clip], learned: dict) -> None:
+  """Prints a row for each picture codec."""
+  print(f'| picture codec | latent | channels | compression | tokens/s at {SIDE}×{SIDE} ', end='')
+  print('| PSNR | SSIM | flicker |\n|---|---|---|---|---|---|---|---|')
+  sizes = {c.geometry.stride: c.geometry.channels for c in learned.values()}
+  for stride in dict.fromkeys((config.stride, *sizes)):
     full = fit_patches((c.video for c in train), stride, 3 * math.prod(stride), 0.0)
-    for channels in _counts(len(full.pca.mean), config.video_channels):
-      codec = dataclasses.replace(full, pca=_first(full.pca, channels))
-      error = np.mean([psnr_db(c.video, codec.decode(codec.encode(c.video))) for c in held])
-      c = held[0]
-      rate = c.video.shape[1] * c.video.shape[2] * c.fps / math.prod(stride)
-      name = '×'.join(map(str, stride))
-      print(f'| {name} | {channels} | {rate:.0f} | {rate * channels:.0f} | {error:.1f} dB |')
-  rate_hz, sounds = held[0].sample_rate_hz, held[0].audio.shape[1]
-  values = config.frame_samples * config.group * sounds
-  geometry = lapped_geometry(rate_hz, sounds, config.frame_samples, config.group, values)
+    own = {config.video_channels, sizes.get(stride, config.video_channels)}
+    for channels in _counts(len(full.pca.mean), own):
+      codec = PatchCodec(
+        dataclasses.replace(full.geometry, channels=channels), _first(full.pca, channels)
+      )
+      _picture_row('linear', codec, held)
+  for name, codec in learned.items():
+    _picture_row(name, codec, held)
+    bits = codec.geometry.channels * BITS / math.prod(codec.geometry.stride)  # a pixel
+    _picture_row('JPEG of equal bits', codec, held, lambda c, bits=bits: jpeg(c.video, bits))
+
+
+def _picture_row(name: str, codec, held: list[Clip], coded: Coded | None = None) -> None:
+  coded = coded or (lambda c: codec.decode(codec.encode(c.video)))
+  made = [(c.video, coded(c)) for c in held]
+  found = [
+    np.mean([measure(a, b) for a, b in made])
+    for measure in (fidelity.psnr_db, fidelity.ssim, fidelity.flicker)
+  ]
+  stride, channels = codec.geometry.stride, codec.geometry.channels
+  psnr = 'exact' if math.isinf(found[0]) else f'{found[0]:.1f} dB'
+  times, tokens = 3 * math.prod(stride) / channels, SIDE**2 * held[0].fps / math.prod(stride)
+  print(
+    f'| {name} | {"×".join(map(str, stride))} | {channels} | {times:.0f}× | {tokens:.0f} '
+    f'| {psnr} | {found[1]:.3f} | {found[2]:.2f} |', flush=True,
+  )  # fmt: skip
+
+
+def sounds(config: LinearConfig, train: list[Clip], held: list[Clip], learned: dict) -> None:
+  """Prints a row for each codec of sound."""
+  heard = [c for c in held if c.audio.any()]
+  rate, channels = heard[0].sample_rate_hz, heard[0].audio.shape[1]
+  speech = ' DNSMOS |' if _DNSMOS.value else ''
+  print(
+    '| sound codec | channels | tokens/s | numbers/s | SNR | log-spectral distance | mel distance '
+  )
+  print(f'| STFT distance |{speech}\n|{"---|" * (8 + bool(speech))}')
+  values = config.frame_samples * config.group * channels
+  geometry = lapped_geometry(rate, channels, config.frame_samples, config.group, values)
   full = fit_lapped([c.audio for c in train], geometry, config.group, 0.0)
-  print('\n| sound channels | tokens/s | numbers/s | SNR | log-spectral distance |')
-  print('|---|---|---|---|---|')
-  for channels in _counts(values, config.audio_channels):
-    codec = dataclasses.replace(full, pca=_first(full.pca, channels))
-    pairs = [(c.audio, codec.decode(codec.encode(c.audio), len(c.audio))) for c in held]
-    snr = np.mean([snr_db(a, b) for a, b in pairs])
-    distance = np.mean([log_spectral_distance_db(a, b) for a, b in pairs])
-    rate = geometry.latents_per_second
-    print(f'| {channels} | {rate:.1f} | {rate * channels:.0f} | {snr:.1f} dB | {distance:.1f} dB |')
+  own = {config.audio_channels, *(c.geometry.channels for c in learned.values())}
+  for count in _counts(values, own):
+    codec = LappedCodec(
+      dataclasses.replace(geometry, channels=count),
+      full.group,
+      full.weight,
+      _first(full.pca, count),
+    )
+    _sound_row('linear', codec, heard)
+  for name, codec in learned.items():
+    _sound_row(name, codec, heard)
+    bits = codec.geometry.channels * codec.geometry.latents_per_second * BITS
+    _sound_row('AAC of equal bits', codec, heard, lambda c, bits=bits: aac(c, bits))
+  if _DNSMOS.value:
+    print(f'| the sound itself | | | | | | | | {_dnsmos([c.audio for c in heard], rate):.2f} |')
+
+
+def _sound_row(name: str, codec, held: list[Clip], coded: Coded | None = None) -> None:
+  coded = coded or (lambda c: codec.decode(codec.encode(c.audio), len(c.audio)))
+  rate, made = held[0].sample_rate_hz, [(c.audio, coded(c)) for c in held]
+  mels = lambda a, b: fidelity.mel_distance(a, b, rate)
+  measures = (
+    fidelity.snr_db, fidelity.log_spectral_distance_db, mels, fidelity.stft_distance,
+  )  # fmt: skip
+  snr, spectral, mel, stft = (np.mean([m(a, b) for a, b in made]) for m in measures)
+  tokens, channels = codec.geometry.latents_per_second, codec.geometry.channels
+  opinion = f' {_dnsmos([b for _, b in made], rate):.2f} |' if _DNSMOS.value else ''
+  print(
+    f'| {name} | {channels} | {tokens:.1f} | {tokens * channels:.0f} | {snr:.1f} dB '
+    f'| {spectral:.1f} dB | {mel:.3f} | {stft:.3f} |{opinion}', flush=True,
+  )  # fmt: skip
+
+
+def jpeg(video: np.ndarray, bits: float) -> np.ndarray:
+  """Frames through JPEG at the quality whose coded pictures come nearest to `bits` a pixel."""
+
+  def coded(frame: np.ndarray, quality: int) -> tuple[float, np.ndarray]:
+    buffer = io.BytesIO()
+    Image.fromarray(frame).save(buffer, 'jpeg', quality=quality, optimize=True)
+    scan = len(buffer.getvalue()) - buffer.getvalue().rindex(b'\xff\xda')
+    return 8 * scan / frame[..., 0].size, np.asarray(Image.open(buffer))
+
+  qualities = range(1, 96, 2)
+  rates = [np.mean([coded(f, q)[0] for f in video[::8]]) for q in qualities]
+  best = qualities[int(np.argmin(np.abs(np.subtract(rates, bits))))]
+  return np.stack([coded(f, best)[1] for f in video])
+
+
+def aac(clip: Clip, bits: float) -> np.ndarray:
+  """A sound through AAC at `bits` a second."""
+  black = np.zeros((1, 2, 2, 3), np.uint8)
+  data = writer.aac_bytes(dataclasses.replace(clip, video=black), round(bits))
+  found = reader.read_sound(data, seconds=len(clip.audio) / clip.sample_rate_hz)
+  made = found.audio[: len(clip.audio)]
+  return np.pad(made, ((0, len(clip.audio) - len(made)), (0, 0)))
+
+
+def _dnsmos(sounds_: list[np.ndarray], rate: int) -> float:
+  """The mean overall opinion, 1 to 5."""
+  try:
+    from speechmos import dnsmos
+  except ImportError as error:
+    raise UserError("--dnsmos needs the extra: pip install '.[eval]'") from error
+  heard = (np.clip(s.mean(axis=1), -1, 1) for s in sounds_)
+  return float(np.mean([dnsmos.run(s, rate)['ovrl_mos'] for s in heard]))
 
 
 def _clips(split: str) -> list[Clip]:
@@ -62,9 +176,10 @@ def _clips(split: str) -> list[Clip]:
   return [clip_of(source[i]) for i in range(len(source))]
 
 
-def _counts(full: int, own: int) -> list[int]:
-  """Channels to try, the config's own among them."""
-  return sorted({max(int(full * share), 1) for share in SHARES} | {min(own, full)}, reverse=True)
+def _counts(full: int, own: set[int]) -> list[int]:
+  """Channels to try, the given ones among them."""
+  tried = {max(int(full * share), 1) for share in SHARES} | {min(n, full) for n in own}
+  return sorted(tried, reverse=True)
 
 
 def _first(pca: Pca, channels: int) -> Pca:

@@ -25,6 +25,7 @@ from sorajax.media.atomic import make_folder, replacing, write_text
 
 ARRAYS = 'codec.npz'
 SAVED_LAST = 'codec.json'  # a folder that has it holds a whole codec
+TRAINED = Path(__file__).with_name('trained')  # codecs that come along, a folder each
 
 
 class Coder(Protocol):
@@ -149,11 +150,12 @@ class Codec:
     if latents is not None:
       yield Clip(picture.finish(), sound.finish()[:owed], latents.fps, rate)
 
-  def save(self, folder: str | os.PathLike[str]) -> None:
-    """Writes `codec.npz` and `codec.json`."""
+  def save(self, folder: str | os.PathLike[str], *, dtype: Any = None) -> None:
+    """Writes `codec.npz` and `codec.json`, the arrays as `dtype` or as they are."""
     path = make_folder(folder)
+    arrays = {name: a if dtype is None else a.astype(dtype) for name, a in _arrays(self).items()}
     with replacing(path / ARRAYS) as temporary, temporary.open('wb') as file:
-      np.savez(file, allow_pickle=False, **_arrays(self))
+      np.savez(file, allow_pickle=False, **arrays)
     write_text(path / SAVED_LAST, json.dumps(_shape(self), indent=2) + '\n')
 
   def _check(self, clip: Clip) -> None:
@@ -175,14 +177,27 @@ class Codec:
 
 
 def load(folder: str | os.PathLike[str]) -> Codec:
-  """Reads what `Codec.save` wrote; `UserError` where it is missing or damaged."""
+  """Reads what `Codec.save` wrote.
+
+  Args:
+    folder: a path, or the name of a codec that comes along, such as `film`.
+
+  Raises:
+    UserError: nothing is there, or it is damaged.
+  """
   path = Path(folder)
+  if not path.exists() and (TRAINED / path).is_dir():
+    path = TRAINED / path
   if not (path / SAVED_LAST).is_file():
-    raise UserError(f'{path} holds no codec; run launch/encode.py on a prepared folder first')
+    known = ', '.join(sorted(p.name for p in TRAINED.glob('*')))
+    raise UserError(
+      f'{path} holds no codec; run launch/encode.py on a prepared folder first, or name one that '
+      f'comes along: {known}'
+    )
   try:
     shape = json.loads((path / SAVED_LAST).read_text(encoding='utf-8'))
     with np.load(path / ARRAYS) as archive:
-      arrays = dict(archive)
+      arrays = {name: _wide(array) for name, array in archive.items()}
     halves = {}
     for m in ('video', 'audio'):
       own = {n.removeprefix(f'{m}_'): a for n, a in arrays.items() if n.startswith(f'{m}_')}
@@ -190,6 +205,10 @@ def load(folder: str | os.PathLike[str]) -> Codec:
     return Codec(**halves)
   except Exception as error:  # a damaged archive raises whatever its layer likes
     raise cannot_read(f'the codec {path}', f'{one_line(error)}; encode again') from error
+
+
+def _wide(array: np.ndarray) -> np.ndarray:
+  return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
 def in_pieces(latents: Latents, frames: int) -> Iterator[Latents]:

@@ -101,7 +101,7 @@ class ConvCodec:
 def measured(
   config: VideoConfig, params: video.Params, videos: Iterable[np.ndarray], chunk: int = 4
 ) -> ConvCodec:
-  """A codec whose latents have mean 0 and deviation 1 on clips uint8 [F, H, W, 3].
+  """A codec whose latents have mean 0 and mean square 1 on clips uint8 [F, H, W, 3].
 
   Raises:
     UserError: the clips hold no pictures.

@@ -1,4 +1,4 @@
-"""Codecs of sound on the host: float32 [S, A] ↔ float32 [n, C], each channel normalised."""
+"""Codecs of sound on the host: float32 [S, A] ↔ float32 [n, C], normalised."""
 
 import contextlib
 import dataclasses

@@ -30,9 +30,9 @@ def unmeasured(channels: int) -> Statistics:
 
 
 def measured(latents: Iterable[np.ndarray], channels: int) -> Statistics:
-  """Those that give the latents [..., C] mean 0 and deviation 1.
+  """Those that give the latents [..., C] mean 0 in every channel and mean square 1 over all.
 
-  A channel that hardly varies is not blown up: it is divided by 1% of the largest deviation.
+  Channels keep their proportions, so that one that hardly matters is not blown up.
 
   Raises:
     UserError: there are no latents.
@@ -45,6 +45,6 @@ def measured(latents: Iterable[np.ndarray], channels: int) -> Statistics:
     raise UserError('0 latents to measure and at least 1 is needed; give clips that hold some')
   mean = total / count
   deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
-  scale = np.maximum(deviation, max(0.01 * deviation.max(), 1e-6))
+  scale = np.full(channels, max(np.sqrt(np.mean(deviation**2)), 1e-6))
   arrays = (a.astype(np.float32) for a in (mean, scale, deviation / scale))
   return Statistics(*arrays)

@@ -95,10 +95,10 @@ class Sampler:
     """Samples up to a batch of plans of one layout; rows that are left over repeat the last."""
     size = self.batch
     filled = plans + [plans[-1]] * (size - len(plans))
-    batch = self._tokens(filled)
+    batch = self.tokens(filled)
     seeds = np.array([p.request.seed for p in filled], np.uint32)
     run = _sampling(self.network, self.settings.sample, self.settings.flow.shift, self.joined)
-    latents = jax.device_get(run(params, *_placed(batch, self._tokens(filled, blank=True)), seeds))
+    latents = jax.device_get(run(params, *_placed(batch, self.tokens(filled, blank=True)), seeds))
     clips = []
     for row, p in enumerate(plans):
       shaped = {m: latents[m][row] for m in latents}
@@ -108,7 +108,7 @@ class Sampler:
       clips.append(finish(p, self.codec.decode(full)))
     return clips
 
-  def _tokens(self, plans: list[Plan], blank: bool = False) -> Batch:
+  def tokens(self, plans: list[Plan], blank: bool = False) -> Batch:
     """A batch with one plan a row; `blank` leaves out the prompts, for guidance."""
     context = 1
     if not jax.sharding.get_abstract_mesh().empty:

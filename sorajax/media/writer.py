@@ -34,11 +34,13 @@ class Form:
     pixels: the H.264 pixel format.
     options: of libx264; the thread count is fixed, because it is part of what the bytes depend on.
     sound: the sound codec.
+    bit_rate: of the sound, in bits a second; None is AAC's best.
   """
 
   pixels: str
   options: dict[str, str]
   sound: str
+  bit_rate: int | None = None
 
 
 def write(path: str | os.PathLike[str], clip: Clip, *, crf: int = 18) -> None:
@@ -96,6 +98,17 @@ def to_bytes(clip: Clip) -> bytes:
   buffer = io.BytesIO()
   options = {'crf': '10', 'preset': 'veryfast', 'threads': '1', **STABLE}
   _encode(buffer, 'a stored clip', [clip], Form('yuv444p', options, 'flac'))
+  return buffer.getvalue()
+
+
+def aac_bytes(clip: Clip, bit_rate: int) -> bytes:
+  """A clip as an mp4 whose sound has `bit_rate` bits a second, as near as AAC comes to that.
+
+  Raises:
+    UserError: as `write`.
+  """
+  buffer = io.BytesIO()
+  _encode(buffer, 'a clip', [clip], dataclasses.replace(shown(18), bit_rate=bit_rate))
   return buffer.getvalue()
 
 
@@ -169,7 +182,8 @@ class SoundTrack:
     context.format = 'fltp' if form.sound == 'aac' else 's16'
     context.flags |= Flags.bitexact
     if form.sound == 'aac':
-      context.bit_rate = channels * min(96_000, 6 * rate)  # AAC holds 6 bits a sample at most
+      best = channels * min(96_000, 6 * rate)  # AAC holds 6 bits a sample at most
+      context.bit_rate = form.bit_rate or best
     self._rate, self._format, self._count = rate, context.format.name, 0
 
   def encode(self, chunk: Clip) -> Iterator[Any]:

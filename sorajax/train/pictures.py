@@ -53,7 +53,11 @@ class PictureObjective(Reconstruction):
     pixels = batch['video'].astype(jnp.float32) / 127.5 - 1
     mean, logvar = video.encode(self.config, params, pixels)
     logvar = logvar.clip(*moments.LOGVAR)
-    made = video.decode(self.config, params, moments.draw(key, mean, logvar))
+    draw, level, noise = jax.random.split(key, 3)
+    latents = moments.draw(draw, mean, logvar)
+    levels = jax.random.uniform(level, (len(latents), 1, 1, 1, 1)) * self.settings.loss.noise
+    latents += levels * jax.random.normal(noise, latents.shape)
+    made = video.decode(self.config, params, latents)
     terms = {name: getattr(losses, name)(made, pixels) for name in TERMS}
     terms['divergence'] = losses.divergence(mean, logvar)
     terms['roughness'] = losses.roughness(mean)

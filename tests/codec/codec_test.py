@@ -96,3 +96,17 @@ def test_a_codec_of_an_unknown_kind_is_refused(tmp_path):
   path.write_text(path.read_text().replace('"patches"', '"wavelets"'))
   with refused('cannot read the codec .*wavelets'):
     codec_lib.load(tmp_path)
+
+
+def test_a_codec_in_half_precision_is_half_as_large_and_nearly_the_same(tmp_path):
+  own = codec(KINDS[-1])
+  own.save(tmp_path / 'whole')
+  own.save(tmp_path / 'half', dtype=np.float16)
+  half = codec_lib.load(tmp_path / 'half')
+  sizes = [(tmp_path / name / 'codec.npz').stat().st_size for name in ('half', 'whole')]
+  assert sizes[0] < 0.75 * sizes[1]  # names weigh much beside so few parameters
+  a, b = own.encode(clip()), half.encode(clip())
+  np.testing.assert_allclose(a.video, b.video, atol=0.02 * np.abs(a.video).max())
+  assert half.fingerprint != own.fingerprint
+  half.save(tmp_path / 'again', dtype=np.float16)
+  assert codec_lib.load(tmp_path / 'again').fingerprint == half.fingerprint
