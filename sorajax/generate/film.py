@@ -12,10 +12,11 @@ import tqdm
 
 from sorajax.clip import Latents
 from sorajax.codec import video_config
-from sorajax.codec.codec import Codec
+from sorajax.codec.codec import Codec, PictureCoder
 from sorajax.codec.convolutional import ConvCodec
 from sorajax.codec.tiles import Tiling
 from sorajax.data import stored
+from sorajax.data.stored import FilmLatents
 from sorajax.errors import UserError
 from sorajax.geometry import samples_of
 from sorajax.media import reader, segments
@@ -48,7 +49,7 @@ def encode_film(
     n // s * s for n, s in zip((found.height, found.width), g.video.stride[1:])
   )
   t = g.video.stride[0]
-  frames = 1 + (int(found.seconds * rate + 1e-6) - 1) // t * t
+  frames = 1 + (max(int(found.seconds * rate + 1e-6), 1) - 1) // t * t
   samples = samples_of(frames, rate, g.audio.sample_rate_hz) if found.sample_rate_hz else 0
   codec = tiled(codec, height, width)
   made_of = f'{codec.fingerprint} {_file_hash(path)} {rate} {height}x{width}\n'
@@ -61,33 +62,11 @@ def encode_film(
   film = stored.create(
     folder, codec, fps=rate, frames=frames, samples=samples, size=(height, width)
   )
-  place, coder = Place(Path(folder)), codec.video.encoder()
-  done = place.restore(coder)
-  first = g.video.pixel_frames(done)
-  counts = _pieces(film.latents.video.shape[0], done)
-  spans, start = [], first
-  for count in counts:
-    more = count * t if start else 1 + (count - 1) * t
-    spans.append((start / rate, more))
-    start += more
-  with tqdm.tqdm(total=frames, initial=first, unit='frame', desc='encode') as bar:
-    clips = reader.read_spans(
-      path, spans, fps=rate, size=(height, width), sample_rate_hz=g.audio.sample_rate_hz,
-      audio_channels=g.audio.audio_channels,
-    )  # fmt: skip
-    for clip in clips:
-      made = coder.push(clip.video)
-      film.latents.video[done : done + len(made)] = made
-      film.latents.video.flush()
-      done += len(made)
-      place.save(coder, done)
-      bar.update(len(clip.video))
-  made = coder.finish()
-  film.latents.video[done : done + len(made)] = made
+  _encode_pictures(path, codec, film)
   if samples:
     film.latents.audio[:] = np.concatenate(list(_sound_latents(path, codec, samples)))
   stored.seal(film, codec)
-  (place.folder / STATE).unlink(missing_ok=True)
+  (film.folder / STATE).unlink(missing_ok=True)
 
 
 def decode_film(
@@ -112,7 +91,7 @@ def decode_film(
   parts = make_folder(target.with_name(target.name + '.parts'))
   _begin(parts, f'{codec.fingerprint} {_latents_hash(film.folder)} {crf}\n')
   place, coder = Place(parts), codec.video.decoder()
-  done = place.restore(coder)
+  done, _ = place.restore(coder)
   total = len(latents.video)
   started = codec.geometry.video.pixel_frames(done)
   with tqdm.tqdm(total=latents.frames, initial=started, unit='frame', desc='decode') as bar:
@@ -131,7 +110,7 @@ def decode_film(
         pictures = itertools.chain([first], pieces)
         segments.write_segment(parts / name, pictures, latents.fps, crf=crf)
       done += count
-      place.save(coder, done)
+      place.save(coder, done, done)
   files = sorted(parts.glob('*.mp4'))
   sounds = _sounds(codec, latents, len(files)) if latents.samples else None
   segments.join(path, files, sounds, codec.audio.output_rate_hz)
@@ -162,22 +141,47 @@ class Place:
 
   folder: Path
 
-  def save(self, coder, done: int) -> None:
-    """Puts a coder away that has taken `done` latent frames in or out."""
+  def save(self, coder: PictureCoder, taken: int, given: int) -> None:
+    """Puts a coder away that has taken and given so many latent frames, or their pictures."""
+    counts = np.asarray([taken, given])
     with replacing(self.folder / STATE) as temporary, temporary.open('wb') as file:
-      np.savez(file, allow_pickle=False, done=np.asarray(done), **coder.state())
+      np.savez(file, allow_pickle=False, counts=counts, **coder.state())
 
-  def restore(self, coder) -> int:
-    """Brings a coder back to where it was; returns how many latent frames are done."""
+  def restore(self, coder: PictureCoder) -> tuple[int, int]:
+    """Brings a coder back to where it was; returns what `save` was told."""
     if not (self.folder / STATE).is_file():
-      return 0
+      return 0, 0
     with np.load(self.folder / STATE) as archive:
       state: Mapping[str, np.ndarray] = dict(archive)
-    coder.resume({name: array for name, array in state.items() if name != 'done'})
-    return int(state['done'])
+    coder.resume({name: array for name, array in state.items() if name != 'counts'})
+    taken, given = state['counts'].tolist()
+    return taken, given
 
 
-def _decoded(coder, latents: np.ndarray, last: bool) -> Iterator[np.ndarray]:
+def _encode_pictures(path: str | os.PathLike[str], codec: Codec, film: FilmLatents) -> None:
+  """Fills in the latents of the picture, from where the last call stopped."""
+  g, to = codec.geometry, film.latents
+  place, coder = Place(film.folder), codec.video.encoder()
+  taken, given = place.restore(coder)
+  counts = _pieces(len(to.video), taken)
+  edges = [g.video.pixel_frames(n) for n in itertools.accumulate(counts, initial=taken)]
+  spans = [(begin / to.fps, end - begin) for begin, end in itertools.pairwise(edges)]
+  clips = reader.read_spans(
+    path, spans, fps=to.fps, size=film.size, sample_rate_hz=g.audio.sample_rate_hz,
+    audio_channels=g.audio.audio_channels,
+  )  # fmt: skip
+  with tqdm.tqdm(total=to.frames, initial=edges[0], unit='frame', desc='encode') as bar:
+    for count, clip in zip(counts, clips):
+      made = coder.push(clip.video)
+      to.video[given : given + len(made)] = made
+      to.video.flush()
+      taken, given = taken + count, given + len(made)
+      place.save(coder, taken, given)
+      bar.update(len(clip.video))
+  to.video[given:] = coder.finish()
+
+
+def _decoded(coder: PictureCoder, latents: np.ndarray, last: bool) -> Iterator[np.ndarray]:
   """Chunk by chunk, so that a piece's frames are never together."""
   made = (coder.push(latents[i : i + 1]) for i in range(len(latents)))
   rest = (coder.finish() for _ in range(last))

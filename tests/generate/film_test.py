@@ -63,11 +63,11 @@ def killed_after(monkeypatch, saves: int) -> None:
   """From now on, the state is saved so many times before the process dies."""
   left, save = [saves], film.Place.save
 
-  def dying(self, coder, done):
+  def dying(self, *state):
     if not left[0]:
       raise Killed
     left[0] -= 1
-    save(self, coder, done)
+    save(self, *state)
 
   monkeypatch.setattr(film.Place, 'save', dying)
 
