@@ -110,3 +110,11 @@ def test_a_codec_in_half_precision_is_half_as_large_and_nearly_the_same(tmp_path
   assert half.fingerprint != own.fingerprint
   half.save(tmp_path / 'again', dtype=np.float16)
   assert codec_lib.load(tmp_path / 'again').fingerprint == half.fingerprint
+
+
+def test_the_codec_that_comes_along_is_taken_by_its_name():
+  film = codec_lib.load('film')
+  assert film.geometry.video.stride == (4, 16, 16) and film.audio.output_rate_hz == 16_000
+  pixels = scene(1, 5, 32, 32)
+  made = film.video.decode(film.video.encode(pixels))
+  assert np.abs(made.astype(int) - pixels).mean() < 20

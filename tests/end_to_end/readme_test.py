@@ -16,9 +16,14 @@ LINES = [
 ]
 PROGRAMS = [line for line in LINES if line.startswith('python ')]
 SMALLER = {'tools/make_flashes.py': ('--count=12',), 'tools/measure_sync.py': ('--count=2',)}
-TINY = {'configs/codec.py': 'configs/tiny_codec.py'}
+TINY = {
+  'configs/codec.py': 'configs/tiny_codec.py',
+  'configs/sound_codec.py': 'configs/tiny_codec.py:sound',
+  'configs/sounds.py': 'configs/tiny_codec.py',
+}
 MADE = (
   'SAMPLES', 'FLASHES', 'FLASH_LATENTS', 'FLASH_RUN', 'HEART_LATENTS', 'HEART', 'CODEC', 'LEARNED',
+  'LARGE', 'SOUND_CLIPS', 'SOUNDING', 'FILM_LATENTS', 'AGAIN',
 )  # fmt: skip
 
 
@@ -27,6 +32,8 @@ def test_the_programs_of_the_readme_run_in_their_order(walk, tmp_path):
   shutil.copytree(walk / 'run', tmp_path / 'RUN')
   names = {name: str(tmp_path / name) for name in ('RUN', *MADE)}
   names |= {name: f'{walk}/{name.lower()}' for name in ('FILMS', 'CLIPS', 'LATENTS')}
+  names['SOUNDS'] = names['FILMS']
+  names['FILM'] = str(next((walk / 'films').glob('*.mp4')).with_suffix(''))
   for line in PROGRAMS:
     line = re.sub(r'configs/\w+\.py', lambda found: TINY.get(found[0], 'configs/tiny.py'), line)
     line = re.sub(r'\b[A-Z_]+\b', lambda found: names.get(found[0], found[0]), line)
