@@ -97,10 +97,8 @@ def sounds(config: LinearConfig, train: list[Clip], held: list[Clip], learned: d
   heard = [c for c in held if c.audio.any()]
   rate, channels = heard[0].sample_rate_hz, heard[0].audio.shape[1]
   speech = ' DNSMOS |' if _DNSMOS.value else ''
-  print(
-    '| sound codec | channels | tokens/s | numbers/s | SNR | log-spectral distance | mel distance '
-  )
-  print(f'| STFT distance |{speech}\n|{"---|" * (8 + bool(speech))}')
+  print('| sound codec | channels | tokens/s | numbers/s | SNR | log-spectral distance ', end='')
+  print(f'| mel distance | STFT distance |{speech}\n|{"---|" * (8 + bool(speech))}')
   values = config.frame_samples * config.group * channels
   geometry = lapped_geometry(rate, channels, config.frame_samples, config.group, values)
   full = fit_lapped([c.audio for c in train], geometry, config.group, 0.0)
@@ -116,7 +114,7 @@ def sounds(config: LinearConfig, train: list[Clip], held: list[Clip], learned: d
   for name, codec in learned.items():
     _sound_row(name, codec, heard)
     bits = codec.geometry.channels * codec.geometry.latents_per_second * BITS
-    _sound_row('AAC of equal bits', codec, heard, lambda c, bits=bits: aac(c, bits))
+    _sound_row('AAC, asked for 8 bits a number', codec, heard, lambda c, bits=bits: aac(c, bits))
   if _DNSMOS.value:
     print(f'| the sound itself | | | | | | | | {_dnsmos([c.audio for c in heard], rate):.2f} |')
 
