@@ -1,7 +1,7 @@
 """Latents → a film: python launch/decode_film.py --input=FOLDER --out=FILM.mp4.
 
-Decodes piece by piece straight into the file, in memory that does not grow with its length. Killed,
-the same command goes on, and the film has the same bytes.
+Decodes piece by piece, each straight into a segment, and joins the segments. Killed, the
+same command goes on, and the film has the same bytes.
 """
 
 from absl import flags

@@ -1,7 +1,7 @@
 """A film → latents: python launch/encode_film.py --codec=CODEC --input=FILM.mp4 --output=FOLDER.
 
-Takes a film of any length piece by piece, in memory that does not grow, with its codec beside the
-latents. Killed, the same command goes on.
+Takes a film of any length piece by piece, and lays its codec beside the latents. Killed, the same
+command goes on.
 """
 
 from absl import flags

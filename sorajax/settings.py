@@ -206,30 +206,39 @@ class PictureLossConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class CodecSettings:
-  """A whole config file of a learned codec of pictures.
+class CodecRun:
+  """What the config files of all learned codecs hold.
 
   Attributes:
     name: of the run.
     prepare: films → clips.
-    codec: the linear one; its sound half stands beside the learned picture half.
-    picture: the autoencoder.
+    codec: the linear one, whose other half stands beside the learned half.
     mesh: devices.
     data: clips → batches.
-    loss: what is minimised.
-    optimizer: how.
+    optimizer: how the loss is minimised.
     train: how long.
   """
 
   name: str
   prepare: PrepareConfig
   codec: LinearConfig
-  picture: PictureConfig
   mesh: MeshConfig
   data: ClipLoaderConfig
-  loss: PictureLossConfig
   optimizer: OptimizerConfig
   train: TrainConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class CodecSettings(CodecRun):
+  """A whole config file of a learned codec of pictures.
+
+  Attributes:
+    picture: the autoencoder.
+    loss: what is minimised.
+  """
+
+  picture: PictureConfig
+  loss: PictureLossConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,27 +261,13 @@ class SoundLossConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class SoundCodecSettings:
+class SoundCodecSettings(CodecRun):
   """A whole config file of a learned codec of sound.
 
   Attributes:
-    name: of the run.
-    prepare: films → clips.
-    codec: the linear one; its picture half stands beside the learned sound half.
     sound: the network.
-    mesh: devices.
-    data: clips → batches.
     loss: what is minimised.
-    optimizer: how.
-    train: how long.
   """
 
-  name: str
-  prepare: PrepareConfig
-  codec: LinearConfig
   sound: SqueezeConfig
-  mesh: MeshConfig
-  data: ClipLoaderConfig
   loss: SoundLossConfig
-  optimizer: OptimizerConfig
-  train: TrainConfig
