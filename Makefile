@@ -4,7 +4,7 @@ DEMO := demo
 READY := .venv/.ready
 EXTRAS := tests/parity tests/text/minilm_test.py tests/data/prepare_test.py
 
-.PHONY: demo test test-slow notebook parity lint clean
+.PHONY: demo test test-slow notebook parity bench-codec lint clean
 
 $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -29,6 +29,11 @@ parity: $(READY)  ## against torch references, and what needs an extra (about 5 
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0'
 	$(BIN)/python -m pip install --quiet --editable '.[dev,parity,beam]'
 	$(BIN)/python -m pytest -m 'not slow' $(EXTRAS)
+
+bench-codec: $(READY)  ## the autoencoder beside diffusers' on the same cores (2 minutes, installs torch)
+	$(BIN)/python -m pip install --quiet 'torch==2.13.0'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,parity]'
+	$(BIN)/python tools/bench_codec.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

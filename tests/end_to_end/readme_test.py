@@ -16,6 +16,8 @@ LINES = [
 ]
 PROGRAMS = [line for line in LINES if line.startswith('python ')]
 SMALLER = {'tools/make_flashes.py': ('--count=12',), 'tools/measure_sync.py': ('--count=2',)}
+# Ten minutes of 1080p; a smaller one is tested below.
+APART = ('tools/measure_memory.py',)
 TINY = {
   'configs/codec.py': 'configs/tiny_codec.py',
   'configs/sound_codec.py': 'configs/tiny_codec.py:sound',
@@ -35,6 +37,8 @@ def test_the_programs_of_the_readme_run_in_their_order(walk, tmp_path):
   names['SOUNDS'] = names['FILMS']
   names['FILM'] = str(next((walk / 'films').glob('*.mp4')).with_suffix(''))
   for line in PROGRAMS:
+    if any(tool in line for tool in APART):
+      continue
     line = re.sub(r'configs/\w+\.py', lambda found: TINY.get(found[0], 'configs/tiny.py'), line)
     line = re.sub(r'\b[A-Z_]+\b', lambda found: names.get(found[0], found[0]), line)
     _, program, *flags = shlex.split(line)
@@ -51,3 +55,10 @@ def test_what_is_no_program_is_a_target_of_the_makefile_or_an_installation():
 def test_every_link_of_the_readme_leads_somewhere():
   links = re.findall(r'\]\((?!http)([^)#]+)', README)
   assert links and all((ROOT / link).exists() for link in links)
+
+
+@pytest.mark.slow
+def test_memory_is_measured_and_drawn(tmp_path):
+  small = ['--size=64x64', '--seconds=1', '--seconds=2']
+  out = run('tools/measure_memory.py', '--codec=film', f'--out={tmp_path}', *small)
+  assert out.count('GiB |') == 2 and (tmp_path / 'memory.png').is_file()
