@@ -15,7 +15,8 @@ import ml_collections
 
 def get_config() -> ml_collections.ConfigDict:
   c = runpy.run_path(str(pathlib.Path(__file__).with_name('base.py')))['get_config']()
-  c.name = 'film'
+  c.name, c.trained = 'film', 'film'  # --config.trained= fits a linear codec instead
+  c.codec.video_channels = 48
   c.data.buckets.clip.rows = 8
   c.optimizer.learning_rate = 1.5e-3
   c.train.steps = 500

@@ -7,6 +7,9 @@
     --workdir=SOUNDING
   python launch/encode.py --config=configs/film.py --sound=SOUNDING/codec --input=CLIPS --output=NEW
 
+`configs/sound_codec.py:mel` is a mel autoencoder with its vocoder instead, trained together, which
+makes a sound of the same spectrum rather than of the same samples.
+
 Hardware: 2 CPU cores, some hours. Expect: the distance of held-out sounds in SOUNDING/curves.png.
 """
 
@@ -16,15 +19,32 @@ import runpy
 import ml_collections
 
 
-def get_config() -> ml_collections.ConfigDict:
+def get_config(kind: str = 'squeeze') -> ml_collections.ConfigDict:
   here = pathlib.Path(__file__)
   base = runpy.run_path(str(here.with_name('sounds.py')))['get_config']()
   c = runpy.run_path(str(here.with_name('codec.py')))['get_config']()
+  section = ml_collections.ConfigDict
   del c.picture
   c.name, c.prepare, c.codec = 'sound_codec', base.prepare, base.codec
-  sizes = {'channels': 64, 'width': 192, 'hidden': 512, 'blocks': 2, 'fine': 2, 'kernel': 3}
-  c.sound = ml_collections.ConfigDict(sizes)
   c.data.update(rows=16, frames=25, size=(32, 32), turn=False, shrinks=(1,))
-  c.optimizer.decay_share, c.train.steps = 0.4, 4000
-  c.loss = ml_collections.ConfigDict()
+  c.optimizer.decay_share, c.train.steps, c.loss = 0.4, 4000, section()
+  if kind == 'squeeze':
+    sizes = {'channels': 64, 'width': 192, 'hidden': 512, 'blocks': 2, 'fine': 2, 'kernel': 3}
+    c.sound = section(sizes)
+    return c
+  if kind != 'mel':
+    raise ValueError(f'there is no sound codec {kind!r}; choose squeeze or mel')
+  c.name, c.data.rows, c.data.frames = 'mel_codec', 8, 13
+  c.mel_codec = section({
+    'mel': {'audio_channels': 1, 'hop_samples': 160, 'mels': 64},
+    'autoencoder': {
+      'audio_channels': 1, 'mels': 64, 'latent_channels': 8, 'width': 16,
+      'multipliers': (1, 2, 4, 4), 'blocks': 1,
+    },
+    'vocoder': {
+      'inputs': 64, 'outputs': 1, 'width': 128, 'factors': (5, 4, 4, 2), 'sizes': (9, 8, 8, 4),
+      'kernels': (3, 7), 'dilations': ((1,), (1, 3)), 'activation': 'snake',
+    },
+  })  # fmt: skip
+  c.loss.update(waveform=0.0, spectrogram=1.0)
   return c

@@ -2,7 +2,8 @@
 
   python launch/train_codec.py --config=configs/tiny_codec.py --config.data.path=CLIPS --workdir=RUN
 
-`configs/tiny_codec.py:sound` is that of sound. Hardware: anything. Expect: nothing to look at.
+`configs/tiny_codec.py:sound` and `configs/tiny_codec.py:mel` are those of sound.
+Hardware: anything. Expect: nothing to look at.
 """
 
 import pathlib
@@ -13,17 +14,27 @@ import ml_collections
 
 def get_config(half: str = 'picture') -> ml_collections.ConfigDict:
   here = pathlib.Path(__file__)
-  whole = {'picture': 'codec.py', 'sound': 'sound_codec.py'}[half]
-  c = runpy.run_path(str(here.with_name(whole)))['get_config']()
+  name, *kind = {
+    'picture': ['codec.py'], 'sound': ['sound_codec.py'], 'mel': ['sound_codec.py', 'mel'],
+  }[half]  # fmt: skip
+  c = runpy.run_path(str(here.with_name(name)))['get_config'](*kind)
   tiny = runpy.run_path(str(here.with_name('tiny.py')))['get_config']()
   c.name, c.prepare, c.codec = f'tiny_{half}_codec', tiny.prepare, tiny.codec
   c.data.update(rows=2, frames=5, size=(16, 16), shrinks=(1,))
   c.train.update(steps=6, log_every=1, evaluate_every=3, save_every=2, sample_every=0)
   if half == 'picture':
     c.picture.update(stride=(2, 8, 8), channels=16, widths=(8, 16), blocks=0)
+  elif half == 'mel':
+    m = c.mel_codec
+    with m.unlocked():
+      m.mel.update(sample_rate_hz=c.prepare.sample_rate_hz, n_fft=256, hop_samples=80, mels=16)
+    m.autoencoder.update(mels=16, latent_channels=2, width=4, multipliers=(1, 2))
+    m.vocoder.update(
+      inputs=16, width=8, factors=(10, 8), sizes=(20, 16), kernels=(3,), dilations=((1, 3),)
+    )
   else:
     rates = {'sample_rate_hz': c.prepare.sample_rate_hz, 'frame_samples': c.codec.frame_samples}
-    sizes = {'group': c.codec.group, 'channels': 8, 'width': 8, 'hidden': 8, 'blocks': 1, 'fine': 1}
+    sizes = {'channels': 16, 'width': 8, 'hidden': 8, 'blocks': 1, 'fine': 1}
     with c.sound.unlocked():
-      c.sound.update(**rates, **sizes)
+      c.sound.update(**rates, **sizes, group=c.codec.group)
   return c

@@ -1,8 +1,8 @@
 """Clips → latents: python launch/encode.py --config=configs/film.py --input=CLIPS --output=LATENTS.
 
-Fits the linear codec on the training clips, or takes --codec, and for sound alone --sound; stores
-every clip's latents.
-Killed, the same command goes on.
+Takes the learned codec that the config or --codec names, or fits the linear one on the training
+clips; for sound alone there is --sound. Stores every clip's latents. Killed, the same command goes
+on.
 """
 
 import dataclasses
@@ -17,7 +17,9 @@ from sorajax.data import latents
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Its codec section is used.')
 _INPUT = flags.DEFINE_string('input', None, 'A folder that launch/prepare.py wrote.')
 _OUTPUT = flags.DEFINE_string('output', None, 'Folder for the latents.')
-_CODEC = flags.DEFINE_string('codec', None, 'Folder of a codec; none fits one on the clips.')
+_CODEC = flags.DEFINE_string(
+  'codec', None, 'Folder or name of a codec; default: that of the config.'
+)
 _SOUND = flags.DEFINE_string('sound', None, 'Folder of a codec whose sound half is taken.')
 _WORKERS = flags.DEFINE_integer('workers', 2, 'Processes.', lower_bound=1)
 flags.mark_flags_as_required(['config', 'input', 'output'])
@@ -25,12 +27,14 @@ flags.mark_flags_as_required(['config', 'input', 'output'])
 
 def main() -> None:
   settings = build.settings(_CONFIG.value)
-  if _CODEC.value:
-    codec = codec_lib.load(_CODEC.value)
+  learned = _CODEC.value or settings.trained
+  if learned:
+    codec = codec_lib.load(learned)
   else:
     codec = latents.fit_or_load(_INPUT.value, _OUTPUT.value, settings.codec)
   if _SOUND.value:
     codec = dataclasses.replace(codec, audio=codec_lib.load(_SOUND.value).audio)
+  build.check_geometry(settings, codec.geometry)
   index = latents.encode(_INPUT.value, codec, _OUTPUT.value, _WORKERS.value)
   counts = ', '.join(f'{len(split.rows)} {name}' for name, split in index.splits.items())
   print(f'latents of {counts} clips in {_OUTPUT.value}')

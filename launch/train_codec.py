@@ -1,4 +1,4 @@
-"""Trains a picture codec: python launch/train_codec.py --config=configs/codec.py --workdir=RUN.
+"""Trains a learned codec: python launch/train_codec.py --config=configs/codec.py --workdir=RUN.
 
 Killed at any moment, the same command goes on from the newest checkpoint. The finished codec is
 RUN/codec; give it to launch/encode.py as --codec=RUN/codec.

@@ -10,7 +10,10 @@ from typing import Any, TypeVar
 import ml_collections
 
 from sorajax.codec.codec import Codec
+from sorajax.codec.mel import MelConfig
+from sorajax.codec.squeeze import SqueezeConfig
 from sorajax.codec.video_config import FACTORED, WHOLE, VideoConfig, compact
+from sorajax.data.prepare_file import PrepareConfig
 from sorajax.errors import UserError
 from sorajax.flow import levels
 from sorajax.geometry import Geometry
@@ -18,6 +21,7 @@ from sorajax.network import Network, TextEncoder
 from sorajax.settings import (
   CodecSettings,
   FlowConfig,
+  MelCodecSettings,
   PictureConfig,
   Settings,
   SoundCodecSettings,
@@ -30,7 +34,7 @@ from sorajax.text.minilm import MiniLM
 T = TypeVar('T')
 
 # What a checkpoint is of, for good.
-KEPT_SECTIONS = ('codec', 'picture', 'sound', 'transformer', 'text', 'flow')
+KEPT_SECTIONS = ('codec', 'picture', 'sound', 'mel_codec', 'transformer', 'text', 'flow')
 FREE_KEYS = ('unroll', 'remat')  # these change how it is computed, not what
 
 
@@ -99,7 +103,7 @@ def settings(config: Any) -> Settings:
   return out
 
 
-def codec_settings(config: Any) -> CodecSettings | SoundCodecSettings:
+def codec_settings(config: Any) -> CodecSettings | SoundCodecSettings | MelCodecSettings:
   """A whole config file of a learned codec, checked across its sections.
 
   Raises:
@@ -107,14 +111,29 @@ def codec_settings(config: Any) -> CodecSettings | SoundCodecSettings:
   """
   if 'sound' in config:
     sounds = frozen(SoundCodecSettings, config, '')
-    for name in ('sample_rate_hz', 'audio_channels'):
-      own, clips = getattr(sounds.sound, name), getattr(sounds.prepare, name)
-      if own != clips:
-        raise UserError(f'config.sound.{name} is {own} and that of config.prepare {clips}')
+    _check_hears(sounds.sound, 'sound', sounds.prepare)
     return sounds
+  if 'mel_codec' in config:
+    mels = frozen(MelCodecSettings, config, '')
+    own = mels.mel_codec
+    _check_hears(own.mel, 'mel_codec.mel', mels.prepare)
+    if own.vocoder.factor != own.mel.hop_samples:
+      raise UserError(
+        f'config.mel_codec.vocoder.factors make {own.vocoder.factor} samples a mel frame and '
+        f'config.mel_codec.mel.hop_samples is {own.mel.hop_samples}; make them equal'
+      )
+    return mels
   out = frozen(CodecSettings, config, '')
   autoencoder(out.picture).geometry.latent_size(out.data.frames, *out.data.size)
   return out
+
+
+def _check_hears(own: SqueezeConfig | MelConfig, section: str, clips: PrepareConfig) -> None:
+  """Raises unless a codec of sound is of the rate and the channels of the clips."""
+  for name in ('sample_rate_hz', 'audio_channels'):
+    have, wanted = getattr(own, name), getattr(clips, name)
+    if have != wanted:
+      raise UserError(f'config.{section}.{name} is {have} and that of config.prepare {wanted}')
 
 
 def autoencoder(config: PictureConfig) -> VideoConfig:

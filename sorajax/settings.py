@@ -4,6 +4,7 @@ import dataclasses
 from typing import Literal
 
 from sorajax.codec.linear import LinearConfig
+from sorajax.codec.sound import MelCodecConfig
 from sorajax.codec.squeeze import SqueezeConfig
 from sorajax.data.clips import ClipLoaderConfig
 from sorajax.data.loader import LoaderConfig
@@ -132,7 +133,7 @@ class Settings:
   Attributes:
     name: of the run.
     prepare: films → clips.
-    codec: clips → latents.
+    codec: clips → latents, by a linear codec that is fitted on them; `trained` takes its place.
     mesh: devices.
     data: latents → batches.
     transformer: the network's size.
@@ -141,6 +142,7 @@ class Settings:
     optimizer: how.
     train: how long.
     sample: defaults of sampling.
+    trained: folder or name of a learned codec of `codec`'s channels; '' for none.
   """
 
   name: str
@@ -154,6 +156,7 @@ class Settings:
   optimizer: OptimizerConfig
   train: TrainConfig
   sample: SampleConfig
+  trained: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,7 +188,8 @@ class PictureLossConfig:
 
   Attributes:
     absolute: mean absolute difference of pixels in [−1, 1].
-    pyramid: the same of smaller and smaller pictures.
+    squared: mean square difference.
+    pyramid: absolute difference of smaller and smaller pictures.
     edges: of slopes.
     spectrum: of Fourier coefficients.
     flicker: of changes from frame to frame.
@@ -196,6 +200,7 @@ class PictureLossConfig:
   """
 
   absolute: float = 1.0
+  squared: float = 0.0
   pyramid: float = 1.0
   edges: float = 0.5
   spectrum: float = 0.0
@@ -217,6 +222,7 @@ class CodecRun:
     data: clips → batches.
     optimizer: how the loss is minimised.
     train: how long.
+    start: folder or name of a learned codec of this size that training goes on from; '' for none.
   """
 
   name: str
@@ -226,6 +232,7 @@ class CodecRun:
   data: ClipLoaderConfig
   optimizer: OptimizerConfig
   train: TrainConfig
+  start: str = dataclasses.field(default='', kw_only=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,3 +278,30 @@ class SoundCodecSettings(CodecRun):
 
   sound: SqueezeConfig
   loss: SoundLossConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class MelLossConfig(SoundLossConfig):
+  """Weights of what a mel autoencoder and its vocoder are trained on together.
+
+  A spectrogram does not tell where a wave begins, so samples need not be those of the sound.
+
+  Attributes:
+    spectrogram: mean absolute difference of the mel frames that the vocoder reads, in nats.
+  """
+
+  waveform: float = 0.0
+  spectrogram: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class MelCodecSettings(CodecRun):
+  """A whole config file of a mel autoencoder and its vocoder.
+
+  Attributes:
+    mel_codec: the spectrogram and the networks; the vocoder is not a `WideConfig`.
+    loss: what is minimised.
+  """
+
+  mel_codec: MelCodecConfig
+  loss: MelLossConfig

@@ -76,10 +76,15 @@ def shards_of(mesh: jax.sharding.Mesh | jax.sharding.AbstractMesh, axis: str) ->
   return math.prod(mesh.shape[n] for n in _mesh_axes(axis))
 
 
+def shards(axis: str) -> int:
+  """Over how many shards of the current mesh the logical `axis` is split; 1 where none is set."""
+  mesh = jax.sharding.get_abstract_mesh()
+  return 1 if mesh.empty else shards_of(mesh, axis)
+
+
 def divides(size: int, axis: str) -> bool:
   """Whether `size` splits evenly over the current mesh's share of the logical `axis`."""
-  mesh = jax.sharding.get_abstract_mesh()
-  return mesh.empty or size % shards_of(mesh, axis) == 0
+  return size % shards(axis) == 0
 
 
 def _mesh_axes(axis: str) -> tuple[str, ...]:
@@ -100,6 +105,11 @@ def reshard(x: jax.Array, *axes: str | None) -> jax.Array:
   if jax.sharding.get_abstract_mesh().empty:
     return x
   return jax.reshard(x, spec(*axes))
+
+
+def by_rows(x: Any) -> Any:
+  """An array, of the host's or not, split over devices by its rows if they divide, else whole."""
+  return reshard(x, 'batch' if divides(len(x), 'batch') else None)
 
 
 def reshape(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:

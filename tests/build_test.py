@@ -10,13 +10,13 @@ import tiny
 from tiny import refused
 
 from sorajax import build
-from sorajax.settings import CodecSettings, Settings, SoundCodecSettings, TextConfig
+from sorajax.settings import CodecRun, MelCodecSettings, Settings, TextConfig
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 
 
-def config(name: str = 'tiny') -> ml_collections.ConfigDict:
-  return runpy.run_path(str(CONFIGS / f'{name}.py'))['get_config']()
+def config(name: str = 'tiny', *kind: str) -> ml_collections.ConfigDict:
+  return runpy.run_path(str(CONFIGS / f'{name}.py'))['get_config'](*kind)
 
 
 def changed(**changes) -> ml_collections.ConfigDict:
@@ -38,7 +38,7 @@ def test_every_config_of_the_checkout_is_whole(name):
   learned = 'picture' in config(name) or 'sound' in config(name)
   whole = build.codec_settings if learned else build.settings
   made = whole(config(name))
-  assert isinstance(made, Settings | CodecSettings | SoundCodecSettings) and made.name
+  assert isinstance(made, Settings | CodecRun) and made.name
   assert whole(config(name)) == made
 
 
@@ -192,3 +192,50 @@ def test_a_sound_codec_hears_clips_at_their_own_rate():
   other.sound.sample_rate_hz = 24_000
   with refused('config.sound.sample_rate_hz is 24000 and that of config.prepare 16000'):
     build.codec_settings(other)
+
+
+@pytest.mark.parametrize('name', ['sound_codec', 'tiny_codec'])
+def test_a_mel_codec_survives_its_json(name):
+  made = build.codec_settings(config(name, 'mel'))
+  again = build.codec_settings(json.loads(config(name, 'mel').to_json()))
+  assert isinstance(made, MelCodecSettings) and again == made
+
+
+def test_a_mel_latent_covers_as_much_as_one_of_the_other_sound_codec():
+  mel, sound = (build.codec_settings(config('sound_codec', k)) for k in ('mel', 'squeeze'))
+  a, b = mel.mel_codec.geometry, sound.sound.geometry
+  assert (a.hop_samples, a.channels) == (b.hop_samples, b.channels) == (1280, 64)
+
+
+@pytest.mark.parametrize(
+  'change, match',
+  [
+    (
+      {'mel': {'sample_rate_hz': 24_000}},
+      'config.mel_codec.mel.sample_rate_hz is 24000 and that of config.prepare 16000',
+    ),
+    (
+      {'vocoder': {'factors': (5, 4, 4, 4)}},
+      'config.mel_codec.vocoder.factors make 320 samples a mel .* is 160; make them equal',
+    ),
+    ({'autoencoder': {'mels': 32}}, 'config.mel_codec: the autoencoder reads 1 × 32 mels'),
+    ({'vocoder': {'sizes': (9, 8, 8)}}, 'config.mel_codec.vocoder: 4 factors for 3 sizes'),
+    (
+      {'mel': {'hop_sample': 3}},
+      "config.mel_codec.mel has no key 'hop_sample'; did you mean hop_samples",
+    ),
+  ],
+  ids=str,
+)
+def test_a_mel_codec_that_does_not_fit_together_is_refused(change, match):
+  other = config('sound_codec', 'mel')
+  for part, keys in change.items():
+    with other.mel_codec[part].unlocked():
+      other.mel_codec[part].update(keys)
+  with refused(match):
+    build.codec_settings(other)
+
+
+def test_a_sound_codec_that_is_unknown_is_refused():
+  with pytest.raises(ValueError, match="no sound codec 'flac'; choose squeeze or mel"):
+    config('sound_codec', 'flac')

@@ -1,11 +1,9 @@
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
 import pytest
+from programs import run
 from tiny import refused
 
 from sorajax import sharding
@@ -16,12 +14,7 @@ PROGRAM = Path(__file__).with_name('on_meshes.py')
 
 @pytest.fixture(scope='module')
 def found() -> dict:
-  environment = {**os.environ, 'JAX_PLATFORMS': 'cpu'}
-  done = subprocess.run(
-    [sys.executable, str(PROGRAM)], env=environment, capture_output=True, text=True
-  )
-  assert done.returncode == 0, done.stderr[-3000:]
-  return json.loads(done.stdout)
+  return json.loads(run(str(PROGRAM)))
 
 
 def test_every_mesh_gives_the_same_loss_and_gradient(found):

@@ -22,13 +22,13 @@ from sorajax.weights import ltx2_video
 
 _ROUNDS = flags.DEFINE_integer('rounds', 7, 'Times that everything is run.', lower_bound=1)
 _FRAMES = flags.DEFINE_integer('frames', 33, 'Of the clip, 1 + 8·n.')
-_SIDE = flags.DEFINE_integer('side', 128, 'Of a frame in pixels, a multiple of 32.')
+_SIDE = flags.DEFINE_integer('side', 256, 'Of a frame in pixels, a multiple of 32.')
 
-MEDIUM = {  # LTX-2.0's autoencoder at an eighth of its width, with a block at every size
-  'latent_channels': 128,
-  'block_out_channels': (32, 64, 128, 256),
+MEDIUM = {  # LTX-2.0's autoencoder at a quarter of its width, with a block at every size
+  'latent_channels': 32,
+  'block_out_channels': (64, 128, 256, 512),
   'down_block_types': ('LTX2VideoDownBlock3D',) * 4,
-  'decoder_block_out_channels': (32, 64, 128),
+  'decoder_block_out_channels': (64, 128, 256),
   'layers_per_block': (1, 1, 1, 1, 1),
   'decoder_layers_per_block': (1, 1, 1, 1),
   'decoder_inject_noise': (False,) * 4,

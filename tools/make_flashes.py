@@ -6,22 +6,16 @@ A clip is a plain colour that turns white for two frames at one to four moments,
 60 ms that begins with each flash. Everything follows from the seed.
 """
 
-import dataclasses
-
 import numpy as np
-import tqdm
 from absl import flags
 from ml_collections import config_flags
 
 from sorajax import build, cli
 from sorajax.clip import Clip
-from sorajax.data import index as index_lib
+from sorajax.data.generated import write_clips
 from sorajax.data.prepare_file import PrepareConfig
-from sorajax.data.records import Example, pack, row_of, write_shard
 from sorajax.errors import UserError
 from sorajax.geometry import samples_of
-from sorajax.media.atomic import make_folder
-from sorajax.media.writer import to_bytes
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Its prepare section sets the size.')
 _OUT = flags.DEFINE_string('out', None, 'Folder for the clips.')
@@ -33,8 +27,8 @@ FLASH_FRAMES, GAP_FRAMES, BEEP_S = 2, 5, 0.06
 SHORTEST = 2 + FLASH_FRAMES  # frames that a clip needs for one flash
 
 
-def make_clip(rng: np.random.Generator, c: PrepareConfig) -> Clip:
-  """One clip of c.frames[0] frames."""
+def make_clip(rng: np.random.Generator, c: PrepareConfig) -> tuple[Clip, str]:
+  """One clip of c.frames[0] frames, and no caption."""
   frames = c.frames[0]
   colour = rng.integers(20, 110, 3)
   video = np.broadcast_to(colour.astype(np.uint8), (frames, c.height, c.width, 3)).copy()
@@ -47,32 +41,15 @@ def make_clip(rng: np.random.Generator, c: PrepareConfig) -> Clip:
     t = np.arange(int(BEEP_S * c.sample_rate_hz)) / c.sample_rate_hz
     tone = 0.5 * np.sin(2 * np.pi * 1000 * t) * np.minimum(1, (BEEP_S - t) / 0.01)
     audio[first : first + len(t)] += tone[: len(audio) - first, None]
-  return Clip(video, audio.astype(np.float32), c.fps, c.sample_rate_hz)
+  return Clip(video, audio.astype(np.float32), c.fps, c.sample_rate_hz), ''
 
 
 def main() -> None:
-  c, out = build.settings(_CONFIG.value).prepare, make_folder(_OUT.value)
+  c = build.settings(_CONFIG.value).prepare
   if c.frames[0] < SHORTEST:
     raise UserError(f'config.prepare.frames is {c.frames}; flashes need {SHORTEST} frames or more')
-  identity = f'flashes {_COUNT.value} {_SEED.value} {c}'
-  if (out / index_lib.NAME).is_file() and index_lib.load(out).identity != identity:
-    raise UserError(f'{out} holds another data set; name a new folder')
-  splits = {}
-  for split, count in (('validation', _COUNT.value // 10), ('train', _COUNT.value)):
-    rows, records, shard = [], [], f'{split}-00000-of-00001.array_record'
-    for i in tqdm.tqdm(range(count), desc=split, unit='clip'):
-      rng = np.random.default_rng([_SEED.value, split == 'train', i])
-      clip = make_clip(rng, c)
-      example = Example(
-        f'{split}/{i:06d}', to_bytes(clip), '', *clip.video.shape[:3], len(clip.audio), c.fps,
-        c.sample_rate_hz, c.audio_channels, 'flashes', 0.0,
-      )  # fmt: skip
-      records.append(pack(example))
-      rows.append(row_of(example, len(records[-1])))
-    write_shard(out / shard, records)
-    splits[split] = index_lib.Split((shard,), tuple(rows))
-  index_lib.save(out, index_lib.Index(identity, dataclasses.asdict(c), splits, {}, ()))
-  print(f'{_COUNT.value} clips in {out}')
+  write_clips(_OUT.value, c, make_clip, name='flashes', count=_COUNT.value, seed=_SEED.value)
+  print(f'{_COUNT.value} clips in {_OUT.value}')
 
 
 if __name__ == '__main__':

@@ -164,7 +164,7 @@ def _dnsmos(sounds_: list[np.ndarray], rate: int) -> float:
   try:
     from speechmos import dnsmos
   except ImportError as error:
-    raise UserError("--dnsmos needs the extra: pip install '.[eval]'") from error
+    raise UserError(f"--dnsmos: {error.name} is missing: pip install '.[eval]'") from error
   heard = (np.clip(s.mean(axis=1), -1, 1) for s in sounds_)
   return float(np.mean([dnsmos.run(s, rate)['ovrl_mos'] for s in heard]))
 

@@ -172,17 +172,17 @@ class Stack(nnx.Module):
 
   def __init__(
     self, c: AutoencoderConfig, channels: tuple[int, int], widths: tuple[int, int],
-    layers: list[nnx.Module], *, rngs: nnx.Rngs,
+    inner: list[nnx.Module], *, rngs: nnx.Rngs,
   ):  # fmt: skip
     (inputs, outputs), (first, last) = channels, widths
     self.first = PlaneConv(inputs, first, 3, causal=c.causal, rngs=rngs)
-    self.layers = nnx.List(layers)
+    self.layers = layers.in_order(inner)
     self.norm = _norm(c, last)
     self.last = PlaneConv(last, outputs, 3, causal=c.causal, rngs=rngs)
 
   def __call__(self, x: jax.Array, past: Past) -> jax.Array:
     x = self.first(x, past)
-    for layer in self.layers:
+    for layer in layers.each(self.layers):
       x = layer(x, past)
     return self.last(jax.nn.silu(self.norm(x)), past)
 

@@ -254,20 +254,19 @@ class _Stream:
 
 @functools.partial(jax.jit, static_argnames=('config', 'last'))
 def _encode(config, params, statistics, pixels, carried, *, last):
-  """Frames [F, H, W, 3] → normalised latents [f, h, w, C], and what the next chunk needs."""
-  x = pixels.astype(jnp.float32)[None]
+  """Frames [B, F, H, W, 3] → normalised latents [B, f, h, w, C], and what the next chunk needs."""
+  x = pixels.astype(jnp.float32)
   x = x / 127.5 - 1 if pixels.dtype == jnp.uint8 else x
   run = video.encode_chunk
   (mean, _), left = run(config, {'encoder': params}, x, carried, last=last)
-  return (mean[0] - statistics[0]) / statistics[1], left
+  return (mean - statistics[0]) / statistics[1], left
 
 
 @functools.partial(jax.jit, static_argnames=('config', 'last'))
 def _decode(config, params, statistics, latents, carried, *, last):
   """The inverse of `_encode`, to pixels in about [-1, 1]."""
-  x = (latents * statistics[1] + statistics[0])[None]
-  pixels, left = video.decode_chunk(config, {'decoder': params}, x, carried, last=last)
-  return pixels[0], left
+  x = latents * statistics[1] + statistics[0]
+  return video.decode_chunk(config, {'decoder': params}, x, carried, last=last)
 
 
 def _check_pixels(pixels: np.ndarray) -> None:

@@ -17,6 +17,11 @@ def absolute(a: jax.Array, b: jax.Array) -> jax.Array:
   return jnp.abs(a - b).mean()
 
 
+def squared(a: jax.Array, b: jax.Array) -> jax.Array:
+  """Mean square difference, which PSNR is the logarithm of."""
+  return jnp.square(a - b).mean()
+
+
 def pyramid(a: jax.Array, b: jax.Array) -> jax.Array:
   """Absolute differences of the two halved again and again, so that large areas are right."""
   difference, total = a - b, jnp.zeros(())

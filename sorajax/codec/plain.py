@@ -54,6 +54,25 @@ def unflat(arrays: dict[str, np.ndarray], like: Params) -> Params:
   return jax.tree.unflatten(structure, [np.asarray(arrays[name]) for name in wanted])
 
 
+def parted(params: Params, names: tuple[str, ...]) -> tuple[Params, Params]:
+  """Nested dicts → what is left of them without the arrays of these names, and those alone."""
+  rest: Params = {}
+  taken: Params = {}
+  for name, value in params.items():
+    if isinstance(value, dict):
+      rest[name], inner = parted(value, names)
+      taken |= {name: inner} if inner else {}
+    else:
+      (taken if name in names else rest)[name] = value
+  return rest, taken
+
+
+def whole(rest: Params, taken: Params) -> Params:
+  """The inverse of `parted`."""
+  inner = {n: whole(rest[n], v) if n in rest else v for n, v in taken.items()}
+  return {**rest, **inner}
+
+
 @functools.cache
 def _parts(module: type[nnx.Module], config: Any) -> tuple[nnx.GraphDef, Params]:
   with sharding.no_mesh():

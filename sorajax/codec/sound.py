@@ -12,7 +12,7 @@ import numpy as np
 
 from sorajax.codec import plain, statistics
 from sorajax.codec.audio import Autoencoder, AutoencoderConfig
-from sorajax.codec.mel import MelConfig, log_mel_inside
+from sorajax.codec.mel import MelConfig, log_mel, log_mel_inside
 from sorajax.codec.past import Past
 from sorajax.codec.plain import Params
 from sorajax.codec.squeeze import Squeeze, SqueezeConfig
@@ -177,6 +177,10 @@ class MelCodecConfig:
       lead_samples=(stride - 1) * mel.hop_samples,
     )  # fmt: skip
 
+  def frames(self, latents: int) -> int:
+    """Mel frames that go into so many latents, and come out of them."""
+    return 1 + (latents - 1) * self.autoencoder.stride if latents else 0
+
   @property
   def output_rate_hz(self) -> int:
     return self.mel.sample_rate_hz * self.vocoder.factor // self.mel.hop_samples
@@ -207,7 +211,7 @@ class MelCodec(_Learned):
       statistics, params = _parted(arrays)
     like = {
       'autoencoder': plain.shapes(Autoencoder, config.autoencoder),
-      'vocoder': plain.shapes(_vocoder_module(config.vocoder), config.vocoder),
+      'vocoder': plain.shapes(vocoder_module(config.vocoder), config.vocoder),
     }
     return cls(config, plain.unflat(params, like), statistics, chunk)
 
@@ -232,7 +236,7 @@ class MelCodec(_Learned):
 
   def decoded(self, latents: int) -> int:
     """Mel frames that come out of so many latents."""
-    return 1 + (latents - 1) * self.config.autoencoder.stride if latents else 0
+    return self.config.frames(latents)
 
   def tail(self) -> Overlap:
     c = self.config
@@ -261,7 +265,7 @@ def new_mel(config: MelCodecConfig, key: jax.Array) -> MelCodec:
   keys = jax.random.split(key)
   params = {
     'autoencoder': plain.initial(Autoencoder, config.autoencoder, keys[0]),
-    'vocoder': plain.initial(_vocoder_module(config.vocoder), config.vocoder, keys[1]),
+    'vocoder': plain.initial(vocoder_module(config.vocoder), config.vocoder, keys[1]),
   }
   return MelCodec(config, params, unmeasured(config.autoencoder.channels))
 
@@ -276,6 +280,22 @@ def measured(codec: C, sounds: Iterable[np.ndarray]) -> C:
   raw = dataclasses.replace(codec, statistics=unmeasured(channels))
   found = statistics.measured((raw.encode(audio) for audio in sounds), channels)
   return dataclasses.replace(codec, statistics=found)
+
+
+def whole_mel(audio: jax.Array, config: MelCodecConfig) -> jax.Array:
+  """Whole sounds [B, S, A] → all mel frames that `MelCodec.encode` reads of them, [B, T, F, A].
+
+  Silence lies behind them, as long as their latents reach.
+  """
+  samples, hop = audio.shape[1], config.mel.hop_samples
+  count = config.frames(config.geometry.latent_length(samples))
+  audio = jnp.pad(audio, ((0, 0), (0, count * hop - samples), (0, 0)))
+  return log_mel(audio, config.mel)[:, :count]
+
+
+def vocoder_module(config: VocoderConfig | WideConfig) -> type[Vocoder] | type[WideVocoder]:
+  """The vocoder that a config is of."""
+  return Vocoder if isinstance(config, VocoderConfig) else WideVocoder
 
 
 @contextlib.contextmanager
@@ -310,10 +330,6 @@ def _tuples(x: Any) -> Any:
   if isinstance(x, dict):
     return {n: _tuples(v) for n, v in x.items()}
   return tuple(_tuples(v) for v in x) if isinstance(x, list | tuple) else x
-
-
-def _vocoder_module(config: VocoderConfig | WideConfig) -> type[Vocoder] | type[WideVocoder]:
-  return Vocoder if isinstance(config, VocoderConfig) else WideVocoder
 
 
 def _compiled(step):
@@ -357,4 +373,4 @@ def _mel_decode(config, params, latents, carried):
 
 @_compiled
 def _vocode(config, params, mel):
-  return plain.joined(_vocoder_module(config), config, params)(flattened(jnp.asarray(mel)[None]))[0]
+  return plain.joined(vocoder_module(config), config, params)(flattened(jnp.asarray(mel)[None]))[0]

@@ -1,15 +1,18 @@
 """A picture in overlapping tiles: memory is bounded by a tile, and no seam shows."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from sorajax import sharding
 from sorajax.errors import UserError
 
 Cell = tuple[int, int]
-Step = Callable[[np.ndarray, Any, bool], tuple[np.ndarray, Any]]
+Carried = list[Any]
+Step = Callable[[Any, Carried | None, bool], tuple[Any, Carried]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,61 +37,86 @@ class Tiling:
 
 
 class Tiled:
-  """Runs a chunk after a chunk of a clip, tile by tile, each with the state that it carries."""
+  """Runs a chunk after a chunk of a clip, tile by tile, each with the state that it carries.
+
+  Where the mesh has several devices, as many tiles run at once, each on its own; the last ones are
+  filled up with repeats. What is put away does not say how many devices there were.
+  """
 
   def __init__(self, step: Step, tiling: Tiling | None, reach: int, cells: tuple[Cell, Cell]):
     """Prepares a clip.
 
     Args:
-      step: (input [F, H, W, C], carried, last) → (float32 output [F', H', W', C'], carried).
+      step: (input [B, F, H, W, C], carried, last) → (float32 output [B, F', H', W', C'], carried);
+        what is carried is a list of arrays [B, …] or None.
       tiling: None for a single tile.
       reach: how many latents beyond its own a result sees.
       cells: (height, width) of a latent in the input and in the output.
     """
     self._step, self._tiling, self._reach = step, tiling, reach
     self._into, self._out = cells
-    self._carried: dict[Cell, Any] = {}
+    self._carried: dict[tuple[Cell, ...], Carried] = {}  # of tiles that run together, on devices
+    self._resumed: dict[Cell, Carried] = {}  # of each tile, on the host, until it runs
 
   def push(self, x: np.ndarray, last: bool) -> np.ndarray:
     """The next frames [F, H, W, C] → the frames [F', H', W', C'] that they complete."""
     latents = [n // c for n, c in zip(x.shape[1:3], self._into)]
     size = self._tiling.size if self._tiling else latents
-    rows, columns = (self._spans(n, s, c) for n, s, c in zip(latents, size, self._out))
+    axes = (self._spans(n, s, c) for n, s, c in zip(latents, size, self._out))
+    tiles = list(itertools.product(*axes))
     whole: np.ndarray | None = None
-    for top, row_weight in rows:
-      for left, column_weight in columns:
-        y = self._tile(x, (top, left), size, last)
-        if len(rows) == len(columns) == 1:
-          return y
-        if whole is None:
-          shape = [n * c for n, c in zip(latents, self._out)]
-          whole = np.zeros((len(y), *shape, y.shape[3]), np.float32)
+    together = sharding.shards('batch') if len(tiles) > 1 else 1
+    for first in range(0, len(tiles), together):
+      some = tiles[first : first + together]
+      corners = tuple((top, left) for (top, _), (left, _) in some)
+      made = self._together(x, corners + corners[-1:] * (together - len(some)), size, last)
+      if len(tiles) == 1:
+        return made[0]
+      if whole is None:
+        shape = [n * c for n, c in zip(latents, self._out)]
+        whole = np.zeros((made.shape[1], *shape, made.shape[4]), np.float32)
+      for ((top, row_weight), (left, column_weight)), y in zip(some, made):
         at = (slice(None), *_area((top, left), y.shape[1:3], self._out))
         whole[at] += y * (row_weight[:, None, None] * column_weight[:, None])
     assert whole is not None
     return whole
 
   def state(self) -> dict[str, np.ndarray]:
-    """All that is carried, by name."""
+    """All that is carried, by name: '{top}/{left}/{i}/{count}' → [1, …]."""
+    apart = dict(self._resumed)
+    for corners, carried in self._carried.items():
+      arrays = sharding.gathered(carried)
+      for row, corner in enumerate(corners):
+        apart[corner] = [None if a is None else a[row : row + 1] for a in arrays]
     return {
-      f'{top}/{left}/{i}/{len(carried)}': np.asarray(array)
-      for (top, left), carried in self._carried.items()
+      f'{top}/{left}/{i}/{len(carried)}': array
+      for (top, left), carried in apart.items()
       for i, array in enumerate(carried)
       if array is not None
     }
 
   def resume(self, state: Mapping[str, np.ndarray]) -> None:
-    """Goes on from what `state` gave."""
-    self._carried = {}
+    """Goes on from what `state` gave, on any number of devices."""
+    self._carried, self._resumed = {}, {}
     for name, array in state.items():
       top, left, i, count = map(int, name.split('/'))
-      self._carried.setdefault((top, left), [None] * count)[i] = array
+      self._resumed.setdefault((top, left), [None] * count)[i] = array
 
-  def _tile(self, x, corner, size, last):
+  def _together(self, x, corners: tuple[Cell, ...], size, last: bool) -> np.ndarray:
+    """What the tiles at the corners give, [B, F', H', W', C'], a row each."""
     bottom_right = [s * c for s, c in zip(size, self._into)]
-    part = x[(slice(None), *_area(corner, bottom_right, self._into))]
-    y, self._carried[corner] = self._step(part, self._carried.get(corner), last)
-    return np.asarray(y)
+    areas = (_area(corner, bottom_right, self._into) for corner in corners)
+    parts = sharding.by_rows(np.stack([x[(slice(None), *area)] for area in areas]))
+    y, self._carried[corners] = self._step(parts, self._before(corners), last)
+    for corner in corners:
+      self._resumed.pop(corner, None)
+    return sharding.gathered(y)
+
+  def _before(self, corners: tuple[Cell, ...]) -> Carried | None:
+    if corners in self._carried or not self._resumed:
+      return self._carried.get(corners)
+    rows = zip(*(self._resumed[corner] for corner in corners))
+    return [None if r[0] is None else sharding.by_rows(np.concatenate(r)) for r in rows]
 
   def _spans(self, length: int, size: int, cell: int) -> list[tuple[int, np.ndarray]]:
     overlap = self._tiling.overlap if self._tiling else 0

@@ -224,7 +224,7 @@ def encode_chunk(
     Mean and log-variance of the latent frames that are complete, and what the next chunk needs.
   """
   frames = Frames(config.encoder.causal, carried, last)
-  return _merge(config, params, 'encoder')(_by_rows(pixels), frames), frames.left
+  return _merge(config, params, 'encoder')(sharding.by_rows(pixels), frames), frames.left
 
 
 def decode_chunk(
@@ -237,13 +237,7 @@ def decode_chunk(
 ) -> tuple[jax.Array, Carried]:
   """Decodes the next latents [B, f, h, w, C] of a clip, as `encode_chunk` encodes."""
   frames = Frames(config.decoder.causal, carried, last)
-  return _merge(config, params, 'decoder')(_by_rows(latents), frames), frames.left
-
-
-def _by_rows(x: jax.Array) -> jax.Array:
-  """Clips split over devices where they divide, and each clip whole on its device."""
-  axis = 'batch' if sharding.divides(len(x), 'batch') else None
-  return sharding.reshard(x, axis, None, None, None, None)
+  return _merge(config, params, 'decoder')(sharding.by_rows(latents), frames), frames.left
 
 
 def _merge(config: VideoConfig, params: Params, half: str) -> Any:

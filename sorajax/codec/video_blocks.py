@@ -66,7 +66,7 @@ class Frames:
     """Whether x [B, F, …] holds the first frame that this layer sees."""
     begun = self._take() is not None
     seen = begun or x.shape[1] > 0
-    self.left.append(jnp.zeros((0,)) if seen else None)
+    self.left.append(jnp.zeros((len(x), 0)) if seen else None)
     return seen and not begun
 
   def _hold(self, x, ready):

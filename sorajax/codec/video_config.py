@@ -143,6 +143,11 @@ def decoder_reach(half: HalfConfig) -> int:
   return math.ceil((reach + change) / min(half.stride[1:]))
 
 
+def reach(config: VideoConfig) -> int:
+  """How many latents beyond its own either half sees at most; tiles share twice that."""
+  return max(encoder_reach(config.encoder), decoder_reach(config.decoder))
+
+
 def decoder_lead(half: HalfConfig) -> int:
   """How many latent frames a decoder must hear before it can give its first frame."""
   if half.causal:

@@ -22,12 +22,13 @@ from sorajax.codec.resample import (
   kaiser_sinc,
   upsample,
 )
-from sorajax.nn import param
+from sorajax.nn import layers, param
 
 END_SIZE = 7  # of the first and last convolutions
 LAST_SLOPE = 0.01  # of the last leaky activation
 SNAKE_EPS = 1e-9
 MEL_FLOOR = 1e-5
+CONSTANT = ('lowpass', 'basis', 'bank')  # held as parameters, and never trained
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,15 +198,16 @@ class ResBlock(nnx.Module):
   def __init__(
     self, c: VocoderConfig, width: int, size: int, dilations: tuple[int, ...], *, rngs: nnx.Rngs
   ):
-    self.acts1 = nnx.List([_activation(c, width) for _ in dilations])
-    self.acts2 = nnx.List([_activation(c, width) for _ in dilations])
+    self.acts1 = layers.in_order(_activation(c, width) for _ in dilations)
+    self.acts2 = layers.in_order(_activation(c, width) for _ in dilations)
     make = lambda d: Conv(width, width, (size,), dilation=d, rngs=rngs)
-    self.convs1 = nnx.List([make(d) for d in dilations])
-    self.convs2 = nnx.List([make(1) for _ in dilations])
+    self.convs1 = layers.in_order(make(d) for d in dilations)
+    self.convs2 = layers.in_order(make(1) for _ in dilations)
     self.oversampling = c.oversampling
 
   def __call__(self, x: jax.Array, lowpass: jax.Array | None) -> jax.Array:
-    for act1, conv1, act2, conv2 in zip(self.acts1, self.convs1, self.acts2, self.convs2):
+    parts = map(layers.each, (self.acts1, self.convs1, self.acts2, self.convs2))
+    for act1, conv1, act2, conv2 in zip(*parts):
       h = _same(conv1, self._act(act1, x, lowpass))
       x = x + _same(conv2, self._act(act2, h, lowpass))
     return x
@@ -228,14 +230,14 @@ class Vocoder(nnx.Module):
   def __init__(self, config: VocoderConfig, *, rngs: nnx.Rngs):
     c = self.config = config
     self.first = Conv(c.inputs, c.width, (END_SIZE,), rngs=rngs)
-    self.ups: nnx.List = nnx.List([])
-    self.blocks: nnx.List = nnx.List([])
-    width = c.width
-    for size, factor in zip(c.sizes, c.factors):
-      self.ups.append(Upsampler(width, width // 2, size, factor, rngs=rngs))
-      width //= 2
-      kinds = zip(c.kernels, c.dilations)
-      self.blocks.append(nnx.List([ResBlock(c, width, k, d, rngs=rngs) for k, d in kinds]))
+    widths = [c.width >> stage for stage in range(len(c.factors) + 1)]
+    stages = zip(widths, widths[1:], c.sizes, c.factors)
+    self.ups = layers.in_order(Upsampler(*stage, rngs=rngs) for stage in stages)
+    self.blocks = layers.in_order(
+      layers.in_order(ResBlock(c, w, *kind, rngs=rngs) for kind in zip(c.kernels, c.dilations))
+      for w in widths[1:]
+    )
+    width = widths[-1]
     self.snake = Snake(width, beta=True) if c.activation != 'leaky' else None
     self.last = Conv(width, c.outputs, (END_SIZE,), bias=c.last_bias, rngs=rngs)
     filtered = c.oversampling > 1 or self.snake is not None
@@ -252,11 +254,11 @@ class Vocoder(nnx.Module):
     c = self.config
     lowpass = None if self.lowpass is None else jax.lax.stop_gradient(self.lowpass[...])
     x = _same(self.first, x)
-    for up, blocks in zip(self.ups, self.blocks):
+    for up, blocks in zip(layers.each(self.ups), layers.each(self.blocks)):
       if self.snake is None:
         x = jax.nn.leaky_relu(x, c.slope)
       x = up(x)
-      x = sum(block(x, lowpass) for block in blocks) / len(blocks)
+      x = sum(block(x, lowpass) for block in layers.each(blocks)) / len(blocks)
     if self.snake is None or lowpass is None:
       x = jax.nn.leaky_relu(x, LAST_SLOPE)
     else:

@@ -1,15 +1,22 @@
-"""Films of any length through a codec, piece by piece; a kill costs one piece."""
+"""Films of any length through a codec, piece by piece; a kill costs one piece.
+
+How a picture is cut depends on its size alone, so a film that was begun on some devices goes on on
+any number of them, to values that are equal to 1e-5. A picture of a single tile gains nothing.
+"""
 
 import dataclasses
 import hashlib
 import itertools
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+import jax
 import numpy as np
 import tqdm
 
+from sorajax import sharding
 from sorajax.clip import Latents
 from sorajax.codec import video_config
 from sorajax.codec.codec import Codec, PictureCoder
@@ -24,7 +31,7 @@ from sorajax.media.atomic import make_folder, replacing, write_text
 
 PIECE = 8  # latent frames between two savings
 TILE = 48  # latents on a side; larger pictures are cut
-STATE, MADE_OF = 'state.npz', 'made_of.txt'
+STATE, MADE_OF, WHOLE = 'state.npz', 'made_of.txt', 'film.mp4'
 
 
 def encode_film(
@@ -62,11 +69,12 @@ def encode_film(
   film = stored.create(
     folder, codec, fps=rate, frames=frames, samples=samples, size=(height, width)
   )
-  _encode_pictures(path, codec, film)
+  with _all_devices():
+    _encode_pictures(path, codec, film)
   if samples:
     film.latents.audio[:] = np.concatenate(list(_sound_latents(path, codec, samples)))
   stored.seal(film, codec)
-  (film.folder / STATE).unlink(missing_ok=True)
+  Place(film.folder).clear()
 
 
 def decode_film(
@@ -87,33 +95,18 @@ def decode_film(
   film, target = stored.open_film(folder), Path(path)
   if target.suffix.lower() != '.mp4':
     raise UserError(f'cannot write {target}: decode to a file that ends in .mp4')
+  if target.is_dir():
+    raise UserError(f'cannot write {target}: it is a folder; name a file inside it')
   codec, latents = tiled(film.codec, *film.size), film.latents
   parts = make_folder(target.with_name(target.name + '.parts'))
   _begin(parts, f'{codec.fingerprint} {_latents_hash(film.folder)} {crf}\n')
-  place, coder = Place(parts), codec.video.decoder()
-  done, _ = place.restore(coder)
-  total = len(latents.video)
-  started = codec.geometry.video.pixel_frames(done)
-  with tqdm.tqdm(total=latents.frames, initial=started, unit='frame', desc='decode') as bar:
-
-    def shown(pieces: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-      for frames in pieces:
-        yield frames
-        bar.update(len(frames))
-
-    for count in _pieces(total, done):
-      some = np.asarray(latents.video[done : done + count])
-      pieces = shown(_decoded(coder, some, last=done + count == total))
-      first = next(pieces, None)
-      if first is not None:  # a decoder that looks ahead has nothing to show at first
-        name = f'{done:06d}.mp4'
-        pictures = itertools.chain([first], pieces)
-        segments.write_segment(parts / name, pictures, latents.fps, crf=crf)
-      done += count
-      place.save(coder, done, done)
-  files = sorted(parts.glob('*.mp4'))
+  with _all_devices():
+    _decode_pictures(codec, latents, parts, crf)
+  files = sorted(parts.glob('[0-9]*.mp4'))
   sounds = _sounds(codec, latents, len(files)) if latents.samples else None
-  segments.join(path, files, sounds, codec.audio.output_rate_hz)
+  segments.join(parts / WHOLE, files, sounds, codec.audio.output_rate_hz)
+  os.replace(parts / WHOLE, target)
+  (parts / MADE_OF).unlink()  # first, since killed from here on there is nothing to go on from
   segments.remove(parts)
 
 
@@ -123,11 +116,7 @@ def tiled(codec: Codec, height: int, width: int) -> Codec:
   _, y, x = codec.geometry.video.stride
   if not isinstance(picture, ConvCodec) or max(height // y, width // x) <= TILE * 4 // 3:
     return codec
-  reach = max(
-    video_config.encoder_reach(picture.config.encoder),
-    video_config.decoder_reach(picture.config.decoder),
-  )
-  tiling = Tiling((TILE, TILE), 2 * reach)
+  tiling = Tiling((TILE, TILE), 2 * video_config.reach(picture.config))
   return dataclasses.replace(codec, video=dataclasses.replace(picture, tiling=tiling, chunk=2))
 
 
@@ -147,6 +136,11 @@ class Place:
     with replacing(self.folder / STATE) as temporary, temporary.open('wb') as file:
       np.savez(file, allow_pickle=False, counts=counts, **coder.state())
 
+  def clear(self) -> None:
+    """Takes away what `save` put there, and what a kill left of it."""
+    for file in (self.folder / STATE, *self.folder.glob(f'.{STATE}.*.tmp')):
+      file.unlink(missing_ok=True)
+
   def restore(self, coder: PictureCoder) -> tuple[int, int]:
     """Brings a coder back to where it was; returns what `save` was told."""
     if not (self.folder / STATE).is_file():
@@ -156,6 +150,11 @@ class Place:
     coder.resume({name: array for name, array in state.items() if name != 'counts'})
     taken, given = state['counts'].tolist()
     return taken, given
+
+
+def _all_devices() -> AbstractContextManager:
+  """Within, tiles of a picture are spread over all devices."""
+  return jax.set_mesh(sharding.make_mesh(sharding.MeshConfig()))
 
 
 def _encode_pictures(path: str | os.PathLike[str], codec: Codec, film: FilmLatents) -> None:
@@ -179,6 +178,31 @@ def _encode_pictures(path: str | os.PathLike[str], codec: Codec, film: FilmLaten
       place.save(coder, taken, given)
       bar.update(len(clip.video))
   to.video[given:] = coder.finish()
+
+
+def _decode_pictures(codec: Codec, latents: Latents, parts: Path, crf: int) -> None:
+  """Writes the segments of a film, from where the last call stopped."""
+  place, coder = Place(parts), codec.video.decoder()
+  done, _ = place.restore(coder)
+  total = len(latents.video)
+  started = codec.geometry.video.pixel_frames(done)
+  with tqdm.tqdm(total=latents.frames, initial=started, unit='frame', desc='decode') as bar:
+
+    def shown(pieces: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+      for frames in pieces:
+        yield frames
+        bar.update(len(frames))
+
+    for count in _pieces(total, done):
+      some = np.asarray(latents.video[done : done + count])
+      pieces = shown(_decoded(coder, some, last=done + count == total))
+      first = next(pieces, None)
+      if first is not None:  # a decoder that looks ahead has nothing to show at first
+        name = f'{done:06d}.mp4'
+        pictures = itertools.chain([first], pieces)
+        segments.write_segment(parts / name, pictures, latents.fps, crf=crf)
+      done += count
+      place.save(coder, done, done)
 
 
 def _decoded(coder: PictureCoder, latents: np.ndarray, last: bool) -> Iterator[np.ndarray]:

@@ -24,13 +24,13 @@ FORM = shown(18)  # its sound; pictures are coded already
 def write_segment(
   path: str | os.PathLike[str], pictures: Iterable[np.ndarray], fps: float, *, crf: int = 18
 ) -> None:
-  """Writes pictures, chunks uint8 [F, H, W, 3] of one size, as an mp4 without sound.
+  """Writes pictures, chunks uint8 [F, H, W, 3] of one size and F ≥ 1, as an mp4 without sound.
 
   Raises:
     UserError: as `writer.write_stream`.
   """
   silence = np.zeros((0, 1), np.float32)
-  chunks = (Clip(frames, silence, fps, 48_000) for frames in pictures if len(frames))
+  chunks = (Clip(frames, silence, fps, 48_000) for frames in pictures)
   write_stream(path, chunks, crf=crf)
 
 

@@ -1,7 +1,7 @@
 """Contact sheets: a clip on one page, to be looked at."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,15 +42,10 @@ def contact_sheet(clip: Clip, caption: str = '') -> Image.Image:
   columns = min(len(thumbnails), COLUMNS) or 1
   cell_w, cell_h = thumbnails[0].size if thumbnails else (COLUMNS * FRAME_HEIGHT, 0)
   width = max(columns * (cell_w + GAP) - GAP, 3 * FRAME_HEIGHT)
-  lines = _wrap(caption, width)
   rows = -(-len(thumbnails) // columns)
   grid_h = rows * (cell_h + LABEL + GAP)
   wave_h = clip.audio.shape[1] * (WAVE_HEIGHT + GAP) + LABEL if len(clip.audio) else 0
-  top = MARGIN + len(lines) * LABEL + (GAP if lines else 0)
-  page = Image.new('RGB', (width + 2 * MARGIN, top + grid_h + wave_h + MARGIN), PAPER)
-  draw = ImageDraw.Draw(page)
-  for row, line in enumerate(lines):
-    draw.text((MARGIN, MARGIN + row * LABEL), line, INK, _font(14))
+  page, draw, top = _page(caption, width, grid_h + wave_h)
   for place, (number, thumbnail) in enumerate(zip(numbers, thumbnails)):
     x = MARGIN + place % columns * (cell_w + GAP)
     y = top + place // columns * (cell_h + LABEL + GAP)
@@ -59,6 +54,37 @@ def contact_sheet(clip: Clip, caption: str = '') -> Image.Image:
   if wave_h:
     _draw_waves(draw, clip, (MARGIN, top + grid_h), width)
   return page
+
+
+def side_by_side(pictures: Mapping[str, np.ndarray], caption: str = '') -> Image.Image:
+  """Pictures uint8 [H, W, 3] of one size in a row, each over its name, and a caption above.
+
+  They keep their pixels where the row fits the page.
+  """
+  images = [Image.fromarray(picture) for picture in pictures.values()]
+  most = (PAGE_WIDTH - GAP * (len(images) - 1)) // len(images)
+  if images[0].width > most:
+    size = most, max(round(images[0].height * most / images[0].width), 1)
+    images = [image.resize(size, Image.Resampling.LANCZOS) for image in images]
+  cell_w, cell_h = images[0].size
+  width = max(len(images) * (cell_w + GAP) - GAP, 3 * FRAME_HEIGHT)
+  page, draw, top = _page(caption, width, cell_h + LABEL)
+  for place, (name, image) in enumerate(zip(pictures, images)):
+    x = MARGIN + place * (cell_w + GAP)
+    page.paste(image, (x, top))
+    draw.text((x, top + cell_h + 2), name, FAINT, _font(12))
+  return page
+
+
+def _page(caption: str, width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw, int]:
+  """A page with its caption, a pen for it, and where its content of that size begins."""
+  lines = _wrap(caption, width)
+  top = MARGIN + len(lines) * LABEL + (GAP if lines else 0)
+  page = Image.new('RGB', (width + 2 * MARGIN, top + height + MARGIN), PAPER)
+  draw = ImageDraw.Draw(page)
+  for row, line in enumerate(lines):
+    draw.text((MARGIN, MARGIN + row * LABEL), line, INK, _font(14))
+  return page, draw, top
 
 
 def save_sheet(path: str | os.PathLike[str], clip: Clip, caption: str = '') -> None:

@@ -8,10 +8,11 @@ import ml_collections
 from sorajax import build
 from sorajax.data.sources import open_source
 from sorajax.errors import UserError
-from sorajax.settings import SoundCodecSettings
+from sorajax.settings import MelCodecSettings, SoundCodecSettings
 from sorajax.train import loop
+from sorajax.train.mels import MelObjective
 from sorajax.train.pictures import PictureObjective
-from sorajax.train.sounds import SoundObjective
+from sorajax.train.sounds import SqueezeObjective
 
 
 def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike[str]) -> None:
@@ -26,12 +27,14 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike[str]) ->
   """
   settings = build.codec_settings(config)
 
-  def make(mesh: jax.sharding.Mesh) -> PictureObjective | SoundObjective:
+  def make(mesh: jax.sharding.Mesh) -> PictureObjective | SqueezeObjective | MelObjective:
     if not settings.data.path:
       raise UserError('config.data.path is empty; add --config.data.path=CLIPS')
     source = open_source(settings.data.path, 'train')
     if isinstance(settings, SoundCodecSettings):
-      return SoundObjective(settings, source, mesh)
+      return SqueezeObjective(settings, source, mesh)
+    if isinstance(settings, MelCodecSettings):
+      return MelObjective(settings, source, mesh)
     return PictureObjective(settings, source, mesh)
 
   loop.run(make, settings.mesh, config, workdir)

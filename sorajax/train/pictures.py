@@ -17,7 +17,7 @@ from sorajax.codec.video_config import VideoConfig
 from sorajax.settings import CodecSettings
 from sorajax.train.reconstruction import Reconstruction
 
-TERMS = ('absolute', 'pyramid', 'edges', 'spectrum', 'flicker')
+TERMS = ('absolute', 'squared', 'pyramid', 'edges', 'spectrum', 'flicker')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +42,9 @@ class PictureObjective(Reconstruction):
     return self.fitted(config)
 
   def init(self, key: jax.Array) -> Any:
+    started = self.started(self.config)
+    if started is not None:
+      return jax.tree.map(jnp.asarray, started)
     params = video.init(self.config, key)
     if not self.config.straight:
       return params

@@ -11,6 +11,7 @@ import numpy as np
 
 from sorajax import sharding
 from sorajax.clip import Clip
+from sorajax.codec import codec as codec_lib
 from sorajax.codec.codec import Codec
 from sorajax.codec.linear import LinearConfig, fit_linear
 from sorajax.data.clips import clip_loader, cut, usable
@@ -20,7 +21,7 @@ from sorajax.data.schedule import Place
 from sorajax.data.sources import Source, open_source
 from sorajax.errors import UserError
 from sorajax.media.sheet import contact_sheet, save_image, stack_sheets
-from sorajax.settings import CodecSettings, SoundCodecSettings
+from sorajax.settings import CodecSettings, MelCodecSettings, SoundCodecSettings
 from sorajax.train.objective import Scalars
 
 HELD_CLIPS = 48  # looked at by an evaluation
@@ -40,7 +41,7 @@ class Reconstruction:
   """
 
   modality: ClassVar[str]
-  settings: CodecSettings | SoundCodecSettings
+  settings: CodecSettings | SoundCodecSettings | MelCodecSettings
   source: Source
   mesh: jax.sharding.Mesh
 
@@ -94,6 +95,23 @@ class Reconstruction:
     """A linear codec of training clips, cut as held-out ones are."""
     clips = [*self._cuts(self.source, FIT_CLIPS)]
     return fit_linear(clips, config, clips[0].sample_rate_hz, clips[0].audio.shape[1])
+
+  def started(self, config: Any) -> Any:
+    """The parameters that training begins with, of `settings.start`; None where it names none.
+
+    Raises:
+      UserError: a codec of another kind or size than `config`.
+    """
+    start = self.settings.start
+    if not start:
+      return None
+    half = getattr(codec_lib.load(start), self.modality)
+    if getattr(half, 'config', None) != config:
+      raise UserError(
+        f'config.start={start} holds another {self.modality} codec than config describes; '
+        'start from one of the same size, or from none'
+      )
+    return half.params
 
   def seen(self) -> Iterator[Clip]:
     """Training clips to measure latents on."""

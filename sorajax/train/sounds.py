@@ -13,20 +13,58 @@ from sorajax.codec.lapped import LappedCodec
 from sorajax.codec.past import Past
 from sorajax.codec.squeeze import Squeeze, SqueezeConfig, from_linear, padded
 from sorajax.codec.statistics import unmeasured
-from sorajax.settings import SoundCodecSettings
+from sorajax.settings import MelCodecSettings, SoundCodecSettings
 from sorajax.train.reconstruction import Reconstruction
 
 SILENCE = 1e-8  # power of noise that no ear minds
+Made = tuple[jax.Array, dict[str, jax.Array]]
 
 
 @dataclasses.dataclass(frozen=True)
 class SoundObjective(Reconstruction):
-  """What `loss` weighs together, on the sounds of clips.
+  """What `loss` weighs together, on the sounds of clips, whatever codes them."""
+
+  modality: ClassVar[str] = 'audio'
+  settings: SoundCodecSettings | MelCodecSettings
+
+  def loss(self, params, frozen, batch: Any, key, counts):
+    audio, rate = batch['audio'], self.settings.prepare.sample_rate_hz
+    mean, logvar = self.encode(params, frozen, audio)
+    made, terms = self.decode(params, frozen, moments.draw(key, mean, logvar), audio)
+    terms |= {
+      'waveform': sound_loss.waveform(made, audio),
+      'spectra': sound_loss.spectra(made, audio),
+      'convergence': sound_loss.convergence(made, audio),
+      'mel': sound_loss.mel(made, audio, rate),
+      'divergence': moments.kl(mean, logvar).mean(),
+    }
+    return self.weighed(terms, counts)
+
+  def errors(self, params: Any, frozen: Any, batch: Any) -> dict[str, jax.Array]:
+    """`snr_db` of what becomes of the mean latents, and its `mel_distance` in nats."""
+    audio, rate = batch['audio'], self.settings.prepare.sample_rate_hz
+    mean, _ = self.encode(params, frozen, audio)
+    made, _ = self.decode(params, frozen, mean, audio)
+    power = lambda x: jnp.square(x).mean(axis=(1, 2)) + SILENCE
+    ratio = 10 * jnp.log10(power(audio) / power(audio - made))
+    return {'snr_db': ratio.mean(), 'mel_distance': sound_loss.mel(made, audio, rate)}
+
+  def encode(self, params: Any, frozen: Any, audio: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Whole sounds [B, S, A] → mean and logarithm of the variance, [B, n, C] each."""
+    raise NotImplementedError
+
+  def decode(self, params: Any, frozen: Any, latents: jax.Array, audio: jax.Array) -> Made:
+    """Latents of `audio` → as many samples, and terms of the loss from on the way there."""
+    raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class SqueezeObjective(SoundObjective):
+  """A lapped transform squeezed by a network.
 
   The network begins as a fitted linear codec, whose weights of frequencies it keeps.
   """
 
-  modality: ClassVar[str] = 'audio'
   settings: SoundCodecSettings
 
   @property
@@ -51,37 +89,23 @@ class SoundObjective(Reconstruction):
     return half
 
   def init(self, key: jax.Array) -> Any:
-    drawn = plain.initial(Squeeze, self.config, key)
-    params = from_linear(drawn, self.config, self.lapped)
-    return {name: p for name, p in params.items() if name != 'weight'}
+    params = self.started(self.config)
+    if params is None:
+      drawn = plain.initial(Squeeze, self.config, key)
+      params = from_linear(drawn, self.config, self.lapped)
+    return {name: jax.tree.map(jnp.asarray, p) for name, p in params.items() if name != 'weight'}
 
   def frozen(self) -> Any:
-    return {'weight': self.lapped.weight}
+    started = self.started(self.config)
+    return {'weight': self.lapped.weight if started is None else started['weight']}
 
-  def loss(self, params, frozen, batch: Any, key, counts):
-    audio = batch['audio']
-    mean, logvar = self._encode(params, frozen, audio)
-    made = self._decode(params, frozen, moments.draw(key, mean, logvar), audio.shape[1])
-    terms = {
-      'waveform': sound_loss.waveform(made, audio),
-      'spectra': sound_loss.spectra(made, audio),
-      'convergence': sound_loss.convergence(made, audio),
-      'mel': sound_loss.mel(made, audio, self.config.sample_rate_hz),
-      'divergence': moments.kl(mean, logvar).mean(),
-    }
-    return self.weighed(terms, counts)
+  def encode(self, params, frozen, audio):
+    module = plain.joined(Squeeze, self.config, {**params, **frozen})
+    return module.encode(padded(audio, self.config.geometry), Past())
 
-  def errors(self, params: Any, frozen: Any, batch: Any) -> dict[str, jax.Array]:
-    """`snr_db` of what becomes of the mean latents, and its `mel_distance` in nats."""
-    audio = batch['audio']
-    mean, _ = self._encode(params, frozen, audio)
-    made = self._decode(params, frozen, mean, audio.shape[1])
-    power = lambda x: jnp.square(x).mean(axis=(1, 2)) + SILENCE
-    ratio = 10 * jnp.log10(power(audio) / power(audio - made))
-    return {
-      'snr_db': ratio.mean(),
-      'mel_distance': sound_loss.mel(made, audio, self.config.sample_rate_hz),
-    }
+  def decode(self, params, frozen, latents, audio) -> Made:
+    module = plain.joined(Squeeze, self.config, {**params, **frozen})
+    return module.decode(latents, Past())[:, : audio.shape[1]], {}
 
   def codec(self, weights: Any) -> Codec:
     """The learned sound half, its latents normalised over training clips, and a linear picture."""
@@ -89,11 +113,3 @@ class SoundObjective(Reconstruction):
     raw = sound.SqueezeCodec(self.config, params, unmeasured(self.config.channels))
     learned = sound.measured(raw, (clip.audio for clip in self.seen()))
     return Codec(self.linear.video, learned)
-
-  def _encode(self, params, frozen, audio):
-    module = plain.joined(Squeeze, self.config, {**params, **frozen})
-    return module.encode(padded(audio, self.config.geometry), Past())
-
-  def _decode(self, params, frozen, latents, samples):
-    module = plain.joined(Squeeze, self.config, {**params, **frozen})
-    return module.decode(latents, Past())[:, :samples]

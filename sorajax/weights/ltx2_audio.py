@@ -115,7 +115,7 @@ def _stack(r: _Reader, part: str, c: AutoencoderConfig) -> Params:
         layers.append({'conv': {'conv': r.conv(f'{part}up.{level}.upsample.conv.conv')}})
   return {
     'first': _plane(r, f'{part}conv_in'),
-    'layers': dict(enumerate(layers)),
+    'layers': {str(i): layer for i, layer in enumerate(layers)},
     **_norm(r, f'{part}norm_out', c, 'norm'),
     'last': _plane(r, f'{part}conv_out'),
   }
@@ -160,15 +160,15 @@ def _attention(r: _Reader, name: str, c: AutoencoderConfig) -> Params:
 def _vocoder(r: _Reader, part: str, c: VocoderConfig) -> Params:
   beside = len(c.kernels)
   blocks = {
-    stage: {
-      i: _resblock(r, f'{part}resnets.{stage * beside + i}', c, len(c.dilations[i]))
+    str(stage): {
+      str(i): _resblock(r, f'{part}resnets.{stage * beside + i}', c, len(c.dilations[i]))
       for i in range(beside)
     }
     for stage in range(len(c.factors))
   }
   made: Params = {
     'first': r.conv(f'{part}conv_in'),
-    'ups': {i: r.transposed(f'{part}upsamplers.{i}') for i in range(len(c.factors))},
+    'ups': {str(i): r.transposed(f'{part}upsamplers.{i}') for i in range(len(c.factors))},
     'blocks': blocks,
     'last': r.conv(f'{part}conv_out', bias=c.last_bias),
   }
@@ -181,7 +181,7 @@ def _vocoder(r: _Reader, part: str, c: VocoderConfig) -> Params:
 
 def _resblock(r: _Reader, name: str, c: VocoderConfig, count: int) -> Params:
   made: Params = {
-    f'convs{n}': {i: r.conv(f'{name}.convs{n}.{i}') for i in range(count)} for n in (1, 2)
+    f'convs{n}': {str(i): r.conv(f'{name}.convs{n}.{i}') for i in range(count)} for n in (1, 2)
   }
   if c.activation == 'leaky':
     return made
@@ -189,7 +189,7 @@ def _resblock(r: _Reader, name: str, c: VocoderConfig, count: int) -> Params:
   parts = ('alpha', 'beta') if c.activation == 'snakebeta' else ('alpha',)
   for n in (1, 2):
     made[f'acts{n}'] = {
-      i: {p: r(f'{name}.acts{n}.{i}{inner}.{p}') for p in parts} for i in range(count)
+      str(i): {p: r(f'{name}.acts{n}.{i}{inner}.{p}') for p in parts} for i in range(count)
     }
   return made
 

@@ -1,10 +1,14 @@
 import itertools
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from programs import run
 
 from sorajax.codec.tiles import spans
 
+PROGRAM = Path(__file__).with_name('tiles_on_devices.py')
 CASES = [
   (length, size, overlap, reach, cell)
   for length, size, overlap, reach, cell in itertools.product(
@@ -41,3 +45,37 @@ def test_neighbours_fade_into_each_other(cell):
   """No step between two values is larger than the ramp's."""
   for _, weight in spans(20, 8, 4, 10, cell):
     assert np.abs(np.diff(weight)).max() <= 1 / (2 * cell) + 1e-6
+
+
+@pytest.fixture(scope='module')
+def on_devices() -> dict:
+  """What four devices found, for each way of coding."""
+  return json.loads(run(str(PROGRAM)))
+
+
+WAYS = ('encode', 'decode', 'decode, centred')
+
+
+@pytest.mark.parametrize('way', WAYS)
+def test_tiles_on_four_devices_are_those_of_one(on_devices, way):
+  assert on_devices[way]['apart'] < 1e-5
+
+
+@pytest.mark.parametrize('way', WAYS)
+def test_every_device_holds_a_tile_and_what_it_carries(on_devices, way):
+  held = on_devices[way]['held']
+  assert len(held) > 10
+  for array in held:
+    assert sorted(array) == [[device, device, 1] for device in range(4)]
+
+
+@pytest.mark.parametrize('way', WAYS)
+def test_begun_on_four_devices_it_goes_on_on_one_and_the_other_way_round(on_devices, way):
+  assert len(on_devices[way]['moved']) == 2 and max(on_devices[way]['moved']) < 1e-5
+
+
+def test_a_film_is_coded_on_all_devices(on_devices):
+  found = on_devices['film']
+  assert found['apart'] < 1e-5 and found['frames'] == 7 and min(found['steps']) > 2
+  for array in found['held']:
+    assert sorted(array) == [[device, device, 1] for device in range(4)]

@@ -3,9 +3,6 @@
 import dataclasses
 import functools
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -13,6 +10,7 @@ import numpy as np
 import pytest
 import tiny
 from clips import scene
+from programs import run
 from tiny import refused
 
 from sorajax.codec import convolutional, video, video_config
@@ -252,7 +250,7 @@ def test_tiles_are_no_larger_than_asked(monkeypatch):
   real = convolutional._encode
 
   def spy(config, params, statistics, pixels, carried, *, last):
-    sizes.append(pixels.shape[1:3])
+    sizes.append(pixels.shape[2:4])
     return real(config, params, statistics, pixels, carried, last=last)
 
   monkeypatch.setattr(convolutional, '_encode', spy)
@@ -392,11 +390,6 @@ def test_sizes_that_do_not_fit_together_are_refused():
 
 
 def test_a_mesh_gives_the_same_values_and_gradients():
-  environment = {**os.environ, 'JAX_PLATFORMS': 'cpu'}
-  done = subprocess.run(
-    [sys.executable, str(PROGRAM)], env=environment, capture_output=True, text=True
-  )
-  assert done.returncode == 0, done.stderr[-3000:]
-  found = json.loads(done.stdout)
+  found = json.loads(run(str(PROGRAM)))
   assert found['loss'] == pytest.approx(found['without'], rel=1e-5)
   assert found['gradient_apart'] < 1e-5 and found['split'] == [1, 5, 8, 8, 3]

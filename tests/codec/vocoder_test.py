@@ -11,7 +11,14 @@ from flax import nnx
 from sorajax.codec import plain, resample
 from sorajax.codec.convolution import Upsampler
 from sorajax.codec.streams import Overlap
-from sorajax.codec.vocoder import Vocoder, VocoderConfig, WideConfig, WideVocoder, flattened
+from sorajax.codec.vocoder import (
+  CONSTANT,
+  Vocoder,
+  VocoderConfig,
+  WideConfig,
+  WideVocoder,
+  flattened,
+)
 
 LEAKY = sounds.VOCODER
 SNAKE = dataclasses.replace(
@@ -83,6 +90,15 @@ def test_constant_parts_do_not_learn():
   gradient = plain.flat(tiny.quick_jit(jax.grad(loss))(params(WIDE)))
   still = {n for n, g in gradient.items() if not g.any()}
   assert still == {'basis', 'bank', 'extension/lowpass'}
+
+
+def test_constant_parts_are_taken_out_and_put_back():
+  rest, taken = plain.parted(params(WIDE), CONSTANT)
+  assert plain.flat(taken).keys() == {'basis', 'bank', 'extension/lowpass'}
+  assert not plain.flat(rest).keys() & plain.flat(taken).keys()
+  again, before = plain.flat(plain.whole(rest, taken)), plain.flat(params(WIDE))
+  assert again.keys() == before.keys()
+  assert all((again[name] == before[name]).all() for name in before)
 
 
 @tiny.quick_jit

@@ -208,6 +208,10 @@ CASES = (
     make=copied('clips', lambda clips: truncated(one(clips, 'train*'))),
   ),
   encode('no-codec', '--codec={bad}/nowhere', says=('{bad}/nowhere holds no codec', 'encode.py')),
+  encode(
+    'other-channels', '--config.trained=film',
+    says=('48 channels', 'the transformer reads 16', 'config.codec.video_channels'),
+  ),
   encode('stride', '--config.codec.stride=(2,7,7)', says=('16×16', '7×7', 'try 21×21')),
   encode('codec', '--config.codec.video_channels=999', says=('config.codec', '999', '384')),
   encode('group', '--config.codec.group=0', says=('config.codec', 'group', 'above 0')),
@@ -360,6 +364,10 @@ CASES = (
   tool(
     'make_flashes-full-disk', '--config=configs/flash.py', '--count=10', '--out={here}/out',
     says=('no space left', '{here}/out', 'run again'), file_bytes=3000,
+  ),
+  tool(
+    'make_disks-onto-clips', '--config=configs/disks.py', '--out={walk}/clips',
+    says=('{walk}/clips holds another data set', 'a new folder'),
   ),
   tool('measure_sync-nowhere', '--checkpoint={bad}/nowhere', says=('{bad}/nowhere', '--workdir')),
   tool(

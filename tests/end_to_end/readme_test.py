@@ -15,7 +15,11 @@ LINES = [
   if line.strip()
 ]
 PROGRAMS = [line for line in LINES if line.startswith('python ')]
-SMALLER = {'tools/make_flashes.py': ('--count=12',), 'tools/measure_sync.py': ('--count=2',)}
+SMALLER = {
+  'tools/make_flashes.py': ('--count=12',),
+  'tools/measure_sync.py': ('--count=2',),
+  'tools/measure_tiles.py': ('--size=320x64', '--frames=1', '--tile=16'),
+}
 # Ten minutes of 1080p; a smaller one is tested below.
 APART = ('tools/measure_memory.py',)
 TINY = {
@@ -25,7 +29,7 @@ TINY = {
 }
 MADE = (
   'SAMPLES', 'FLASHES', 'FLASH_LATENTS', 'FLASH_RUN', 'HEART_LATENTS', 'HEART', 'CODEC', 'LEARNED',
-  'LARGE', 'SOUND_CLIPS', 'SOUNDING', 'FILM_LATENTS', 'AGAIN',
+  'LARGE', 'LINEAR', 'LINEAR_RUN', 'SOUND_CLIPS', 'SOUNDING', 'FILM_LATENTS', 'AGAIN', 'TILES',
 )  # fmt: skip
 
 

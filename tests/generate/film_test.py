@@ -1,14 +1,21 @@
 import dataclasses
 import hashlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 import sounds
 from clips import scene
+from programs import ROOT
 from tiny import refused
 
-from sorajax.clip import Clip
+from sorajax.clip import Clip, Latents
 from sorajax.codec import video
 from sorajax.codec.codec import Codec
 from sorajax.codec.convolutional import measured
@@ -22,6 +29,7 @@ from sorajax.geometry import samples_of
 from sorajax.media import reader, writer
 
 FPS, FRAMES, SIZE, RATE_HZ = 12.0, 21, (24, 32), 8000
+LONGEST_S = 600
 CONFIG = compact((2, 4, 4), 3, (4, 8), blocks=0, patch=2, straight=True)
 
 
@@ -110,7 +118,10 @@ def test_killed_at_any_piece_the_bytes_are_the_same(
       film.encode_film(shown, codec, tmp_path / 'b')
   with refused('holds no film latents'):
     stored.open_film(tmp_path / 'b')
+  (tmp_path / 'b' / '.state.npz.0.tmp').touch()  # as a SIGKILL leaves it
   film.encode_film(shown, codec, tmp_path / 'b')
+  names = lambda folder: {file.name for file in (tmp_path / folder).iterdir()}
+  assert names('a') == names('b')
   for name in ('video.npy', 'audio.npy', 'film.json'):
     assert digest(tmp_path / 'a' / name) == digest(tmp_path / 'b' / name)
   with monkeypatch.context() as during:
@@ -120,6 +131,48 @@ def test_killed_at_any_piece_the_bytes_are_the_same(
   assert not (tmp_path / 'b.mp4').exists()
   film.decode_film(tmp_path / 'b', tmp_path / 'b.mp4')
   assert digest(tmp_path / 'a.mp4') == digest(tmp_path / 'b.mp4')
+
+
+def decoding(latents: Path, out: Path) -> subprocess.Popen:
+  command = [sys.executable, 'launch/decode_film.py', f'--input={latents}', f'--out={out}']
+  environment = {**os.environ, 'JAX_PLATFORMS': 'cpu'}
+  return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+
+
+def kill_once(seen: Callable[[], bool], process: subprocess.Popen) -> None:
+  """Ends the process with SIGKILL as soon as something is seen, which must be before its end."""
+  until = time.monotonic() + LONGEST_S
+  while not seen():
+    assert process.poll() is None and time.monotonic() < until
+    time.sleep(0.002)
+  process.kill()
+  assert process.wait() == -9
+
+
+@pytest.mark.slow
+def test_after_three_sigkills_the_bytes_are_the_same_and_nothing_is_left(codec, tmp_path):
+  """At the first segment, midway, and while segments are joined."""
+  latents, out = tmp_path / 'latents', tmp_path / 'killed.mp4'
+  count, rng = 401, np.random.default_rng(0)
+  frames = codec.geometry.video.pixel_frames(count)
+  samples = samples_of(frames, FPS, RATE_HZ)
+  size = codec.geometry.audio.latent_length(samples), codec.geometry.audio.channels
+  pictures = rng.standard_normal((count, 6, 8, CONFIG.channels)).astype(np.float32)
+  sound = 0.1 * rng.standard_normal(size).astype(np.float32)
+  stored.write(latents, codec, Latents(pictures, sound, FPS, frames, samples))
+  assert decoding(latents, tmp_path / 'whole.mp4').wait() == 0
+  parts = tmp_path / 'killed.mp4.parts'
+  segments = lambda: len([*parts.glob('[0-9]*.mp4')])
+  for seen in (
+    lambda: (parts / film.STATE).is_file(),
+    lambda: segments() > 20,
+    lambda: any(parts.glob(f'.{film.WHOLE}.*.tmp')),
+  ):
+    kill_once(seen, decoding(latents, out))
+    assert segments() and not out.exists()
+  assert decoding(latents, out).wait() == 0
+  assert digest(out) == digest(tmp_path / 'whole.mp4')
+  assert {path.name for path in tmp_path.iterdir()} == {'latents', 'whole.mp4', 'killed.mp4'}
 
 
 def test_large_pictures_are_cut_and_come_out_as_if_they_were_not(codec, monkeypatch):

@@ -42,3 +42,13 @@ def test_sheets_stack_below_one_another():
 def test_another_extension_is_refused(tmp_path):
   with pytest.raises(UserError, match=r'end it in \.png'):
     sheet.save_sheet(tmp_path / 'sheet.gif', make_clip(2))
+
+
+def test_pictures_side_by_side_keep_their_pixels():
+  pictures = {name: np.full((150, 140, 3), i, np.uint8) for i, name in enumerate('abc', 1)}
+  page = np.asarray(sheet.side_by_side(pictures))
+  for place, picture in enumerate(pictures.values()):
+    left = sheet.MARGIN + place * (140 + sheet.GAP)
+    np.testing.assert_array_equal(page[sheet.MARGIN :][:150, left : left + 140], picture)
+  wide = {name: np.zeros((100, 4000, 3), np.uint8) for name in 'ab'}
+  assert sheet.side_by_side(wide, 'caption').width <= sheet.PAGE_WIDTH + 2 * sheet.MARGIN

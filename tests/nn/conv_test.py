@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import tiny
 
-from sorajax.nn import conv as convolution
 from sorajax.nn.conv import FORMS, choose, conv
 
-SIZES = {'plain': (3, 3, 3), 'shifted': (3, 3, 3), 'folded': (3, 3, 3), 'matmul': (3, 1, 1)}
+SIZES = {'matmul': (3, 1, 1)}
 
 
 def drawn(kernel: tuple[int, int, int], frames: int = 5, dtype=np.float32):
@@ -36,7 +35,7 @@ def largest(a, b) -> float:
 @pytest.mark.parametrize('padding', ['zeros', 'reflect', 'edge'])
 @pytest.mark.parametrize('form', FORMS)
 def test_every_form_is_the_definition(form, padding):
-  x, w = drawn(SIZES[form])
+  x, w = drawn(SIZES.get(form, (3, 3, 3)))
   assert largest(conv(x, w, padding, form=form), by_definition(x, w, padding)) <= 1e-5
 
 
@@ -52,14 +51,14 @@ def test_every_form_has_the_values_and_gradients_of_the_plain_one(kernel):
     return tiny.quick_jit(jax.value_and_grad(objective, (0, 1), has_aux=True))(x, w)
 
   (_, wanted), slopes = run('plain')
-  forms = [f for f in FORMS if f != 'plain' and (f != 'matmul' or kernel[1:] == (1, 1))]
-  for form in forms:
+  fits = {'matmul': kernel[1:] == (1, 1), 'minimal': kernel[0] == 3}
+  for form in (f for f in FORMS if fits.get(f, f != 'plain')):
     (_, y), (dx, dw) = run(form)
     assert largest(y, wanted) <= 1e-5, form
     assert largest(dx, slopes[0]) <= 1e-5 and largest(dw, slopes[1]) <= 1e-5 * w.size, form
 
 
-@pytest.mark.parametrize('form', ['plain', 'shifted', 'folded'])
+@pytest.mark.parametrize('form', ['plain', 'shifted', 'stacked'])
 def test_bfloat16_stays_and_loses_no_more_than_its_digits(form):
   x, w = drawn((3, 3, 3), dtype=jnp.bfloat16)
   y = conv(x, w, form=form)
@@ -79,10 +78,26 @@ def test_fewer_frames_than_the_kernel_give_none(frames):
   assert conv(x, w).shape == (2, 0, 4, 3, 5)
 
 
+@pytest.mark.parametrize('frames', [4, 5, 8])
+def test_minimal_filtering_is_as_exact_with_many_channels(frames):
+  rng = np.random.default_rng(0)
+  x = jnp.asarray(rng.standard_normal((1, frames, 9, 7, 64)), jnp.float32)
+  w = rng.standard_normal((3, 3, 3, 64, 64)) / np.sqrt(27 * 64)
+  w = jnp.asarray(w, jnp.float32)
+  assert choose('cpu', x, w.shape) == 'minimal'
+  assert largest(conv(x, w, form='minimal'), by_definition(x, w, 'zeros')) <= 1e-5
+
+
 def test_the_form_goes_by_platform_and_shape():
+  x = lambda size, channels, frames=4, dtype=jnp.float32: jax.ShapeDtypeStruct(
+    (1, frames, size, size, channels), dtype
+  )
   for platform in ('tpu', 'gpu', 'cuda'):
-    assert choose(platform, 64, (3, 3, 3, 64, 64)) == 'plain'
-  wide = convolution.THIN + 1
-  assert choose('cpu', wide, (3, 3, 3, wide, 64)) == 'shifted'
-  assert choose('cpu', convolution.THIN, (3, 3, 3, convolution.THIN, 8)) == 'folded'
-  assert choose('cpu', 64, (1, 1, 1, 64, 8)) == choose('tpu', 8, (3, 1, 1, 8, 8)) == 'matmul'
+    assert choose(platform, x(16, 64), (3, 3, 3, 64, 64)) == 'plain'
+  assert choose('cpu', x(16, 64), (3, 3, 3, 64, 64)) == 'minimal'
+  assert choose('cpu', x(16, 64, 3), (3, 3, 3, 64, 64)) == 'stacked'  # a single answer
+  assert choose('cpu', x(16, 64, 4, jnp.bfloat16), (3, 3, 3, 64, 64)) == 'stacked'
+  assert choose('cpu', x(4, 128), (3, 3, 3, 128, 128)) == 'shifted'
+  assert choose('cpu', x(16, 64), (5, 3, 3, 64, 64)) == 'stacked'
+  assert choose('cpu', x(16, 64), (1, 1, 1, 64, 8)) == 'matmul'
+  assert choose('tpu', x(16, 8), (3, 1, 1, 8, 8)) == 'matmul'

@@ -1,4 +1,4 @@
-"""Autoencoders begin as the linear codec, and noise belongs to training alone."""
+"""Autoencoders begin where the clips lie, and noise belongs to training alone."""
 
 import dataclasses
 import runpy
@@ -8,18 +8,24 @@ import jax
 import numpy as np
 import pytest
 import tiny
+from tiny import refused
 
 from sorajax import build, sharding
 from sorajax.clip import Clip
+from sorajax.codec import plain, sound
+from sorajax.codec.vocoder import CONSTANT
 from sorajax.data import clips as clips_lib
-from sorajax.evaluate.fidelity import psnr_db, snr_db
+from sorajax.evaluate.fidelity import mel_distance, psnr_db, snr_db
+from sorajax.optim import OptimizerConfig
 from sorajax.train import reconstruction
+from sorajax.train.mels import MelObjective
 from sorajax.train.pictures import PictureObjective
-from sorajax.train.sounds import SoundObjective
+from sorajax.train.sounds import SqueezeObjective
+from sorajax.train.state import initial_state, make_step
 
 CONFIG = Path(__file__).parents[2] / 'configs' / 'tiny_codec.py'
 FRAMES = 9
-HALVES = {'picture': PictureObjective, 'sound': SoundObjective}
+HALVES = {'picture': PictureObjective, 'sound': SqueezeObjective, 'mel': MelObjective}
 each_half = pytest.mark.parametrize('half', HALVES)
 
 
@@ -45,8 +51,9 @@ def in_memory(monkeypatch):
   monkeypatch.setattr(reconstruction, 'open_source', lambda path, split: Films(4, 100))
 
 
-def objective(half: str, **loss):
+def objective(half: str, start: str = '', **loss):
   settings = build.codec_settings(runpy.run_path(str(CONFIG))['get_config'](half))
+  settings = dataclasses.replace(settings, start=start)
   settings = dataclasses.replace(settings, loss=dataclasses.replace(settings.loss, **loss))
   mesh = sharding.make_mesh(sharding.MeshConfig())
   return HALVES[half](settings, Films(6, 0), mesh)
@@ -57,7 +64,7 @@ def held_out(made, params) -> dict[str, float]:
     return made.evaluator()(params, made.frozen())
 
 
-@each_half
+@pytest.mark.parametrize('half', ['picture', 'sound'])
 def test_it_begins_as_the_linear_codec(half):
   made = objective(half)
   found = held_out(made, made.init(jax.random.key(0)))
@@ -78,11 +85,66 @@ def test_the_finished_codec_codes_as_the_evaluation_says(half):
   params = jax.tree.map(lambda x: x + 0.02 * np.sin(np.arange(x.size)).reshape(x.shape), drawn)
   found, codec = held_out(made, params), made.codec(jax.device_get(params))
   pairs = [(clip, codec.decode(codec.encode(clip))) for clip in made.held(4)]
-  if half == 'picture':
-    wanted, name = [psnr_db(a.video, b.video) for a, b in pairs], 'psnr_db'
-  else:
-    wanted, name = [snr_db(a.audio, b.audio) for a, b in pairs], 'snr_db'
-  np.testing.assert_allclose(found[name], np.mean(wanted), atol=0.05)
+  mels = lambda a, b: mel_distance(a.audio, b.audio, a.sample_rate_hz)
+  measures = {
+    'psnr_db': lambda a, b: psnr_db(a.video, b.video),
+    'snr_db': lambda a, b: snr_db(a.audio, b.audio),
+    'mel_distance': mels,
+  }
+  names = measures.keys() & found.keys()
+  assert names
+  for name in names:
+    wanted = np.mean([measures[name](a, b) for a, b in pairs])
+    np.testing.assert_allclose(found[name], wanted, atol=0.05 if name.endswith('db') else 1e-3)
+
+
+@each_half
+def test_training_goes_on_from_a_finished_codec(half, tmp_path):
+  made = objective(half)
+  drawn = made.init(jax.random.key(0))
+  params = jax.tree.map(lambda x: x + 0.02 * np.sin(np.arange(x.size)).reshape(x.shape), drawn)
+  made.codec(jax.device_get(params)).save(tmp_path)
+  again = objective(half, start=str(tmp_path))
+  assert held_out(again, again.init(jax.random.key(1))) == held_out(made, params)
+
+
+@each_half
+def test_it_starts_from_no_codec_of_another_size(half):
+  with refused('config.start=film holds another .* codec than config describes'):
+    objective(half, start='film').init(jax.random.key(0))
+
+
+def test_mel_networks_begin_at_the_level_of_the_sounds():
+  """What the autoencoder first makes lies about as high as what it reads."""
+  made = objective('mel')
+  mean, scale = made.level
+  params = made.init(jax.random.key(0))
+  bias = params['autoencoder']['decoder']['last']['conv']['bias']
+  np.testing.assert_allclose(bias, mean, rtol=1e-5)
+  found = held_out(made, params)
+  assert found['spectrogram'] < 3 * scale
+
+
+def test_the_constants_of_a_vocoder_stay_as_they_are():
+  """Whatever the optimiser does to all that it is given."""
+  made = objective('mel')
+  optimizer = OptimizerConfig(learning_rate=0.1, warmup_steps=0, weight_decay=0.5, ema=0.5)
+  settings = dataclasses.replace(made.settings, optimizer=optimizer)
+  made = dataclasses.replace(made, settings=settings)
+  with jax.set_mesh(made.mesh):
+    state = jax.jit(initial_state(made))()
+    layout = sharding.shardings(made.mesh, state)
+    batch, _ = made.loader(clips_lib.Place()).feed(0)
+    before = jax.device_get(state['params'])
+    state, _ = make_step(made, made.mesh, layout)(state, made.frozen(), batch)
+  after = jax.device_get(state['ema'])
+  names = plain.flat(before).keys()
+  assert not [n for n in names if n.rpartition('/')[2] in CONSTANT]
+  moved = {n for n in names if (plain.flat(before)[n] != plain.flat(after)[n]).any()}
+  assert len(moved) > 0.9 * len(names)
+  codec = made.codec(after).audio
+  fresh = sound.new_mel(made.config, jax.random.key(1)).params
+  np.testing.assert_array_equal(codec.params['vocoder']['lowpass'], fresh['vocoder']['lowpass'])
 
 
 def test_noise_on_the_latents_is_felt_in_training_alone():
