@@ -10,7 +10,6 @@ what becomes of them in CODEC/reconstructions.png. The codec `film` that comes a
 --config.loss.noise=0.5, which swelled its latents and is off now.
 """
 
-import math
 import pathlib
 import runpy
 
@@ -34,7 +33,7 @@ def get_config(size: str = '4x16x16') -> ml_collections.ConfigDict:
   stride = tuple(int(n) for n in size.split('x'))
   c.picture = section(
     stride=stride, channels=channels, widths=widths, blocks=1, patch=patch, factored=True,
-    straight=math.prod(stride) <= 2048,  # a linear map of larger patches would be most of it
+    straight=True,
   )  # fmt: skip
   with c.prepare.unlocked():
     c.prepare.update(frames=(33,), fps=24.0, height=128, width=128, keep_silent=True)
@@ -42,7 +41,9 @@ def get_config(size: str = '4x16x16') -> ml_collections.ConfigDict:
   c.loss = section(
     absolute=1.0, squared=0.0, pyramid=1.0, edges=0.5, flicker=0.5, noise=0.0, divergence=1e-4
   )  # fmt: skip
-  c.optimizer = section(learning_rate=1e-3, warmup_steps=200, decay_share=0.6, ema=0.998)
+  c.optimizer = section(
+    learning_rate=1e-3, warmup_steps=200, decay_share=0.6, ema=0.998, fitted_share=0.01
+  )  # fmt: skip
   c.train = section(steps=3000, log_every=50, evaluate_every=500, save_every=500)
   c.train.sample_every = 2000
   return c

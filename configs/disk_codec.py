@@ -21,5 +21,5 @@ def get_config() -> ml_collections.ConfigDict:
   c = runpy.run_path(str(here.with_name('codec.py')))['get_config']('8x32x32')
   c.name, c.prepare, c.codec = 'disk_codec', disks.prepare, disks.codec
   c.data.shrinks = (1,)
-  c.train.update(steps=4000, log_every=20, evaluate_every=200, save_every=200)
+  c.train.update(steps=5000, log_every=50, evaluate_every=250, save_every=250)
   return c

@@ -22,6 +22,7 @@ flags.mark_flags_as_required(['codec', 'input', 'output'])
 
 
 def main() -> None:
+  cli.use_cores()
   size = parse_size(_SIZE.value) if _SIZE.value else None
   codec = codec_lib.load(_CODEC.value)
   film.encode_film(_INPUT.value, codec, _OUTPUT.value, fps=_FPS.value, size=size)

@@ -60,6 +60,18 @@ def join_hosts() -> None:
     raise UserError(f'cannot join the other processes: {one_line(error)}') from error
 
 
+def use_cores() -> None:
+  """Makes every core of a CPU a device, before JAX first looks at them; accelerators stay as is.
+
+  XLA runs a convolution of few channels on one core, so that devices side by side are up to twice
+  as fast for two. XLA_FLAGS that name a number of devices are obeyed.
+  """
+  import jax
+
+  if 'xla_force_host_platform_device_count' not in os.environ.get('XLA_FLAGS', ''):
+    jax.config.update('jax_num_cpu_devices', len(os.sched_getaffinity(0)))
+
+
 class _ConfigFile(flags.ArgumentParser):
   """Loads a config file and says at once, by its name, what is wrong with it."""
 

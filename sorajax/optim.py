@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+FITTED = 'straight'  # in the names of parameters that begin as a fitted linear codec
 UNDECAYED = ('bias', 'norm', 'table')  # endings of the names of parameters that do not decay
 
 
@@ -21,6 +22,8 @@ class OptimizerConfig:
     decay: the form of the fall: a line to 0, or half a cosine.
     betas: of Adam's moments (Kingma & Ba 2015).
     weight_decay: decoupled (Loshchilov & Hutter 2019); not of biases, norms and tables.
+    fitted_share: of the learning rate, by which parameters move that were fitted; each is one of
+      thousands in a sum, and at the full rate they forget what they were fitted to.
     clip_norm: largest global norm of a gradient (Pascanu et al. 2013).
     ema: decay of the moving average of the weights; it rises to this over the first steps.
   """
@@ -31,6 +34,7 @@ class OptimizerConfig:
   decay: Literal['linear', 'cosine'] = 'linear'
   betas: tuple[float, float] = (0.9, 0.99)
   weight_decay: float = 0.0
+  fitted_share: float = 1.0
   clip_norm: float = 1.0
   ema: float = 0.999
 
@@ -58,12 +62,17 @@ def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformati
       lambda path, _: not last(path).endswith(UNDECAYED), params
     )
 
-  return optax.chain(
-    optax.clip_by_global_norm(config.clip_norm),
-    optax.adamw(
-      schedule(config, steps), *config.betas, weight_decay=config.weight_decay, mask=decays
-    ),
+  def slowed(updates: Any) -> Any:
+    share = lambda path: config.fitted_share if FITTED in jax.tree_util.keystr(path) else 1.0
+    return jax.tree_util.tree_map_with_path(lambda path, u: share(path) * u, updates)
+
+  adam = optax.adamw(
+    schedule(config, steps), *config.betas, weight_decay=config.weight_decay, mask=decays
   )
+  parts = [optax.clip_by_global_norm(config.clip_norm), adam]
+  if config.fitted_share != 1:
+    parts.append(optax.stateless(lambda updates, params: slowed(updates)))
+  return optax.chain(*parts)
 
 
 def average(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:

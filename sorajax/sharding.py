@@ -30,6 +30,7 @@ RULES: Mapping[str, Any] = {
 }
 
 AXES = ('data', 'fsdp', 'context', 'tensor')
+PICTURE = P(None, None, AXES)  # the rows of pictures [B, F, H, W, C], over all devices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +79,17 @@ def shards_of(mesh: jax.sharding.Mesh | jax.sharding.AbstractMesh, axis: str) ->
 
 def shards(axis: str) -> int:
   """Over how many shards of the current mesh the logical `axis` is split; 1 where none is set."""
-  mesh = jax.sharding.get_abstract_mesh()
-  return 1 if mesh.empty else shards_of(mesh, axis)
+  return shards_of(jax.sharding.get_abstract_mesh(), axis) if _is_set() else 1
+
+
+def devices() -> int:
+  """How many devices the current mesh has; 1 where none is set."""
+  return jax.sharding.get_abstract_mesh().size if _is_set() else 1
+
+
+def _is_set() -> bool:
+  """Whether arrays lie over a mesh; within `over_picture_rows`, each device sees its own alone."""
+  return jax.sharding.AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types
 
 
 def divides(size: int, axis: str) -> bool:
@@ -102,9 +112,7 @@ def check_divides(mesh: jax.sharding.Mesh, what: str, size: int, axis: str) -> N
 
 def reshard(x: jax.Array, *axes: str | None) -> jax.Array:
   """`x` with its dimensions laid over the mesh as named; nothing where no mesh is set."""
-  if jax.sharding.get_abstract_mesh().empty:
-    return x
-  return jax.reshard(x, spec(*axes))
+  return jax.reshard(x, spec(*axes)) if _is_set() else x
 
 
 def by_rows(x: Any) -> Any:
@@ -112,12 +120,59 @@ def by_rows(x: Any) -> Any:
   return reshard(x, 'batch' if divides(len(x), 'batch') else None)
 
 
+def everywhere(tree: Any) -> Any:
+  """Arrays of the host, whole on every device of the mesh; where none is set, on the first."""
+  mesh = jax.sharding.get_mesh()
+  return jax.device_put(tree, None if mesh.empty else jax.NamedSharding(mesh, P()))
+
+
 def reshape(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
   """`x` in another shape, split over devices along the first dimension as before, else whole."""
-  if jax.sharding.get_abstract_mesh().empty:
+  if not _is_set():
     return x.reshape(shape)
   rest = (None,) * (len(shape) - 1)
   return jax.lax.reshape(x, shape, out_sharding=P(jax.typeof(x).sharding.spec[0], *rest))
+
+
+def shape_here(x: jax.Array) -> tuple[int, ...]:
+  """The shape of what one device holds of `x`."""
+  return jax.typeof(x).sharding.shard_shape(x.shape) if _is_set() else x.shape
+
+
+def over_picture_rows(run: Callable[[Any, Any, bool], Any], whole: Any, pictures: Any) -> Any:
+  """`run(whole, pictures, split)`, each device with its share of the rows of every picture.
+
+  Args:
+    run: told whether it sees a share; what lies beyond it, `neighbours` tells. Arrays of 5
+      dimensions that it returns are pictures [B, F, H, W, C], all others the same everywhere.
+    whole: arrays that every device sees whole.
+    pictures: arrays [B, F, H, W, C] whose H divide over all devices of the mesh; all others whole.
+  """
+  layout = lambda tree: jax.tree.map(lambda a: PICTURE if a.ndim == 5 else P(), tree)
+  bare = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), (whole, pictures))
+  with no_mesh():
+    made = jax.eval_shape(lambda *given: run(*given, False), *bare)
+  specs = jax.tree.map(lambda _: P(), whole), layout(pictures)
+  shares = jax.tree.map(jax.reshard, (whole, pictures), specs)
+  part = lambda *given: run(*given, True)
+  return jax.shard_map(part, in_specs=specs, out_specs=layout(made))(*shares)
+
+
+def neighbours(x: jax.Array, rows: int) -> tuple[jax.Array, jax.Array]:
+  """The last `rows` of the share above and the first of the share below, zeros beyond the picture.
+
+  Within `over_picture_rows`, for x [B, F, H, W, C].
+  """
+  count = jax.lax.axis_size(AXES)
+  down, up = [(i, i + 1) for i in range(count - 1)], [(i + 1, i) for i in range(count - 1)]
+  above = jax.lax.ppermute(x[:, :, -rows:], AXES, down)
+  return above, jax.lax.ppermute(x[:, :, :rows], AXES, up)
+
+
+def at_edges() -> tuple[jax.Array, jax.Array]:
+  """Whether this share is the topmost, and whether it is the lowest."""
+  here = jax.lax.axis_index(AXES)
+  return here == 0, here == jax.lax.axis_size(AXES) - 1
 
 
 def no_mesh() -> AbstractContextManager:

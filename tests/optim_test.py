@@ -69,3 +69,14 @@ def test_average_forgets_its_start_faster_early_on_and_ends_at_its_decay():
   kept = [float(optim.average(jnp.ones(()), jnp.zeros(()), step, 0.99)) for step in range(2000)]
   assert kept[0] == pytest.approx(0.1)
   assert all(a <= b for a, b in itertools.pairwise(kept)) and kept[-1] == pytest.approx(0.99)
+
+
+def test_fitted_parameters_move_by_their_share_of_the_rate():
+  params = {'straight': {'kernel': jnp.ones(3)}, 'conv': {'kernel': jnp.ones(3)}}
+  for share in (1.0, 0.01):
+    transform = optim.optimizer(OptimizerConfig(warmup_steps=0, fitted_share=share), 1000)
+    slopes = jax.tree.map(jnp.ones_like, params)
+    moved, _ = transform.update(slopes, transform.init(params), params)
+    np.testing.assert_allclose(
+      moved['straight']['kernel'], share * moved['conv']['kernel'], rtol=1e-6
+    )

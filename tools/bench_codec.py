@@ -2,23 +2,23 @@
 
   python tools/bench_codec.py
 
-Needs the extra [parity]. Both code the same pixels in turn, a round each, so that whatever else the
-machine does hits both; the medians of all rounds are compared.
+Needs the extra [parity]. Each library has a process of its own, as it would have in use; both code
+the same pixels in turn, a round each, so that whatever else the machine does hits both. The medians
+of all rounds are compared.
 """
 
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
 from sorajax import cli
-from sorajax.codec import video
 from sorajax.errors import UserError
-from sorajax.weights import ltx2_video
 
 _ROUNDS = flags.DEFINE_integer('rounds', 7, 'Times that everything is run.', lower_bound=1)
 _FRAMES = flags.DEFINE_integer('frames', 33, 'Of the clip, 1 + 8·n.')
@@ -33,51 +33,80 @@ MEDIUM = {  # LTX-2.0's autoencoder at a quarter of its width, with a block at e
   'decoder_layers_per_block': (1, 1, 1, 1),
   'decoder_inject_noise': (False,) * 4,
 }
+HALVES = ('encode', 'decode')
+runs: dict[str, Callable[[], Any]] = {}  # of this process: half → coding once
 
 
 def main() -> None:
+  apart = [ProcessPoolExecutor(1, get_context('spawn')) for _ in range(2)]
+  ours, theirs = apart
+  shape = (1, _FRAMES.value, _SIDE.value, _SIDE.value, 3)
+  pixels = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+  config, weights, latents = theirs.submit(prepare_diffusers, pixels).result()
+  count = ours.submit(prepare_sorajax, config, weights, pixels, latents).result()
+  times: dict[tuple[str, int], list[float]] = {(n, who): [] for n in HALVES for who in range(2)}
+  for _ in range(_ROUNDS.value + 1):
+    for name, who in times:
+      times[name, who].append(apart[who].submit(seconds, name).result())
+  print(f'{count / 1e6:.1f} million parameters, {"×".join(map(str, shape[1:4]))}, float32\n')
+  print('| megapixels/s | sorajax | diffusers | ratio |\n|---|---|---|---|')
+  megapixels = np.prod(shape[1:4]) / 1e6
+  for name in HALVES:
+    a, b = (statistics.median(times[name, who][1:]) for who in range(2))  # the first one compiles
+    print(f'| {name} | {megapixels / a:.2f} | {megapixels / b:.2f} | {b / a:.2f}× |')
+
+
+def prepare_diffusers(pixels: np.ndarray) -> tuple[dict, dict, np.ndarray]:
+  """Draws the weights; returns the config, them, and the latents of the pixels."""
   try:
     import diffusers
     import torch
   except ImportError as error:
     raise UserError(f"{error.name} is missing: pip install '.[parity]'") from error
   torch.manual_seed(0)
-  reference = diffusers.AutoencoderKLLTX2Video(**MEDIUM).eval()
-  config = ltx2_video.config_of(reference.config)
-  weights = {name: t.detach().numpy() for name, t in reference.state_dict().items()}
-  params = jax.device_put(ltx2_video.params_of(config, weights))
-  shape = (1, _FRAMES.value, _SIDE.value, _SIDE.value, 3)
-  pixels = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
-  latents = np.asarray(video.encode(config, params, jnp.asarray(pixels))[0])
-  ours = {'encode': jnp.asarray(pixels), 'decode': jnp.asarray(latents)}
-  moved = {'encode': torch.tensor(pixels), 'decode': torch.tensor(latents)}
-  theirs = {name: x.permute(0, 4, 1, 2, 3).contiguous() for name, x in moved.items()}
-  own = {n: jax.jit(getattr(video, n), static_argnums=0) for n in ours}
+  model = diffusers.AutoencoderKLLTX2Video(**MEDIUM).eval()
+  channels_first = lambda x: torch.tensor(x).permute(0, 4, 1, 2, 3).contiguous()
+  moved = channels_first(pixels)
 
-  def diffusers_run(name: str) -> None:
+  def run(name: str, x: torch.Tensor) -> Any:
     with torch.inference_mode():
-      getattr(reference, name)(theirs[name])
+      return getattr(model, name)(x)
 
-  def sorajax_run(name: str) -> None:
-    jax.block_until_ready(own[name](config, params, ours[name]))
-
-  runs = {'sorajax': sorajax_run, 'diffusers': diffusers_run}
-  times: dict[tuple[str, str], list[float]] = {(n, who): [] for n in ours for who in runs}
-  for _ in range(_ROUNDS.value + 1):
-    for name, who in times:
-      times[name, who].append(_seconds(runs[who], name))
-  count = sum(p.size for p in jax.tree.leaves(params))
-  print(f'{count / 1e6:.1f} million parameters, {"×".join(map(str, shape[1:4]))}, float32\n')
-  print('| megapixels/s | sorajax | diffusers | ratio |\n|---|---|---|---|')
-  megapixels = np.prod(shape[1:4]) / 1e6
-  for name in ours:
-    a, b = (statistics.median(times[name, who][1:]) for who in runs)  # the first round compiles
-    print(f'| {name} | {megapixels / a:.2f} | {megapixels / b:.2f} | {b / a:.2f}× |')
+  latents = run('encode', moved).latent_dist.mode().permute(0, 2, 3, 4, 1).numpy()
+  given = {'encode': moved, 'decode': channels_first(latents)}
+  runs.update({name: lambda name=name: run(name, given[name]) for name in HALVES})
+  weights = {name: t.detach().numpy() for name, t in model.state_dict().items()}
+  return dict(model.config), weights, latents
 
 
-def _seconds(run: Callable[[str], None], name: str) -> float:
+def prepare_sorajax(config: dict, weights: dict, pixels: np.ndarray, latents: np.ndarray) -> int:
+  """Takes the weights over; returns how many."""
+  cli.use_cores()
+  import jax
+
+  from sorajax import sharding
+  from sorajax.codec import video
+  from sorajax.weights import ltx2_video
+
+  own = ltx2_video.config_of(config)
+  mesh = sharding.make_mesh(sharding.MeshConfig())
+  with jax.set_mesh(mesh):
+    params = sharding.everywhere(ltx2_video.params_of(own, weights))
+  coders = {name: jax.jit(getattr(video, name), static_argnums=0) for name in HALVES}
+  given = {'encode': pixels, 'decode': latents}
+
+  def run(name: str) -> None:
+    with jax.set_mesh(mesh):
+      jax.block_until_ready(coders[name](own, params, given[name]))
+
+  runs.update({name: lambda name=name: run(name) for name in HALVES})
+  return sum(p.size for p in jax.tree.leaves(params))
+
+
+def seconds(name: str) -> float:
+  """How long this process takes to code once."""
   start = time.perf_counter()
-  run(name)
+  runs[name]()
   return time.perf_counter() - start
 
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sorajax import sharding
 from sorajax.codec import plain, statistics, video, video_config
 from sorajax.codec.tiles import Tiled, Tiling
 from sorajax.codec.video_config import VideoConfig
@@ -121,6 +122,7 @@ class ConvEncoder:
     tiled = Tiled(self._step, codec.tiling, reach, ((y, x), (1, 1)))
     self._codec, self._stream = codec, _Stream(tiled, 1, t, codec.chunk, half.causal)
     self._size, self._frames = (0, 0), 0
+    self._params = sharding.everywhere(codec.params['encoder'])
 
   def push(self, pixels: np.ndarray) -> np.ndarray:
     """The next frames, uint8 [F', H, W, 3] of any count → the latents that they complete."""
@@ -151,7 +153,7 @@ class ConvEncoder:
   def _step(self, pixels, carried, last):
     c = self._codec
     statistics = (c.mean, c.scale)
-    return _encode(c.config, c.params['encoder'], statistics, pixels, carried, last=last)
+    return _encode(c.config, self._params, statistics, pixels, carried, last=last)
 
   def _joined(self, parts: Iterable[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.zeros((0, *self._size, self._codec.config.channels), 'f4'), *parts])
@@ -169,6 +171,7 @@ class ConvDecoder:
     tiled = Tiled(self._step, codec.tiling, reach, ((1, 1), (y, x)))
     self._codec, self._stream = codec, _Stream(tiled, lead, 1, codec.chunk, half.causal)
     self._size = (0, 0)
+    self._params = sharding.everywhere(codec.params['decoder'])
 
   def push(self, latents: np.ndarray) -> np.ndarray:
     """The next latents, float32 [f', h, w, C] → the frames uint8 [F', H, W, 3] they complete."""
@@ -196,7 +199,7 @@ class ConvDecoder:
   def _step(self, latents, carried, last):
     c = self._codec
     statistics = (c.mean, c.scale)
-    return _decode(c.config, c.params['decoder'], statistics, latents, carried, last=last)
+    return _decode(c.config, self._params, statistics, latents, carried, last=last)
 
   def _joined(self, parts: Iterable[np.ndarray]) -> np.ndarray:
     frames = (np.rint(np.clip((p + 1) * 127.5, 0, 255)).astype(np.uint8) for p in parts)

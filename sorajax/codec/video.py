@@ -31,6 +31,7 @@ from sorajax.errors import UserError
 from sorajax.nn.layers import each, in_order
 
 Params = plain.Params
+ROWS = 2  # of latents, that a device's share has at least, so that they can be reflected
 FIRST_LOGVAR = -5.0  # of latents that begin as linear ones, about as large as 1
 
 
@@ -223,8 +224,7 @@ def encode_chunk(
   Returns:
     Mean and log-variance of the latent frames that are complete, and what the next chunk needs.
   """
-  frames = Frames(config.encoder.causal, carried, last)
-  return _merge(config, params, 'encoder')(sharding.by_rows(pixels), frames), frames.left
+  return _run(config, params, 'encoder', pixels, carried, last)
 
 
 def decode_chunk(
@@ -236,9 +236,22 @@ def decode_chunk(
   last: bool = True,
 ) -> tuple[jax.Array, Carried]:
   """Decodes the next latents [B, f, h, w, C] of a clip, as `encode_chunk` encodes."""
-  frames = Frames(config.decoder.causal, carried, last)
-  return _merge(config, params, 'decoder')(sharding.by_rows(latents), frames), frames.left
+  return _run(config, params, 'decoder', latents, carried, last)
 
 
-def _merge(config: VideoConfig, params: Params, half: str) -> Any:
-  return plain.joined(HALVES[half], config, params[half])
+def _run(
+  config: VideoConfig, params: Params, half: str, x: jax.Array, carried: Carried | None, last: bool
+) -> tuple[Any, Carried]:
+  """A half over the mesh: devices share the clips, or else the rows of every picture."""
+
+  def coded(weights: Params, given: tuple[jax.Array, Carried | None], split: bool):
+    pictures, before = given
+    frames = Frames(getattr(config, half).causal, before, last, split)
+    return plain.joined(HALVES[half], config, weights)(pictures, frames), frames.left
+
+  given, devices = (x, carried), sharding.devices()
+  latent_rows = x.shape[2] // (config.geometry.stride[1] if half == 'encoder' else 1)
+  few_clips = not sharding.divides(len(x), 'batch')
+  if few_clips and latent_rows % devices == 0 and latent_rows >= ROWS * devices:
+    return sharding.over_picture_rows(coded, params[half], given)
+  return coded(params[half], (sharding.by_rows(x), carried), split=False)

@@ -30,11 +30,14 @@ class Frames:
 
   Attributes:
     last: whether no chunk follows.
+    split: whether pictures are this device's share of the rows.
     left: what the next chunk of the clip needs.
   """
 
-  def __init__(self, causal: bool, carried: Carried | None = None, last: bool = True):
-    self.last = last
+  def __init__(
+    self, causal: bool, carried: Carried | None = None, last: bool = True, split: bool = False
+  ):
+    self.last, self.split = last, split
     self.left: Carried = []
     self._causal, self._carried = causal, carried
 
@@ -95,7 +98,7 @@ class Conv(nnx.Module):
 
   def __call__(self, x: jax.Array, frames: Frames) -> jax.Array:
     kernel = sharding.reshard(self.kernel[...], *(None,) * 5)
-    y = conv(frames.window(x, len(kernel)), kernel, self.padding)
+    y = conv(frames.window(x, len(kernel)), kernel, self.padding, split=frames.split)
     return y + self.bias[...].astype(y.dtype)
 
 

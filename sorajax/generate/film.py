@@ -1,7 +1,8 @@
 """Films of any length through a codec, piece by piece; a kill costs one piece.
 
 How a picture is cut depends on its size alone, so a film that was begun on some devices goes on on
-any number of them, to values that are equal to 1e-5. A picture of a single tile gains nothing.
+any number of them, to values that are equal to 1e-5. Devices share the tiles of a picture, or the
+rows of one that is a single tile.
 """
 
 import dataclasses
@@ -153,7 +154,7 @@ class Place:
 
 
 def _all_devices() -> AbstractContextManager:
-  """Within, tiles of a picture are spread over all devices."""
+  """Within, pictures are spread over all devices."""
   return jax.set_mesh(sharding.make_mesh(sharding.MeshConfig()))
 
 

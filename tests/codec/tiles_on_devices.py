@@ -35,9 +35,16 @@ CAUSAL = VideoConfig(
 CENTRED = dataclasses.replace(
   CAUSAL, decoder=dataclasses.replace(CAUSAL.decoder, causal=False, padding='reflect')
 )
+EDGE = dataclasses.replace(CAUSAL, decoder=dataclasses.replace(CAUSAL.decoder, padding='edge'))
 TILING = Tiling((8, 12), 6)  # 3 × 2 tiles of 12 × 16 latents, which do not divide over 4 devices
 LATENTS = 4, 12, 16
 ran: list[list[tuple]] = []  # of every step, what each device holds of each array
+
+
+def where(shape: tuple[int, ...], shard) -> tuple[int, int, int, float]:
+  """The device, its first clip, how many, and the part of the picture's height above its rows."""
+  clip, _, rows, *_ = shard.index
+  return shard.device.id, clip.start or 0, len(shard.data), (rows.start or 0) / shape[2]
 
 
 def watched(name: str):
@@ -47,7 +54,7 @@ def watched(name: str):
   def step(*args, **kwargs):
     made, left = run(*args, **kwargs)
     for array in (made, *(a for a in left if a is not None and a.size)):
-      ran.append([(s.device.id, s.index[0].start, len(s.data)) for s in array.addressable_shards])
+      ran.append([where(array.shape, s) for s in array.addressable_shards])
     return made, left
 
   return step
@@ -108,12 +115,17 @@ def main() -> None:
   _, h, w = LATENTS
   pixels = scene(0, 7, 4 * h, 4 * w)
   latents = np.random.default_rng(0).standard_normal((*LATENTS, 3)).astype(np.float32)
-  for name, make, whole, cuts in (
+  whole = lambda config: dataclasses.replace(codec(config), tiling=None)
+  for name, make, given, cuts in (
     ('encode', codec(CAUSAL).encoder, pixels, (3,)),
     ('decode', codec(CAUSAL).decoder, latents, (2,)),
     ('decode, centred', codec(CENTRED).decoder, latents, (2,)),
+    ('encode, whole', whole(CAUSAL).encoder, pixels, (3,)),
+    ('decode, whole', whole(CAUSAL).decoder, latents, (2,)),
+    ('decode, centred, whole', whole(CENTRED).decoder, latents, (2,)),
+    ('decode, edge, whole', whole(EDGE).decoder, latents, (2,)),
   ):
-    pieces = np.split(whole, cuts)
+    pieces = np.split(given, cuts)
     alone = streamed(make, pieces, (None, None))
     ran.clear()
     together = streamed(make, pieces, (mesh, mesh))

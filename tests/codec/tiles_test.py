@@ -53,20 +53,30 @@ def on_devices() -> dict:
   return json.loads(run(str(PROGRAM)))
 
 
-WAYS = ('encode', 'decode', 'decode, centred')
+TILES = ('encode', 'decode', 'decode, centred')
+WHOLE = ('encode, whole', 'decode, whole', 'decode, centred, whole', 'decode, edge, whole')
+WAYS = TILES + WHOLE
 
 
 @pytest.mark.parametrize('way', WAYS)
-def test_tiles_on_four_devices_are_those_of_one(on_devices, way):
+def test_pictures_on_four_devices_are_those_of_one(on_devices, way):
   assert on_devices[way]['apart'] < 1e-5
 
 
-@pytest.mark.parametrize('way', WAYS)
+@pytest.mark.parametrize('way', TILES)
 def test_every_device_holds_a_tile_and_what_it_carries(on_devices, way):
   held = on_devices[way]['held']
   assert len(held) > 10
   for array in held:
-    assert sorted(array) == [[device, device, 1] for device in range(4)]
+    assert sorted(array) == [[device, device, 1, 0] for device in range(4)]
+
+
+@pytest.mark.parametrize('way', WHOLE)
+def test_every_device_holds_its_rows_of_a_single_tile_and_what_it_carries(on_devices, way):
+  held = on_devices[way]['held']
+  assert len(held) > 5
+  for array in held:
+    assert sorted(array) == [[device, 0, 1, device / 4] for device in range(4)]
 
 
 @pytest.mark.parametrize('way', WAYS)
@@ -78,4 +88,4 @@ def test_a_film_is_coded_on_all_devices(on_devices):
   found = on_devices['film']
   assert found['apart'] < 1e-5 and found['frames'] == 7 and min(found['steps']) > 2
   for array in found['held']:
-    assert sorted(array) == [[device, device, 1] for device in range(4)]
+    assert sorted(array) == [[device, device, 1, 0] for device in range(4)]

@@ -165,9 +165,10 @@ def test_later_frames_cannot_change_earlier_latents():
   for frame in (1, 5, 8, 12):
     other = pixels.copy()
     other[frame:] = 255 - other[frame:]
-    changed = (codec().encode(pixels) != codec().encode(other)).any(axis=(1, 2, 3))
+    change = np.abs(codec().encode(pixels) - codec().encode(other)).max(axis=(1, 2, 3))
     of_latent = (frame + 3) // 4
-    assert not changed[:of_latent].any() and changed[of_latent]
+    # Minimal filtering takes frames together, and what cancels leaves its rounding.
+    assert change[:of_latent].max() <= 1e-5 and change[of_latent] > 1e-2
 
 
 def test_later_latents_cannot_change_earlier_frames_of_a_causal_decoder_alone():
@@ -175,7 +176,7 @@ def test_later_latents_cannot_change_earlier_frames_of_a_causal_decoder_alone():
   other = latents.copy()
   other[2:] *= -1
   for config, first in ((CAUSAL, 5), (CENTRED, 0)):
-    changed = codec(config).decode(latents) != codec(config).decode(other)
+    changed = codec(config).decode(latents) != codec(config).decode(other)  # whole numbers
     assert changed.any(axis=(1, 2, 3)).argmax() == first
 
 
