@@ -151,10 +151,10 @@ def over_picture_rows(run: Callable[[Any, Any, bool], Any], whole: Any, pictures
   layout = lambda tree: jax.tree.map(lambda a: PICTURE if a.ndim == 5 else P(), tree)
   bare = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), (whole, pictures))
   with no_mesh():
-    made = jax.eval_shape(lambda *given: run(*given, False), *bare)
+    made = jax.eval_shape(lambda a, b: run(a, b, False), *bare)
   specs = jax.tree.map(lambda _: P(), whole), layout(pictures)
   shares = jax.tree.map(jax.reshard, (whole, pictures), specs)
-  part = lambda *given: run(*given, True)
+  part = lambda a, b: run(a, b, True)
   return jax.shard_map(part, in_specs=specs, out_specs=layout(made))(*shares)
 
 
