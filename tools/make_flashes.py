@@ -48,7 +48,12 @@ def main() -> None:
   c = build.settings(_CONFIG.value).prepare
   if c.frames[0] < SHORTEST:
     raise UserError(f'config.prepare.frames is {c.frames}; flashes need {SHORTEST} frames or more')
-  write_clips(_OUT.value, c, make_clip, name='flashes', count=_COUNT.value, seed=_SEED.value)
+
+  def make(split: str, number: int) -> tuple[Clip, str, str]:
+    rng = np.random.default_rng([_SEED.value, split == 'train', number])
+    return *make_clip(rng, c), ''
+
+  write_clips(_OUT.value, c, make, name='flashes', count=_COUNT.value, seed=_SEED.value)
   print(f'{_COUNT.value} clips in {_OUT.value}')
 
 

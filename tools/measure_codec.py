@@ -14,6 +14,8 @@ import dataclasses
 import io
 import math
 from collections.abc import Callable
+from fnmatch import fnmatch
+from pathlib import Path
 
 import numpy as np
 from absl import flags
@@ -28,7 +30,7 @@ from sorajax.codec.lapped import LappedCodec, fit_lapped, lapped_geometry
 from sorajax.codec.linear import LinearConfig
 from sorajax.codec.patches import PatchCodec, fit_patches
 from sorajax.codec.pca import Pca
-from sorajax.data.latents import clip_of
+from sorajax.data.latents import clip_of, evenly
 from sorajax.data.sources import open_source
 from sorajax.errors import UserError
 from sorajax.evaluate import fidelity
@@ -38,7 +40,10 @@ _CONFIG = config_flags.DEFINE_config_file('config', None, 'Its codec section is 
 _INPUT = flags.DEFINE_string('input', None, 'A folder that launch/prepare.py wrote.')
 _CODEC = flags.DEFINE_multi_string('codec', [], 'Folder of a learned codec; may be repeated.')
 _HALF = flags.DEFINE_enum('half', 'picture', ['picture', 'sound'], 'Which half is measured.')
-_DNSMOS = flags.DEFINE_bool('dnsmos', False, 'Also what DNSMOS thinks; needs the extra [eval].')
+_DNSMOS = flags.DEFINE_integer(
+  'dnsmos', 0, 'Held-out clips of speech that DNSMOS judges; needs the extra [eval].', lower_bound=0
+)
+_SPEECH = flags.DEFINE_string('speech', 'speech_*', 'Pattern of the films that speech is cut from.')
 flags.mark_flags_as_required(['config', 'input'])
 
 SHARES = (1, 1 / 4, 1 / 8, 1 / 16, 1 / 32, 1 / 64)  # of the channels of a full rank
@@ -50,11 +55,13 @@ Coded = Callable[[Clip], np.ndarray]
 def main() -> None:
   config = frozen(LinearConfig, _CONFIG.value.codec, 'codec')
   train, held = (_clips(split) for split in ('train', 'validation'))
+  spoken = _spoken(_DNSMOS.value)
   learned = {path: codec_lib.load(path) for path in _CODEC.value}
   if _HALF.value == 'picture':
     pictures(config, train, held, {name: codec.video for name, codec in learned.items()})
   else:
-    sounds(config, train, held, {name: codec.audio for name, codec in learned.items()})
+    halves = {name: codec.audio for name, codec in learned.items()}
+    sounds(config, train, held, spoken, halves)
 
 
 def pictures(config: LinearConfig, train: list[Clip], held: list[Clip], learned: dict) -> None:
@@ -92,11 +99,13 @@ def _picture_row(name: str, codec, held: list[Clip], coded: Coded | None = None)
   )  # fmt: skip
 
 
-def sounds(config: LinearConfig, train: list[Clip], held: list[Clip], learned: dict) -> None:
+def sounds(
+  config: LinearConfig, train: list[Clip], held: list[Clip], spoken: list[Clip], learned: dict
+) -> None:
   """Prints a row for each codec of sound."""
   heard = [c for c in held if c.audio.any()]
   rate, channels = heard[0].sample_rate_hz, heard[0].audio.shape[1]
-  speech = ' DNSMOS |' if _DNSMOS.value else ''
+  speech = ' DNSMOS |' if spoken else ''
   print('| sound codec | channels | tokens/s | numbers/s | SNR | log-spectral distance ', end='')
   print(f'| mel distance | STFT distance |{speech}\n|{"---|" * (8 + bool(speech))}')
   values = config.frame_samples * config.group * channels
@@ -110,16 +119,19 @@ def sounds(config: LinearConfig, train: list[Clip], held: list[Clip], learned: d
       full.weight,
       _first(full.pca, count),
     )
-    _sound_row('linear', codec, heard)
+    _sound_row('linear', codec, heard, spoken)
   for name, codec in learned.items():
-    _sound_row(name, codec, heard)
+    _sound_row(name, codec, heard, spoken)
     bits = codec.geometry.channels * codec.geometry.latents_per_second * BITS
-    _sound_row('AAC, asked for 8 bits a number', codec, heard, lambda c, bits=bits: aac(c, bits))
-  if _DNSMOS.value:
-    print(f'| the sound itself | | | | | | | | {_dnsmos([c.audio for c in heard], rate):.2f} |')
+    coded = lambda c, bits=bits: aac(c, bits)
+    _sound_row('AAC, asked for 8 bits a number', codec, heard, spoken, coded)
+  if spoken:
+    print(f'| the sound itself | | | | | | | | {_dnsmos([c.audio for c in spoken], rate):.2f} |')
 
 
-def _sound_row(name: str, codec, held: list[Clip], coded: Coded | None = None) -> None:
+def _sound_row(
+  name: str, codec, held: list[Clip], spoken: list[Clip], coded: Coded | None = None
+) -> None:
   coded = coded or (lambda c: codec.decode(codec.encode(c.audio), len(c.audio)))
   rate, made = held[0].sample_rate_hz, [(c.audio, coded(c)) for c in held]
   mels = lambda a, b: fidelity.mel_distance(a, b, rate)
@@ -128,7 +140,7 @@ def _sound_row(name: str, codec, held: list[Clip], coded: Coded | None = None) -
   )  # fmt: skip
   snr, spectral, mel, stft = (np.mean([m(a, b) for a, b in made]) for m in measures)
   tokens, channels = codec.geometry.latents_per_second, codec.geometry.channels
-  opinion = f' {_dnsmos([b for _, b in made], rate):.2f} |' if _DNSMOS.value else ''
+  opinion = f' {_dnsmos([coded(c) for c in spoken], rate):.2f} |' if spoken else ''
   print(
     f'| {name} | {channels} | {tokens:.1f} | {tokens * channels:.0f} | {snr:.1f} dB '
     f'| {spectral:.1f} dB | {mel:.3f} | {stft:.3f} |{opinion}', flush=True,
@@ -172,6 +184,17 @@ def _dnsmos(sounds_: list[np.ndarray], rate: int) -> float:
 def _clips(split: str) -> list[Clip]:
   source = open_source(_INPUT.value, split)
   return [clip_of(source[i]) for i in range(len(source))]
+
+
+def _spoken(most: int) -> list[Clip]:
+  """Held-out clips of speech, from all films alike."""
+  if not most:
+    return []
+  source = open_source(_INPUT.value, 'validation')
+  found = [i for i, row in enumerate(source.rows) if fnmatch(Path(row.source).name, _SPEECH.value)]
+  if not found:
+    raise UserError(f'--speech={_SPEECH.value} names no film of {_INPUT.value}; name one')
+  return [clip_of(source[found[i]]) for i in evenly(len(found), most)]
 
 
 def _counts(full: int, own: set[int]) -> list[int]:

@@ -4,7 +4,6 @@ import dataclasses
 import os
 from collections.abc import Callable
 
-import numpy as np
 import tqdm
 
 from sorajax.clip import Clip
@@ -16,13 +15,13 @@ from sorajax.media.atomic import make_folder
 from sorajax.media.writer import to_bytes
 
 SHARD_CLIPS = 2000
-Scene = tuple[Clip, str]
+Scene = tuple[Clip, str, str]
 
 
 def write_clips(
   folder: str | os.PathLike[str],
   config: PrepareConfig,
-  make: Callable[[np.random.Generator, PrepareConfig], Scene],
+  make: Callable[[str, int], Scene],
   *,
   name: str,
   count: int,
@@ -32,11 +31,11 @@ def write_clips(
 
   Args:
     folder: for the shards; what is whole already is not made again.
-    config: size and rates of the clips.
-    make: a generator of one clip's randomness → the clip and its caption.
+    config: size and rates of the clips, kept in the index.
+    make: split and number → the clip, its caption, and what is true of it as json, or ''.
     name: of the data set, kept beside each clip as where it comes from.
     count: of training clips.
-    seed: every clip follows from it, the split and the clip's number.
+    seed: of which `make` makes use.
 
   Raises:
     UserError: the folder holds another data set.
@@ -53,8 +52,7 @@ def write_clips(
       for first in range(0, clips, SHARD_CLIPS):
         records = []
         for i in range(first, min(first + SHARD_CLIPS, clips)):
-          rng = np.random.default_rng([seed, split == 'train', i])
-          example = _example(f'{split}/{i:06d}', *make(rng, config), name)
+          example = _example(f'{split}/{i:06d}', *make(split, i), name)
           records.append(pack(example))
           rows.append(row_of(example, len(records[-1])))
           bar.update()
@@ -64,10 +62,10 @@ def write_clips(
   index_lib.save(out, index_lib.Index(identity, dataclasses.asdict(config), splits, {}, ()))
 
 
-def _example(clip_id: str, clip: Clip, caption: str, name: str) -> Example:
+def _example(clip_id: str, clip: Clip, caption: str, truth: str, name: str) -> Example:
   frames, height, width, _ = clip.video.shape
   samples, channels = clip.audio.shape
   return Example(
     clip_id, to_bytes(clip), caption, frames, height, width, samples, clip.fps,
-    clip.sample_rate_hz, channels, name, 0.0,
+    clip.sample_rate_hz, channels, name, 0.0, truth,
   )  # fmt: skip

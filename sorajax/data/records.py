@@ -34,6 +34,7 @@ class Example:
     audio_channels: A.
     source: the file that it was cut from, relative to the input folder.
     start_s: where in that file it begins, in seconds.
+    truth: what is true of a generated clip, as json; '' = unknown.
   """
 
   key: str
@@ -48,13 +49,14 @@ class Example:
   audio_channels: int
   source: str
   start_s: float
+  truth: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
   """What an index says of a clip, enough to pack a batch without reading the clip.
 
-  Attributes are those of `Example` but for `media`, with `bytes` the size of its record and
+  Attributes are those of `Example` but for `media` and `truth`, with `bytes` the size of its record and
   `caption_chars` the length of its caption.
   """
 

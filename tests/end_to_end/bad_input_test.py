@@ -366,7 +366,7 @@ CASES = (
     says=('no space left', '{here}/out', 'run again'), file_bytes=3000,
   ),
   tool(
-    'make_disks-onto-clips', '--config=configs/disks.py', '--out={walk}/clips',
+    'make_worlds-onto-clips', '--config=configs/worlds.py', '--out={walk}/clips',
     says=('{walk}/clips holds another data set', 'a new folder'),
   ),
   tool('measure_sync-nowhere', '--checkpoint={bad}/nowhere', says=('{bad}/nowhere', '--workdir')),

@@ -1,0 +1,27 @@
+"""The generated world, 64×64: bodies that fall, bounce and sound of what they are made of.
+
+  python tools/make_worlds.py --config=configs/worlds.py --out=CLIPS
+  python launch/encode.py --config=configs/worlds.py --codec=CODEC/codec --input=CLIPS \\
+    --output=LATENTS
+  python launch/train.py --config=configs/worlds.py --config.data.path=LATENTS --workdir=RUN
+
+Four seconds are 28 tokens of picture, by the codec that configs/world_codec.py trains.
+Hardware: 2 CPU cores. Expect: not measured yet.
+"""
+
+import pathlib
+import runpy
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+  c = runpy.run_path(str(pathlib.Path(__file__).with_name('base.py')))['get_config']()
+  c.name = 'worlds'
+  c.prepare.frames = (49,)
+  c.codec.update(stride=(8, 32, 32), video_channels=64)
+  c.data.buckets.clip.update(rows=32, video=28, audio=52, text=64)
+  c.text.max_tokens = 64
+  c.train.steps = 1000
+  c.sample.seconds = 4.0
+  return c

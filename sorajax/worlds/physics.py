@@ -1,0 +1,287 @@
+"""Disks under gravity between a floor and two walls, followed exactly from event to event.
+
+Between events every body moves with constant acceleration, so its path is a parabola in closed form
+and the moment of the next contact is the root of a polynomial of degree 4 at most. Nothing is
+stepped; energy drifts by rounding alone. Lengths are in heights of the picture, y points up.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+AT_REST = 0.12  # a body that leaves the floor more slowly stays there
+APART = 0.05  # the speed at which bodies that meet more slowly part, lest they meet without end
+MOST_EVENTS = 400
+CLOSE = 1e-9  # how far from touching counts as touching
+
+FLOOR, LEFT, RIGHT = 'floor', 'left', 'right'
+
+
+@dataclasses.dataclass(frozen=True)
+class Mover:
+  """What mechanics knows of a body.
+
+  Attributes:
+    radius: of the circle that touches other things.
+    mass: against other bodies'.
+    restitution: share of the speed that is left after the floor or a wall; between two bodies the
+      smaller one of theirs counts.
+    friction: deceleration on the floor, in units of gravity.
+    position: (x, y) of the centre at the start.
+    velocity: at the start.
+    spins: whether it rolls on the floor, turning as it goes.
+  """
+
+  radius: float
+  mass: float
+  restitution: float
+  friction: float
+  position: tuple[float, float]
+  velocity: tuple[float, float]
+  spins: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Room:
+  """Where they move.
+
+  Attributes:
+    gravity: heights a second².
+    floor: its y.
+    left: x of the left wall.
+    right: x of the right wall.
+  """
+
+  gravity: float
+  floor: float
+  left: float
+  right: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Contact:
+  """Two things that met.
+
+  Attributes:
+    time_s: when.
+    body: number of a body.
+    other: number of another, or `FLOOR`, `LEFT` or `RIGHT`.
+    speed: at which they came together.
+    impulse: that they exchanged.
+    place: (x, y) where they touched.
+  """
+
+  time_s: float
+  body: int
+  other: int | str
+  speed: float
+  impulse: float
+  place: tuple[float, float]
+
+
+@dataclasses.dataclass
+class _State:
+  """All bodies at one moment, and how they go on from there: arrays [N, 2], and [N]."""
+
+  time_s: float
+  position: np.ndarray
+  velocity: np.ndarray
+  acceleration: np.ndarray
+  angle: np.ndarray
+  turning: np.ndarray  # radians a second
+  resting: np.ndarray  # on the floor
+
+  def later(self, time_s: float) -> '_State':
+    t = time_s - self.time_s
+    position = self.position + self.velocity * t + self.acceleration * (t * t / 2)
+    velocity = self.velocity + self.acceleration * t
+    arrays = (self.acceleration.copy(), self.angle + self.turning * t, self.turning.copy())
+    return _State(time_s, position, velocity, *arrays, self.resting.copy())
+
+
+class Motion:
+  """What became of the bodies, to be asked for any moment.
+
+  Attributes:
+    contacts: in the order of their times.
+  """
+
+  def __init__(self, states: Sequence[_State], contacts: Sequence[Contact]):
+    self._states, self._starts = states, np.array([s.time_s for s in states])
+    self.contacts = tuple(contacts)
+
+  def at(self, time_s: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions [N, 2], velocities [N, 2] and angles [N] at a moment."""
+    last = max(int(np.searchsorted(self._starts, time_s, side='right')) - 1, 0)
+    now = self._states[last].later(time_s)
+    return now.position, now.velocity, now.angle
+
+
+class TooManyEvents(Exception):
+  """Bodies met so often that no clip could show it; draw another scene."""
+
+
+def follow(movers: Sequence[Mover], room: Room, seconds: float) -> Motion:
+  """The motion of bodies for `seconds`.
+
+  Raises:
+    TooManyEvents: more than `MOST_EVENTS` contacts.
+  """
+  world = _World(movers, room)
+  states, contacts = [world.start()], list[Contact]()
+  while True:
+    now = states[-1]
+    due = min(world.events(now), key=lambda e: e[0], default=None)
+    if due is None or now.time_s + due[0] >= seconds:
+      return Motion(states, contacts)
+    if len(states) > MOST_EVENTS:
+      raise TooManyEvents(f'more than {MOST_EVENTS} events in {seconds} s')
+    wait, body, other = due
+    after = now.later(now.time_s + wait)
+    contacts += world.meet(after, body, other)
+    states.append(after)
+
+
+STOP = 'stop'  # a body on the floor comes to a halt
+Event = tuple[float, int, int | str]  # seconds from now, a body, and what it meets
+
+
+class _World:
+  def __init__(self, movers: Sequence[Mover], room: Room):
+    self._movers, self._room = movers, room
+    self._radius = np.array([m.radius for m in movers])
+
+  def start(self) -> _State:
+    position = np.array([m.position for m in self._movers], float)
+    velocity = np.array([m.velocity for m in self._movers], float)
+    zeros = np.zeros(len(position))
+    state = _State(
+      0.0, position, velocity, np.zeros_like(position), zeros, zeros.copy(), zeros.astype(bool)
+    )
+    for body, mover in enumerate(self._movers):
+      self._let_go(state, body)
+      if mover.spins:
+        state.turning[body] = -state.velocity[body, 0] / mover.radius
+    return state
+
+  def events(self, s: _State) -> Iterator[Event]:
+    """All that could come next, each on its own."""
+    room = self._room
+    for body, radius in enumerate(self._radius):
+      (x, y), (vx, vy), (ax, _) = s.position[body], s.velocity[body], s.acceleration[body]
+      if not s.resting[body]:
+        height = max(y - radius - room.floor, 0.0)
+        yield (vy + math.sqrt(vy * vy + 2 * room.gravity * height)) / room.gravity, body, FLOOR
+      elif ax:
+        yield -vx / ax, body, STOP
+      for wall, way, gap in (
+        (LEFT, -1, x - radius - room.left), (RIGHT, 1, room.right - x - radius),
+      ):  # fmt: skip
+        wait = _first_root([max(gap, 0.0), -way * vx, -way * ax / 2])
+        if wait is not None:
+          yield wait, body, wall
+    for a, b in itertools.combinations(range(len(self._radius)), 2):
+      p, v, acceleration = (
+        getattr(s, name)[a] - getattr(s, name)[b]
+        for name in ('position', 'velocity', 'acceleration')
+      )
+      reach = self._radius[a] + self._radius[b]
+      wait = _first_root(
+        [
+          max(p @ p - reach * reach, 0.0), 2 * p @ v, v @ v + p @ acceleration,
+          v @ acceleration, acceleration @ acceleration / 4,
+        ]
+      )  # fmt: skip
+      if wait is not None:
+        yield wait, a, b
+
+  def meet(self, s: _State, body: int, other: int | str) -> Iterator[Contact]:
+    """Changes the velocities as the meeting does; tells of it unless nothing was to be heard."""
+    if other == STOP:
+      s.velocity[body], s.acceleration[body], s.turning[body] = 0.0, 0.0, 0.0
+    elif isinstance(other, str):
+      yield from self._meet_room(s, body, other)
+    else:
+      yield from self._meet_body(s, body, other)
+
+  def _meet_room(self, s: _State, body: int, side: str) -> Iterator[Contact]:
+    room, mover = self._room, self._movers[body]
+    axis, way, edge = {
+      FLOOR: (1, -1, room.floor),
+      LEFT: (0, -1, room.left),
+      RIGHT: (0, 1, room.right),
+    }[side]
+    s.position[body, axis] = edge - way * mover.radius
+    speed = way * s.velocity[body, axis]
+    left = mover.restitution * speed
+    s.velocity[body, axis] = -way * left
+    if side == FLOOR:
+      self._let_go(s, body)
+      if s.resting[body]:
+        left = 0.0
+      if mover.spins:
+        s.turning[body] = -s.velocity[body, 0] / mover.radius
+    else:
+      self._let_go(s, body)
+      s.turning[body] *= -mover.restitution
+    place = s.position[body].copy()
+    place[axis] = edge
+    yield Contact(s.time_s, body, side, speed, mover.mass * (speed + left), tuple(place.tolist()))
+
+  def _meet_body(self, s: _State, a: int, b: int) -> Iterator[Contact]:
+    one, two = self._movers[a], self._movers[b]
+    apart = s.position[b] - s.position[a]
+    normal = apart / np.linalg.norm(apart)
+    speed = float((s.velocity[a] - s.velocity[b]) @ normal)
+    after = max(min(one.restitution, two.restitution) * speed, APART)
+    impulse = (speed + after) / (1 / one.mass + 1 / two.mass)
+    s.velocity[a] -= impulse / one.mass * normal
+    s.velocity[b] += impulse / two.mass * normal
+    for body in (a, b):
+      if s.resting[body] and s.velocity[body, 1] < 0:  # the floor throws it back at once
+        s.velocity[body, 1] *= -self._movers[body].restitution
+      self._let_go(s, body)
+      if s.resting[body] and self._movers[body].spins:
+        s.turning[body] = -s.velocity[body, 0] / self._movers[body].radius
+    place = s.position[a] + normal * one.radius
+    yield Contact(s.time_s, a, b, speed, impulse, tuple(place.tolist()))
+
+  def _let_go(self, s: _State, body: int) -> None:
+    """Decides whether a body rests on the floor, and sets its acceleration."""
+    mover, (vx, vy) = self._movers[body], s.velocity[body]
+    low = s.position[body, 1] - mover.radius - self._room.floor < CLOSE
+    s.resting[body] = low and abs(vy) < AT_REST
+    if s.resting[body]:
+      s.velocity[body, 1] = 0.0
+      s.position[body, 1] = self._room.floor + mover.radius
+      s.acceleration[body] = -np.sign(vx) * mover.friction * self._room.gravity, 0.0
+    else:
+      s.acceleration[body] = 0.0, -self._room.gravity
+
+
+def _first_root(rising: Sequence[float]) -> float | None:
+  """When a polynomial, not below 0 now, next falls through 0; None where it never does.
+
+  Args:
+    rising: its coefficients, that of the highest power last.
+  """
+  c = [float(x) for x in rising]
+  if c[0] <= CLOSE * 1e-3:
+    first = next((x for x in c[1:] if x), 0.0)
+    if first < 0:
+      return 0.0  # they touch, and are getting closer
+    c[0] = 0.0
+  while len(c) > 1 and not c[-1]:
+    c.pop()
+  if len(c) == 1:
+    return None
+  roots = np.roots(c[::-1])
+  slope = [i * x for i, x in enumerate(c)][1:]
+  real = sorted(r.real for r in roots if abs(r.imag) < 1e-9 and r.real > 1e-9)
+  for root in real:
+    if sum(x * root**i for i, x in enumerate(slope)) < 0:
+      return root
+  return None
