@@ -56,8 +56,8 @@ class Example:
 class Row:
   """What an index says of a clip, enough to pack a batch without reading the clip.
 
-  Attributes are those of `Example` but for `media` and `truth`, with `bytes` the size of its record and
-  `caption_chars` the length of its caption.
+  Attributes are those of `Example` but for `media` and `truth`, with `bytes` the size of its record
+  and `caption_chars` the length of its caption.
   """
 
   key: str

@@ -1,8 +1,8 @@
 """One space-time convolution; the forms that it takes are equal, and some are faster.
 
 On a CPU, 2-D convolutions of the frames are 2 to 6 times faster than XLA's 3-D one, and minimal
-filtering along time takes half as many of them. Where a picture is small or the kernel is the larger
-part, one matrix product is up to 30 times faster than those.
+filtering along time takes half as many of them. Where a picture is small or the kernel is the
+larger part, one matrix product is up to 30 times faster than those.
 """
 
 import math
@@ -85,7 +85,7 @@ def _plain(x, kernel, margin):
 
 def _columns(x, kernel, margin):
   """One matrix product with all that a window covers side by side."""
-  kt, kh, kw, C, out = kernel.shape
+  kt, kh, kw, _, out = kernel.shape
   if any(map(any, margin)):
     x = jnp.pad(x, ((0, 0), (0, 0), *margin, (0, 0)))
   n, H, W = (size - k + 1 for size, k in zip(x.shape[1:4], (kt, kh, kw)))

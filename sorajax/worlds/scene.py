@@ -5,7 +5,6 @@ import dataclasses
 import zlib
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal
 
 import numpy as np
 
@@ -20,6 +19,8 @@ COLOURS: Mapping[str, Rgb] = MappingProxyType(
     'pink': (250, 140, 180),
   }
 )  # fmt: skip
+CAMERAS = ('static', 'pan_left', 'pan_right', 'zoom_in', 'zoom_out')
+STATIC = 0.4  # share of scenes whose camera stands still
 SHAPES = ('ball', 'box', 'diamond')
 
 
@@ -54,6 +55,7 @@ MATERIALS: Mapping[str, Material] = MappingProxyType(
 GRAVITY, FLOOR = 2.0, 0.12
 SMALLEST, LARGEST = 0.08, 0.13
 MARGIN = 0.01  # between bodies at the start
+ATTEMPTS = 1000  # to find a place for all of them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,11 +84,11 @@ class Camera:
   """What part of the world is seen.
 
   Attributes:
-    kind: how it moves.
+    kind: how it moves, one of `CAMERAS`.
     amount: how far a pan goes in heights of the picture, or by what factor a zoom enlarges.
   """
 
-  kind: Literal['static', 'pan_left', 'pan_right', 'zoom_in', 'zoom_out'] = 'static'
+  kind: str = 'static'
   amount: float = 0.0
 
 
@@ -120,7 +122,7 @@ class Scene:
 
 
 def held_out(body: Body) -> bool:
-  """Whether this colour, shape and material never come together in training: one triple in eight."""
+  """Whether this colour, shape and material never come together in training: one in eight does."""
   return zlib.crc32(f'{body.colour} {body.shape} {body.material}'.encode()) % 8 == 0
 
 
@@ -148,26 +150,24 @@ def draw(
 
 
 def _draw(rng, seconds: float, width: float, most: int, novel: bool) -> Scene:
-  count = int(rng.integers(1, most + 1))
-  colours = rng.choice(list(COLOURS), count, replace=False)
-  bodies: list[Body] = []
-  while len(bodies) < count:
+  count, bodies = int(rng.integers(1, most + 1)), list[Body]()
+  for _ in range(ATTEMPTS):
     radius = float(rng.uniform(SMALLEST, LARGEST))
     place = rng.uniform((radius, FLOOR + radius), (width - radius, 1 - radius))
     speed = rng.uniform((-0.7, -0.3), (0.7, 0.5))
-    body = Body(
-      str(rng.choice(SHAPES)), str(colours[len(bodies)]), str(rng.choice(list(MATERIALS))), radius,
-      _pair(place), _pair(speed),
-    )  # fmt: skip
+    names = (str(rng.choice(list(part))) for part in (SHAPES, COLOURS, MATERIALS))
+    body = Body(*names, radius, _pair(place), _pair(speed))
     clear = all(np.hypot(*place - b.position) > radius + b.radius + MARGIN for b in bodies)
-    if clear and held_out(body) == novel:
+    alike = any(b.colour == body.colour for b in bodies)
+    if clear and not alike and held_out(body) == novel:
       bodies.append(body)
-  kind = rng.choice(['static', 'static', 'static', 'pan_left', 'pan_right', 'zoom_in', 'zoom_out'])
-  amount = {'p': rng.uniform(0.1, 0.2), 'z': rng.uniform(1.2, 1.5)}.get(kind[0], 0.0)
-  if kind == 'static':
-    amount = 0.0
+    if len(bodies) == count:
+      break
+  kind = 'static' if rng.random() < STATIC else str(rng.choice(CAMERAS[1:]))
+  pan, zoom = rng.uniform((0.1, 1.2), (0.2, 1.5)).tolist()
+  amount = {'static': 0.0, 'pan_left': pan, 'pan_right': pan}.get(kind, zoom)
   sky, ground = rng.integers(15, 95, 3), rng.integers(60, 130, 3)
-  camera = Camera(str(kind), float(amount))
+  camera = Camera(kind, amount)
   return Scene(tuple(bodies), _rgb(sky), _rgb(ground), camera, seconds, width)
 
 

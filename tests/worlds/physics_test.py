@@ -1,0 +1,119 @@
+"""Laws of mechanics, to rounding."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+
+from sorajax.worlds import physics, scene
+from sorajax.worlds.physics import FLOOR, LEFT, RIGHT, Mover, Room, TooManyEvents, follow
+
+ROOM = Room(gravity=2.0, floor=0.1, left=0.0, right=1.5)
+BALL = Mover(0.1, 1.0, 0.7, 0.03, (0.7, 0.9), (0.0, 0.0))
+
+
+def energy(movers, room, position, velocity) -> float:
+  mass = np.array([m.mass for m in movers])
+  return float((mass * (room.gravity * position[:, 1] + (velocity**2).sum(axis=1) / 2)).sum())
+
+
+def drawn(seed: int, most: int = 4):
+  """Movers, room and motion of a drawn scene of four seconds."""
+  found, motion = scene.draw(np.random.default_rng(seed), seconds=4.0, width=1.5, most=most)
+  return [scene._mover(body) for body in found.bodies], found.room, motion
+
+
+def test_a_ball_falls_and_bounces_as_the_textbook_says():
+  motion = follow([BALL], ROOM, 4.0)
+  height = 0.9 - 0.1 - 0.1
+  first = np.sqrt(2 * height / 2.0)
+  speed = np.sqrt(2 * 2.0 * height)
+  hits = [first]
+  while len(hits) < 4:
+    hits.append(hits[-1] + 2 * 0.7 ** len(hits) * speed / 2.0)
+  bounces = [c for c in motion.contacts if c.other == FLOOR][:4]
+  np.testing.assert_allclose([c.time_s for c in bounces], hits, rtol=1e-12)
+  np.testing.assert_allclose([c.speed for c in bounces], speed * 0.7 ** np.arange(4), rtol=1e-12)
+  np.testing.assert_allclose(bounces[0].impulse, 1.7 * speed, rtol=1e-12)
+
+
+@pytest.mark.parametrize('seed', range(8))
+def test_energy_does_not_drift_between_contacts(seed):
+  movers, room, motion = drawn(seed)
+  assert motion.contacts
+  edges = [0.0, *(c.time_s for c in motion.contacts), 4.0]
+  for begin, end in itertools.pairwise(edges):
+    times = np.linspace(begin, end, 7)[1:-1]
+    states = [motion.at(t) for t in times if end - begin > 1e-6]
+    slides = [np.abs(v[:, 0]) > 0 for _, v, _ in states]
+    found = [energy(movers, room, p, v) for p, v, _ in states]
+    resting = [(p[:, 1] - room.floor - [m.radius for m in movers] < 1e-9) for p, _, _ in states]
+    if not any((a & b).any() for a, b in zip(slides, resting)):  # friction takes some
+      assert np.ptp(found) <= 1e-9 if found else True
+
+
+@pytest.mark.parametrize('seed', range(8))
+def test_nothing_leaves_the_room_or_enters_another_body(seed):
+  movers, room, motion = drawn(seed)
+  radius = np.array([m.radius for m in movers])
+  for t in np.linspace(0, 4, 400):
+    p, _, _ = motion.at(t)
+    assert (p[:, 1] - radius >= room.floor - 1e-9).all()
+    assert (p[:, 0] - radius >= room.left - 1e-9).all()
+    assert (p[:, 0] + radius <= room.right + 1e-9).all()
+    for a, b in itertools.combinations(range(len(movers)), 2):
+      assert np.linalg.norm(p[a] - p[b]) >= radius[a] + radius[b] - 1e-7
+
+
+def test_two_bodies_keep_their_momentum_and_part_by_the_smaller_restitution():
+  still = dataclasses.replace(BALL, position=(0.9, 0.5), mass=2.0, restitution=0.5)
+  fast = dataclasses.replace(BALL, position=(0.3, 0.5), velocity=(1.5, 0.0))
+  motion = follow([fast, still], ROOM, 1.0)
+  contact = next(c for c in motion.contacts if c.other == 1)
+  assert contact.time_s == pytest.approx(0.4 / 1.5, rel=1e-9)
+  (_, before, _), (_, after, _) = (motion.at(contact.time_s + d) for d in (-1e-7, 1e-7))
+  mass = np.array([[1.0], [2.0]])
+  np.testing.assert_allclose((mass * before).sum(axis=0), (mass * after).sum(axis=0), atol=1e-5)
+  assert after[1, 0] - after[0, 0] == pytest.approx(0.5 * (before[0, 0] - before[1, 0]), rel=1e-5)
+
+
+def test_a_mirrored_world_moves_in_the_mirror():
+  movers, room, motion = drawn(3)
+  flipped = [
+    dataclasses.replace(
+      m, position=(room.right - m.position[0], m.position[1]),
+      velocity=(-m.velocity[0], m.velocity[1]),
+    )
+    for m in movers
+  ]  # fmt: skip
+  mirrored = follow(flipped, room, 4.0)
+  for t in (0.5, 1.0, 1.5):
+    (p, _, _), (q, _, _) = motion.at(t), mirrored.at(t)
+    np.testing.assert_allclose(q, [room.right, 0] + p * [-1, 1], atol=1e-7)
+  names = {LEFT: RIGHT, RIGHT: LEFT}
+  sides = [names.get(c.other, c.other) for c in motion.contacts[:6]]
+  assert sides == [c.other for c in mirrored.contacts[:6]]
+
+
+def test_a_body_on_the_floor_slides_to_a_halt_and_stays():
+  box = dataclasses.replace(
+    BALL, position=(0.3, 0.2), velocity=(0.6, 0.0), friction=0.3, spins=False
+  )
+  motion = follow([box], ROOM, 4.0)
+  deceleration = 0.3 * 2.0
+  (p, v, _), (q, _, _) = motion.at(1.0), motion.at(3.0)
+  assert p[0, 0] == pytest.approx(0.3 + 0.6**2 / (2 * deceleration), rel=1e-12)
+  assert not v.any() and (p == q).all()
+
+
+def test_a_ball_on_the_floor_turns_as_far_as_it_rolls():
+  ball = dataclasses.replace(BALL, position=(0.3, 0.2), velocity=(0.5, 0.0), friction=0.0)
+  (p, _, a), (q, _, b) = (follow([ball], ROOM, 1.0).at(t) for t in (0.2, 0.9))
+  assert (b - a)[0] == pytest.approx(-(q - p)[0, 0] / ball.radius, rel=1e-9)
+
+
+def test_bodies_that_meet_without_end_are_refused(monkeypatch):
+  monkeypatch.setattr(physics, 'MOST_EVENTS', 2)
+  with pytest.raises(TooManyEvents):
+    follow([BALL], ROOM, 4.0)
