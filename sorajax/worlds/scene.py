@@ -155,8 +155,8 @@ def _draw(rng, seconds: float, width: float, most: int, novel: bool) -> Scene:
     radius = float(rng.uniform(SMALLEST, LARGEST))
     place = rng.uniform((radius, FLOOR + radius), (width - radius, 1 - radius))
     speed = rng.uniform((-0.7, -0.3), (0.7, 0.5))
-    names = (str(rng.choice(list(part))) for part in (SHAPES, COLOURS, MATERIALS))
-    body = Body(*names, radius, _pair(place), _pair(speed))
+    shape, colour, material = (str(rng.choice([*part])) for part in (SHAPES, COLOURS, MATERIALS))
+    body = Body(shape, colour, material, radius, _pair(place), _pair(speed))
     clear = all(np.hypot(*place - b.position) > radius + b.radius + MARGIN for b in bodies)
     alike = any(b.colour == body.colour for b in bodies)
     if clear and not alike and held_out(body) == novel:
