@@ -31,7 +31,7 @@ from sorajax.media import reader, segments
 from sorajax.media.atomic import make_folder, replacing, write_text
 
 PIECE = 8  # latent frames between two savings
-TILE = 48  # latents on a side; larger pictures are cut
+TILE = 72  # latents on a side; larger pictures are cut
 STATE, MADE_OF, WHOLE = 'state.npz', 'made_of.txt', 'film.mp4'
 
 
