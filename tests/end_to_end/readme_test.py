@@ -17,6 +17,7 @@ LINES = [
 PROGRAMS = [line for line in LINES if line.startswith('python ')]
 SMALLER = {
   'tools/make_flashes.py': ('--count=12',),
+  'tools/make_worlds.py': ('--count=12',),
   'tools/measure_sync.py': ('--count=2',),
   'tools/measure_tiles.py': ('--size=320x64', '--frames=1', '--tile=16'),
 }
@@ -30,6 +31,7 @@ TINY = {
 MADE = (
   'SAMPLES', 'FLASHES', 'FLASH_LATENTS', 'FLASH_RUN', 'HEART_LATENTS', 'HEART', 'CODEC', 'LEARNED',
   'LARGE', 'LINEAR', 'LINEAR_RUN', 'SOUND_CLIPS', 'SOUNDING', 'FILM_LATENTS', 'AGAIN', 'TILES',
+  'WORLD',
 )  # fmt: skip
 
 
