@@ -7,7 +7,8 @@
 `configs/codec.py:8x32x32` compresses harder; those that SIZES names are known.
 Hardware: 2 CPU cores, some hours. Expect: held-out PSNR in CODEC/curves.png, and pictures beside
 what becomes of them in CODEC/reconstructions.png. The codec `film` that comes along was made with
---config.loss.noise=0.5, which swelled its latents and is off now.
+--config.loss.noise=0.5, which swelled its latents, and --config.optimizer.fitted_share=1, at which
+it forgot at first what it began with.
 """
 
 import pathlib
