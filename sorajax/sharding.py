@@ -122,8 +122,9 @@ def by_rows(x: Any) -> Any:
 
 def everywhere(tree: Any) -> Any:
   """Arrays of the host, whole on every device of the mesh; where none is set, on the first."""
-  mesh = jax.sharding.get_mesh()
-  return jax.device_put(tree, None if mesh.empty else jax.NamedSharding(mesh, P()))
+  if not _is_set():
+    return jax.device_put(tree)
+  return jax.device_put(tree, jax.NamedSharding(jax.sharding.get_mesh(), P()))
 
 
 def reshape(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -227,8 +228,11 @@ def place_rows(
 
 
 def gathered(tree: Any) -> Any:
-  """Arrays on the mesh → whole arrays on every process's host; all processes must call it."""
-  if jax.process_count() == 1:
+  """Arrays → whole arrays on the host.
+
+  Where they lie on several processes' devices, all of these must call it.
+  """
+  if all(getattr(leaf, 'is_fully_addressable', True) for leaf in jax.tree.leaves(tree)):
     return jax.device_get(tree)
   return multihost_utils.process_allgather(tree, tiled=True)
 

@@ -83,12 +83,13 @@ class Reconstruction:
     weights = sharding.gathered(params)
     if jax.process_index():
       return
-    codec = self.codec(weights)
-    codec.save(workdir / 'codec')
     sheets = []
-    for clip in self.held(SHOWN_CLIPS):
-      made = codec.decode(codec.encode(clip))
-      sheets += [contact_sheet(clip, 'as it is'), contact_sheet(made, f'decoded at step {step}')]
+    with sharding.no_mesh():  # the other processes do not compute along
+      codec = self.codec(weights)
+      codec.save(workdir / 'codec')
+      for clip in self.held(SHOWN_CLIPS):
+        made = codec.decode(codec.encode(clip))
+        sheets += [contact_sheet(clip, 'as it is'), contact_sheet(made, f'decoded at step {step}')]
     save_image(workdir / 'reconstructions.png', stack_sheets(sheets))
 
   def fitted(self, config: LinearConfig) -> Codec:

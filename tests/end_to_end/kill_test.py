@@ -52,15 +52,18 @@ class Training:
     self.process.wait()
 
 
-def start(walk: Path, workdir: Path, *flags: str, devices: int = 1, process: int = 0) -> Training:
+def start(
+  walk: Path, workdir: Path, *flags: str, devices: int = 1, process: int = 0,
+  program: tuple[str, ...] = ('launch/train.py', TINY), data: str = 'latents',
+) -> Training:  # fmt: skip
   environment = {
     **os.environ,
     'JAX_PLATFORMS': 'cpu',
     'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
   }
   command = [
-    sys.executable, 'launch/train.py', TINY, *flags, f'--process={process}',
-    f'--config.data.path={walk}/latents', f'--workdir={workdir}',
+    sys.executable, *program, *flags, f'--process={process}',
+    f'--config.data.path={walk}/{data}', f'--workdir={workdir}',
   ]  # fmt: skip
   log = workdir.with_name(f'{workdir.name}-{process}.log')
   with log.open('w') as file:
@@ -92,6 +95,21 @@ def test_run_moves_from_two_processes_to_one_and_another_mesh(walk, tmp_path):
   assert [(x['kind'], x['step']) for x in moved] == [(x['kind'], x['step']) for x in whole]
   for a, b in zip(whole, moved):
     assert b['loss'] == pytest.approx(a['loss'], rel=1e-5), a['step']
+
+
+@pytest.mark.slow
+def test_a_codec_trained_by_two_processes_is_that_of_one(walk, tmp_path):
+  codec = {'program': ('launch/train_codec.py', '--config=configs/tiny_codec.py'), 'data': 'clips'}
+  together = [f'--coordinator=localhost:{free_port()}', '--processes=2']
+  pair = [start(walk, tmp_path / 'pair', *together, process=i, **codec) for i in range(2)]
+  for training in pair:
+    training.finish()
+  start(walk, tmp_path / 'alone', **codec).finish()
+  whole, shared = metrics(tmp_path / 'alone'), metrics(tmp_path / 'pair')
+  assert [(x['kind'], x['step']) for x in shared] == [(x['kind'], x['step']) for x in whole]
+  for a, b in zip(whole, shared):
+    assert b['loss'] == pytest.approx(a['loss'], rel=1e-4), a['step']
+  assert (tmp_path / 'pair' / 'codec' / 'codec.json').is_file()
 
 
 @pytest.mark.slow
