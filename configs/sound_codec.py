@@ -27,7 +27,8 @@ def get_config(kind: str = 'squeeze') -> ml_collections.ConfigDict:
   del c.picture
   c.name, c.prepare, c.codec = 'sound_codec', base.prepare, base.codec
   c.data.update(rows=16, frames=25, size=(32, 32), turn=False, shrinks=(1,))
-  c.optimizer.decay_share, c.train.steps, c.loss = 0.4, 4000, section()
+  c.optimizer.update(decay_share=0.4, fitted_share=1.0)
+  c.train.steps, c.loss = 4000, section()
   if kind == 'squeeze':
     sizes = {'channels': 64, 'width': 192, 'hidden': 512, 'blocks': 2, 'fine': 2, 'kernel': 3}
     c.sound = section(sizes)

@@ -5,7 +5,8 @@
     --workdir=CODEC
   python launch/encode.py --config=configs/worlds.py --codec=CODEC/codec --input=CLIPS --output=NEW
 
-Hardware: 2 CPU cores, some hours. Expect: held-out PSNR in CODEC/curves.png.
+Hardware: 2 CPU cores, some hours. Expect: held-out PSNR in CODEC/curves.png; it has not been
+trained to its end yet (from 24.1 dB, the linear codec's, to 24.3 after 750 steps).
 """
 
 import pathlib

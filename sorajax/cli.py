@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from sorajax.errors import UserError, cannot_read, one_line
 
+MOST_CORES = 4  # of a CPU that are devices
 CONFIG = 'config'  # the flag that names a config file, in every program that takes one
 
 flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0 of a multi-host run.')
@@ -61,15 +62,16 @@ def join_hosts() -> None:
 
 
 def use_cores() -> None:
-  """Makes every core of a CPU a device, before JAX first looks at them; accelerators stay as is.
+  """Makes cores of a CPU devices, before JAX first looks at them; accelerators stay as they are.
 
-  XLA runs a convolution of few channels on one core, so that devices side by side are up to twice
-  as fast for two. XLA_FLAGS that name a number of devices are obeyed.
+  XLA runs a convolution of few channels on one core, so that two devices side by side are up to
+  twice as fast. There are `MOST_CORES` at most, since each holds a tile of its own. XLA_FLAGS that
+  name a number of devices are obeyed.
   """
   import jax
 
   if 'xla_force_host_platform_device_count' not in os.environ.get('XLA_FLAGS', ''):
-    jax.config.update('jax_num_cpu_devices', len(os.sched_getaffinity(0)))
+    jax.config.update('jax_num_cpu_devices', min(len(os.sched_getaffinity(0)), MOST_CORES))
 
 
 class _ConfigFile(flags.ArgumentParser):

@@ -12,9 +12,9 @@ PROGRAM = 'from sorajax import cli; cli.use_cores(); import jax; print(jax.devic
 
 @pytest.mark.parametrize(
   ('flags', 'wanted'),
-  [('', len(os.sched_getaffinity(0))), ('--xla_force_host_platform_device_count=3', 3)],
+  [('', min(len(os.sched_getaffinity(0)), 4)), ('--xla_force_host_platform_device_count=3', 3)],
 )
-def test_every_core_is_a_device_unless_another_number_is_asked_for(flags, wanted):
+def test_cores_are_devices_unless_another_number_is_asked_for(flags, wanted):
   environment = {**os.environ, 'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': flags}
   done = subprocess.run(
     [sys.executable, '-c', PROGRAM], cwd=ROOT, env=environment, capture_output=True, text=True

@@ -23,9 +23,7 @@ flags.mark_flags_as_required(['config', 'out'])
 
 def main() -> None:
   c = build.settings(_CONFIG.value).prepare
-  world = WorldConfig(
-    c.frames[0], c.fps, c.height, c.width, c.sample_rate_hz, c.audio_channels
-  )  # fmt: skip
+  world = WorldConfig(c.frames[0], c.fps, c.height, c.width, c.sample_rate_hz, c.audio_channels)
 
   def make(split: str, number: int) -> tuple[Clip, str, str]:
     clip, caption, truth = generate(world, split, _SEED.value, number)

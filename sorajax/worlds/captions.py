@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sorajax.worlds.physics import FLOOR, LEFT, RIGHT, Motion
-from sorajax.worlds.scene import Body, Camera, Scene
+from sorajax.worlds.scene import Body, Scene
 
 NUMBERS = ('no', 'one', 'two', 'three', 'four')
 VIEWS = {
@@ -39,7 +39,7 @@ def name(body: Body) -> str:
 def full(scene: Scene, motion: Motion, rng: np.random.Generator) -> str:
   """Sentences that tell the bodies, where they go, what they meet in order, and the camera."""
   one = lambda choices: choices[int(rng.integers(len(choices)))]
-  bodies = [f'a {name(body)}{_going(body, one)}' for body in scene.bodies]
+  bodies = [f'{_article(body)} {name(body)}{_going(body, one)}' for body in scene.bodies]
   opening = f'{NUMBERS[len(bodies)]} {one(("thing", "object"))}{"s" * (len(bodies) > 1)}'
   parts = [one((f'{opening}: {_listed(bodies)}', _listed(bodies)))]
   events = motion.contacts[:TOLD]
@@ -52,17 +52,17 @@ def full(scene: Scene, motion: Motion, rng: np.random.Generator) -> str:
         what = one(MEETS_BODY).format(name(scene.bodies[event.other]))
       told.append(f'the {name(scene.bodies[event.body])} {what}')
     parts.append(', then '.join(told))
-  parts.append(_view(scene.camera, one))
+  parts.append(one(VIEWS[scene.camera.kind]))
   return '; '.join(part for part in parts if part)
+
+
+def _article(body: Body) -> str:
+  return 'an' if body.colour[0] in 'aeiou' else 'a'
 
 
 def _going(body: Body, one) -> str:
   speed = body.velocity[0]
   return '' if abs(speed) < SLOW else f' {one(WAYS[1 if speed > 0 else -1])}'
-
-
-def _view(camera: Camera, one) -> str:
-  return one(VIEWS[camera.kind])
 
 
 def _listed(names: Sequence[str]) -> str:

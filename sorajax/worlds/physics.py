@@ -1,4 +1,4 @@
-"""Disks under gravity between a floor and two walls, followed exactly from event to event.
+"""Circles under gravity between a floor and two walls, followed exactly from event to event.
 
 Between events every body moves with constant acceleration, so its path is a parabola in closed form
 and the moment of the next contact is the root of a polynomial of degree 4 at most. Nothing is
@@ -92,14 +92,17 @@ class _State:
   acceleration: np.ndarray
   angle: np.ndarray
   turning: np.ndarray  # radians a second
+  faster: np.ndarray  # by which `turning` grows, radians a second²
   resting: np.ndarray  # on the floor
 
   def later(self, time_s: float) -> '_State':
     t = time_s - self.time_s
     position = self.position + self.velocity * t + self.acceleration * (t * t / 2)
     velocity = self.velocity + self.acceleration * t
-    arrays = (self.acceleration.copy(), self.angle + self.turning * t, self.turning.copy())
-    return _State(time_s, position, velocity, *arrays, self.resting.copy())
+    angle = self.angle + self.turning * t + self.faster * (t * t / 2)
+    turning = self.turning + self.faster * t
+    kept = self.acceleration.copy(), angle, turning, self.faster.copy(), self.resting.copy()
+    return _State(time_s, position, velocity, *kept)
 
 
 class Motion:
@@ -157,14 +160,14 @@ class _World:
   def start(self) -> _State:
     position = np.array([m.position for m in self._movers], float)
     velocity = np.array([m.velocity for m in self._movers], float)
-    zeros = np.zeros(len(position))
+    none = lambda: np.zeros(len(position))
+    resting = np.zeros(len(position), bool)
     state = _State(
-      0.0, position, velocity, np.zeros_like(position), zeros, zeros.copy(), zeros.astype(bool)
+      0.0, position, velocity, np.zeros_like(position), none(), none(), none(), resting
     )
-    for body, mover in enumerate(self._movers):
+    for body in range(len(position)):
+      self._grip(state, body)
       self._let_go(state, body)
-      if mover.spins:
-        state.turning[body] = -state.velocity[body, 0] / mover.radius
     return state
 
   def events(self, s: _State) -> Iterator[Event]:
@@ -199,9 +202,10 @@ class _World:
         yield wait, a, b
 
   def meet(self, s: _State, body: int, other: int | str) -> Iterator[Contact]:
-    """Changes the velocities as the meeting does; tells of it unless nothing was to be heard."""
+    """Changes the velocities as the meeting does; tells of it unless it is a halt."""
     if other == STOP:
-      s.velocity[body], s.acceleration[body], s.turning[body] = 0.0, 0.0, 0.0
+      s.velocity[body] = 0.0
+      self._let_go(s, body)
     elif isinstance(other, str):
       yield from self._meet_room(s, body, other)
     else:
@@ -216,20 +220,16 @@ class _World:
     }[side]
     s.position[body, axis] = edge - way * mover.radius
     speed = way * s.velocity[body, axis]
-    left = mover.restitution * speed
-    s.velocity[body, axis] = -way * left
+    s.velocity[body, axis] = -way * mover.restitution * speed
     if side == FLOOR:
-      self._let_go(s, body)
-      if s.resting[body]:
-        left = 0.0
-      if mover.spins:
-        s.turning[body] = -s.velocity[body, 0] / mover.radius
+      self._grip(s, body)
     else:
-      self._let_go(s, body)
       s.turning[body] *= -mover.restitution
+    self._let_go(s, body)
     place = s.position[body].copy()
     place[axis] = edge
-    yield Contact(s.time_s, body, side, speed, mover.mass * (speed + left), tuple(place.tolist()))
+    impulse = mover.mass * (speed - way * s.velocity[body, axis])
+    yield Contact(s.time_s, body, side, speed, float(impulse), tuple(place.tolist()))
 
   def _meet_body(self, s: _State, a: int, b: int) -> Iterator[Contact]:
     one, two = self._movers[a], self._movers[b]
@@ -244,8 +244,6 @@ class _World:
       if s.resting[body] and s.velocity[body, 1] < 0:  # the floor throws it back at once
         s.velocity[body, 1] *= -self._movers[body].restitution
       self._let_go(s, body)
-      if s.resting[body] and self._movers[body].spins:
-        s.turning[body] = -s.velocity[body, 0] / self._movers[body].radius
     place = s.position[a] + normal * one.radius
     yield Contact(s.time_s, a, b, speed, impulse, tuple(place.tolist()))
 
@@ -258,8 +256,17 @@ class _World:
       s.velocity[body, 1] = 0.0
       s.position[body, 1] = self._room.floor + mover.radius
       s.acceleration[body] = -np.sign(vx) * mover.friction * self._room.gravity, 0.0
+      self._grip(s, body)
     else:
       s.acceleration[body] = 0.0, -self._room.gravity
+      s.faster[body] = 0.0
+
+  def _grip(self, s: _State, body: int) -> None:
+    """Turns a body that touches the floor, and can roll, as fast as it goes."""
+    mover = self._movers[body]
+    if mover.spins:
+      s.turning[body] = -s.velocity[body, 0] / mover.radius
+      s.faster[body] = -s.acceleration[body, 0] / mover.radius
 
 
 def _first_root(rising: Sequence[float]) -> float | None:

@@ -57,8 +57,8 @@ def of(scene: Scene, motion: Motion, times: np.ndarray) -> Truth:
     for c in sound.heard(motion)
   ]
   contacts = [dataclasses.asdict(contact) for contact in motion.contacts]
-  scene_fields = json.loads(json.dumps(dataclasses.asdict(scene)))
-  return Truth(
-    scene_fields, times.tolist(), position.tolist(), velocity.tolist(), angle.tolist(),
-    visible.tolist(), views.tolist(), json.loads(json.dumps(contacts)), onsets,
+  found = Truth(
+    dataclasses.asdict(scene), times.tolist(), position.tolist(), velocity.tolist(),
+    angle.tolist(), visible.tolist(), views.tolist(), contacts, onsets,
   )  # fmt: skip
+  return Truth.from_json(found.to_json())  # lists for tuples, as it will be read

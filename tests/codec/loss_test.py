@@ -6,7 +6,7 @@ import pytest
 from sorajax.codec import loss
 
 A, B = np.random.default_rng(0).uniform(-1, 1, (2, 2, 5, 16, 24, 3)).astype(np.float32)
-DISTANCES = ('absolute', 'pyramid', 'edges', 'spectrum', 'flicker')
+DISTANCES = ('absolute', 'squared', 'pyramid', 'edges', 'spectrum', 'flicker')
 each = pytest.mark.parametrize('name', DISTANCES)
 
 
@@ -18,9 +18,9 @@ def test_a_picture_is_no_distance_from_itself_and_the_way_back_is_as_far(name):
 
 
 @each
-def test_twice_the_difference_is_twice_the_distance(name):
-  distance = getattr(loss, name)
-  np.testing.assert_allclose(distance(A, A + 2 * B), 2 * distance(A, A + B), rtol=1e-4)
+def test_twice_the_difference_is_twice_the_distance_or_four_times_its_square(name):
+  distance, factor = getattr(loss, name), 4 if name == 'squared' else 2
+  np.testing.assert_allclose(distance(A, A + 2 * B), factor * distance(A, A + B), rtol=1e-4)
 
 
 @each

@@ -77,3 +77,21 @@ def test_nothing_to_fit_on_and_too_many_channels_are_refused():
     pca.fit([], 3, 0.5)
   with pytest.raises(ValueError, match='13 channels are more than the 12 values'):
     pca.fit([vectors()], 13, 0.5)
+
+
+@pytest.mark.parametrize('count', [400, 9])
+def test_vectors_too_long_for_a_covariance_give_the_same_transform(count, monkeypatch):
+  x = vectors(count)
+  wanted = pca.fit([x], 5, 0.5)
+  monkeypatch.setattr(pca, 'DENSE', 11)
+  found = pca.fit(np.array_split(x, 3), 5, 0.5)
+  np.testing.assert_allclose(found.mean, wanted.mean, rtol=1e-5)
+  np.testing.assert_allclose(found.spread, wanted.spread, rtol=1e-4)
+  made, like = (codec.decode(codec.encode(x)) for codec in (found, wanted))
+  np.testing.assert_allclose(made, like, atol=1e-3)
+
+
+def test_too_few_long_vectors_are_refused(monkeypatch):
+  monkeypatch.setattr(pca, 'DENSE', 11)
+  with pytest.raises(ValueError, match='5 patches are too few to fit 5 channels on'):
+    pca.fit([vectors(5)], 5, 0.5)

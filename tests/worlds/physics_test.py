@@ -41,7 +41,7 @@ def test_a_ball_falls_and_bounces_as_the_textbook_says():
 @pytest.mark.parametrize('seed', range(8))
 def test_energy_does_not_drift_between_contacts(seed):
   movers, room, motion = drawn(seed)
-  assert motion.contacts
+  checked = 0
   edges = [0.0, *(c.time_s for c in motion.contacts), 4.0]
   for begin, end in itertools.pairwise(edges):
     times = np.linspace(begin, end, 7)[1:-1]
@@ -49,8 +49,10 @@ def test_energy_does_not_drift_between_contacts(seed):
     slides = [np.abs(v[:, 0]) > 0 for _, v, _ in states]
     found = [energy(movers, room, p, v) for p, v, _ in states]
     resting = [(p[:, 1] - room.floor - [m.radius for m in movers] < 1e-9) for p, _, _ in states]
-    if not any((a & b).any() for a, b in zip(slides, resting)):  # friction takes some
-      assert np.ptp(found) <= 1e-9 if found else True
+    if found and not any((a & b).any() for a, b in zip(slides, resting)):  # friction takes some
+      assert np.ptp(found) <= 1e-9
+      checked += 1
+  assert checked >= 3
 
 
 @pytest.mark.parametrize('seed', range(8))
@@ -107,8 +109,9 @@ def test_a_body_on_the_floor_slides_to_a_halt_and_stays():
   assert not v.any() and (p == q).all()
 
 
-def test_a_ball_on_the_floor_turns_as_far_as_it_rolls():
-  ball = dataclasses.replace(BALL, position=(0.3, 0.2), velocity=(0.5, 0.0), friction=0.0)
+@pytest.mark.parametrize('friction', [0.0, 0.03, 0.4])
+def test_a_ball_on_the_floor_turns_as_far_as_it_rolls(friction):
+  ball = dataclasses.replace(BALL, position=(0.3, 0.2), velocity=(0.5, 0.0), friction=friction)
   (p, _, a), (q, _, b) = (follow([ball], ROOM, 1.0).at(t) for t in (0.2, 0.9))
   assert (b - a)[0] == pytest.approx(-(q - p)[0, 0] / ball.radius, rel=1e-9)
 
