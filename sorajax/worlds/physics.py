@@ -1,8 +1,10 @@
-"""Circles under gravity between a floor and two walls, followed exactly from event to event.
+"""Bodies under gravity between a floor and two walls, followed exactly from event to event.
 
 Between events every body moves with constant acceleration, so its path is a parabola in closed form
 and the moment of the next contact is the root of a polynomial of degree 4 at most. Nothing is
 stepped; energy drifts by rounding alone. Lengths are in heights of the picture, y points up.
+
+A body is a circle, or a polygon that keeps its orientation (it slides and never tumbles).
 """
 
 import dataclasses
@@ -12,10 +14,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from sorajax.worlds.reach import CLOSE, Reach, falls
+
 AT_REST = 0.12  # a body that leaves the floor more slowly stays there
 APART = 0.05  # the speed at which bodies that meet more slowly part, lest they meet without end
 MOST_EVENTS = 400
-CLOSE = 1e-9  # how far from touching counts as touching
+MOVES = ('position', 'velocity', 'acceleration')
 
 FLOOR, LEFT, RIGHT = 'floor', 'left', 'right'
 
@@ -25,7 +29,7 @@ class Mover:
   """What mechanics knows of a body.
 
   Attributes:
-    radius: of the circle that touches other things.
+    radius: half its height and half its width.
     mass: against other bodies'.
     restitution: share of the speed that is left after the floor or a wall; between two bodies the
       smaller one of theirs counts.
@@ -33,6 +37,7 @@ class Mover:
     position: (x, y) of the centre at the start.
     velocity: at the start.
     spins: whether it rolls on the floor, turning as it goes.
+    corners: of its outline around the centre, convex and the same from either side; () of a circle.
   """
 
   radius: float
@@ -42,6 +47,7 @@ class Mover:
   position: tuple[float, float]
   velocity: tuple[float, float]
   spins: bool = True
+  corners: tuple[tuple[float, float], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,6 +154,13 @@ def follow(movers: Sequence[Mover], room: Room, seconds: float) -> Motion:
     states.append(after)
 
 
+def reach_of(one: Mover, two: Mover) -> Reach:
+  """Where the centre of one body may not be, seen from the centre of another."""
+  around = lambda m: (m.corners or ((0.0, 0.0),), 0.0 if m.corners else m.radius)
+  (first, one_round), (second, two_round) = around(one), around(two)
+  return Reach([np.add(a, b) for a in first for b in second], one_round + two_round)
+
+
 STOP = 'stop'  # a body on the floor comes to a halt
 Event = tuple[float, int, int | str]  # seconds from now, a body, and what it meets
 
@@ -156,6 +169,8 @@ class _World:
   def __init__(self, movers: Sequence[Mover], room: Room):
     self._movers, self._room = movers, room
     self._radius = np.array([m.radius for m in movers])
+    pairs = itertools.combinations(range(len(movers)), 2)
+    self._reaches = {(a, b): reach_of(movers[a], movers[b]) for a, b in pairs}
 
   def start(self) -> _State:
     position = np.array([m.position for m in self._movers], float)
@@ -183,21 +198,12 @@ class _World:
       for wall, way, gap in (
         (LEFT, -1, x - radius - room.left), (RIGHT, 1, room.right - x - radius),
       ):  # fmt: skip
-        wait = _first_root([max(gap, 0.0), -way * vx, -way * ax / 2])
+        wait = next(falls([max(gap, 0.0), -way * vx, -way * ax / 2]), None)
         if wait is not None:
           yield wait, body, wall
-    for a, b in itertools.combinations(range(len(self._radius)), 2):
-      p, v, acceleration = (
-        getattr(s, name)[a] - getattr(s, name)[b]
-        for name in ('position', 'velocity', 'acceleration')
-      )
-      reach = self._radius[a] + self._radius[b]
-      wait = _first_root(
-        [
-          max(p @ p - reach * reach, 0.0), 2 * p @ v, v @ v + p @ acceleration,
-          v @ acceleration, acceleration @ acceleration / 4,
-        ]
-      )  # fmt: skip
+    for (a, b), reach in self._reaches.items():
+      apart = [getattr(s, name)[a] - getattr(s, name)[b] for name in MOVES]
+      wait = reach.next(apart[0], apart[1], apart[2] / 2)
       if wait is not None:
         yield wait, a, b
 
@@ -233,8 +239,7 @@ class _World:
 
   def _meet_body(self, s: _State, a: int, b: int) -> Iterator[Contact]:
     one, two = self._movers[a], self._movers[b]
-    apart = s.position[b] - s.position[a]
-    normal = apart / np.linalg.norm(apart)
+    normal = -self._reaches[a, b].normal(s.position[a] - s.position[b])
     speed = float((s.velocity[a] - s.velocity[b]) @ normal)
     after = max(min(one.restitution, two.restitution) * speed, APART)
     impulse = (speed + after) / (1 / one.mass + 1 / two.mass)
@@ -244,7 +249,7 @@ class _World:
       if s.resting[body] and s.velocity[body, 1] < 0:  # the floor throws it back at once
         s.velocity[body, 1] *= -self._movers[body].restitution
       self._let_go(s, body)
-    place = s.position[a] + normal * one.radius
+    place = (two.radius * s.position[a] + one.radius * s.position[b]) / (one.radius + two.radius)
     yield Contact(s.time_s, a, b, speed, impulse, tuple(place.tolist()))
 
   def _let_go(self, s: _State, body: int) -> None:
@@ -267,28 +272,3 @@ class _World:
     if mover.spins:
       s.turning[body] = -s.velocity[body, 0] / mover.radius
       s.faster[body] = -s.acceleration[body, 0] / mover.radius
-
-
-def _first_root(rising: Sequence[float]) -> float | None:
-  """When a polynomial, not below 0 now, next falls through 0; None where it never does.
-
-  Args:
-    rising: its coefficients, that of the highest power last.
-  """
-  c = [float(x) for x in rising]
-  if c[0] <= CLOSE * 1e-3:
-    first = next((x for x in c[1:] if x), 0.0)
-    if first < 0:
-      return 0.0  # they touch, and are getting closer
-    c[0] = 0.0
-  while len(c) > 1 and not c[-1]:
-    c.pop()
-  if len(c) == 1:
-    return None
-  roots = np.roots(c[::-1])
-  slope = [i * x for i, x in enumerate(c)][1:]
-  real = sorted(r.real for r in roots if abs(r.imag) < 1e-9 and r.real > 1e-9)
-  for root in real:
-    if sum(x * root**i for i, x in enumerate(slope)) < 0:
-      return root
-  return None

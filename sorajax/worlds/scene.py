@@ -63,7 +63,7 @@ class Body:
   """A thing that moves.
 
   Attributes:
-    shape: one of `SHAPES`; all of them touch other bodies as the circle does that fits into them.
+    shape: one of `SHAPES`; boxes and diamonds keep their orientation.
     colour: a key of `COLOURS`.
     material: a key of `MATERIALS`.
     radius: half its height.
@@ -157,7 +157,7 @@ def _draw(rng, seconds: float, width: float, most: int, novel: bool) -> Scene:
     speed = rng.uniform((-0.7, -0.3), (0.7, 0.5))
     shape, colour, material = (str(rng.choice([*part])) for part in (SHAPES, COLOURS, MATERIALS))
     body = Body(shape, colour, material, radius, _pair(place), _pair(speed))
-    clear = all(np.hypot(*place - b.position) > radius + b.radius + MARGIN for b in bodies)
+    clear = all(np.abs(place - b.position).max() > radius + b.radius + MARGIN for b in bodies)
     alike = any(b.colour == body.colour for b in bodies)
     if clear and not alike and held_out(body) == novel:
       bodies.append(body)
@@ -172,11 +172,16 @@ def _draw(rng, seconds: float, width: float, most: int, novel: bool) -> Scene:
 
 
 def _mover(body: Body) -> Mover:
-  material = MATERIALS[body.material]
+  material, r = MATERIALS[body.material], body.radius
   rolls = body.shape == 'ball'
+  corners = {
+    'ball': (),
+    'box': ((r, r), (-r, r), (-r, -r), (r, -r)),
+    'diamond': ((r, 0.0), (0.0, r), (-r, 0.0), (0.0, -r)),
+  }[body.shape]
   return Mover(
-    body.radius, material.density * body.radius**2, material.restitution, 0.03 if rolls else 0.3,
-    body.position, body.velocity, rolls,
+    r, material.density * r**2, material.restitution, 0.03 if rolls else 0.3, body.position,
+    body.velocity, rolls, corners,
   )  # fmt: skip
 
 

@@ -64,8 +64,27 @@ def test_nothing_leaves_the_room_or_enters_another_body(seed):
     assert (p[:, 1] - radius >= room.floor - 1e-9).all()
     assert (p[:, 0] - radius >= room.left - 1e-9).all()
     assert (p[:, 0] + radius <= room.right + 1e-9).all()
-    for a, b in itertools.combinations(range(len(movers)), 2):
-      assert np.linalg.norm(p[a] - p[b]) >= radius[a] + radius[b] - 1e-7
+    for a, b in itertools.permutations(range(len(movers)), 2):
+      assert depth(movers[b], p[a] + outline(movers[a]) - p[b]).max() <= 1e-7
+
+
+def outline(mover: Mover) -> np.ndarray:
+  """Points around a body, its corners among them, [N, 2] from its centre."""
+  if not mover.corners:
+    turn = np.linspace(0, 2 * np.pi, 100)
+    return mover.radius * np.stack([np.cos(turn), np.sin(turn)], axis=-1)
+  ends = np.array(mover.corners)
+  share = np.linspace(0, 1, 25)[:, None, None]
+  return (ends * (1 - share) + np.roll(ends, 1, axis=0) * share).reshape(-1, 2)
+
+
+def depth(mover: Mover, points: np.ndarray) -> np.ndarray:
+  """How deep points [N, 2], seen from its centre, are in a body; below 0 outside."""
+  across, up = np.abs(points).T
+  if not mover.corners:
+    return mover.radius - np.hypot(across, up)
+  diamond = any(not x for x, _ in mover.corners)
+  return mover.radius - (across + up if diamond else np.maximum(across, up))
 
 
 def test_two_bodies_keep_their_momentum_and_part_by_the_smaller_restitution():
@@ -78,6 +97,45 @@ def test_two_bodies_keep_their_momentum_and_part_by_the_smaller_restitution():
   mass = np.array([[1.0], [2.0]])
   np.testing.assert_allclose((mass * before).sum(axis=0), (mass * after).sum(axis=0), atol=1e-5)
   assert after[1, 0] - after[0, 0] == pytest.approx(0.5 * (before[0, 0] - before[1, 0]), rel=1e-5)
+
+
+def corners_of(shape: str, r: float) -> tuple[tuple[float, float], ...]:
+  return scene._mover(scene.Body(shape, 'red', 'wood', r, (0, 0), (0, 0))).corners
+
+
+@pytest.mark.parametrize(
+  ('one', 'two', 'offset', 'distance', 'normal'),
+  [
+    ('ball', 'ball', 0.0, 0.2, (1, 0)),
+    ('ball', 'ball', 0.12, 0.16, (0.8, 0.6)),
+    ('box', 'box', 0.1, 0.2, (1, 0)),
+    ('ball', 'box', 0.05, 0.2, (1, 0)),  # a side of the box
+    ('ball', 'box', 0.16, 0.18, (0.8, 0.6)),  # its corner
+    ('diamond', 'diamond', 0.05, 0.15, (0.5**0.5, 0.5**0.5)),
+    ('box', 'diamond', 0.05, 0.2, (1, 0)),  # a tip against a side
+  ],
+)
+def test_bodies_touch_where_their_outlines_do(one, two, offset, distance, normal):
+  """One flies at another `offset` below it; their centres are `distance` apart when they meet."""
+  flying = dataclasses.replace(
+    BALL, position=(0.2, 0.6), velocity=(1.0, 0.0), corners=corners_of(one, 0.1)
+  )
+  still = dataclasses.replace(BALL, position=(0.8, 0.6 + offset), corners=corners_of(two, 0.1))
+  motion = follow([flying, still], ROOM, 2.0)
+  hit = next(c for c in motion.contacts if c.other == 1)
+  assert hit.time_s == pytest.approx(0.6 - distance, rel=1e-9)
+  (_, before, _), (_, after, _) = (motion.at(hit.time_s + d) for d in (-1e-9, 1e-9))
+  push = after[1] - before[1]
+  np.testing.assert_allclose(push / np.linalg.norm(push), normal, atol=1e-6)
+  assert hit.speed == pytest.approx(normal[0], rel=1e-9)
+
+
+def test_a_box_stands_on_another():
+  low = dataclasses.replace(BALL, position=(0.5, 0.2), corners=corners_of('box', 0.1))
+  high = dataclasses.replace(low, position=(0.55, 0.5))
+  motion = follow([low, high], ROOM, 4.0)
+  (p, v, _) = motion.at(3.9)
+  assert p[1, 1] - p[0, 1] == pytest.approx(0.2, abs=2e-3) and np.abs(v).max() < 0.06
 
 
 def test_a_mirrored_world_moves_in_the_mirror():
