@@ -1,11 +1,15 @@
 """Captions of a scene, in many words and in few."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sorajax.worlds.physics import FLOOR, LEFT, RIGHT, Motion
-from sorajax.worlds.scene import Body, Scene
+from sorajax.worlds import face
+from sorajax.worlds.face import Speaker
+from sorajax.worlds.pendulum import CHIME
+from sorajax.worlds.physics import FLOOR, LEFT, RIGHT
+from sorajax.worlds.scene import Body, Moves, Scene
+from sorajax.worlds.water import SURFACE
 
 NUMBERS = ('no', 'one', 'two', 'three', 'four')
 VIEWS = {
@@ -14,21 +18,38 @@ VIEWS = {
   'pan_right': ('the camera pans to the right', 'the view moves right'),
   'zoom_in': ('the camera zooms in', 'slowly closer'),
   'zoom_out': ('the camera zooms out', 'slowly further away'),
+  'follow': ('the camera follows the {}', 'the view stays with the {}'),
+  'shake': ('a shaky camera', 'the camera shakes'),
 }
+LOOKS = {
+  'plain': ('',),
+  'flat': ('flat colours', 'drawn flat'),
+  'outlined': ('outlined like a cartoon', 'dark outlines'),
+  'night': ('at night', 'by night'),
+  'sepia': ('in sepia', 'an old sepia film'),
+}
+HEARD = {'quiet': ('',), 'wind': ('wind blows', 'the sound of wind'), 'hum': ('a low hum',)}
 MEETS = {
   FLOOR: ('hits the floor', 'lands', 'bounces off the ground'),
   LEFT: ('hits the left wall', 'bounces off the left side'),
   RIGHT: ('hits the right wall', 'bounces off the right side'),
+  CHIME: ('strikes the chime', 'rings the bell'),
+  SURFACE: ('falls into the water', 'splashes into the water', 'dives in'),
 }
 MEETS_BODY = ('hits the {}', 'bumps into the {}', 'knocks against the {}')
 WAYS = {-1: ('moving left', 'thrown to the left'), 1: ('moving right', 'thrown to the right')}
+SWINGS = ('{} swings on a rod', 'a pendulum: {}', '{} hangs and swings')
+SAYS = ('says', 'speaks:', 'calls')
 SLOW = 0.2
 TOLD = 3  # events at most
+One = Callable[[Sequence[str]], str]
 
 
 def terse(scene: Scene) -> str:
-  """The bodies alone: 'red metal ball, blue wood box'."""
-  return ', '.join(name(body) for body in scene.bodies)
+  """What plays, and no more: 'red metal ball, blue wood box'."""
+  speaker = scene.speaker
+  said = [] if speaker is None else [f'{looks(speaker)}: {quoted(speaker)}']
+  return ', '.join([*said, *(name(body) for body in scene.bodies)])
 
 
 def name(body: Body) -> str:
@@ -36,31 +57,55 @@ def name(body: Body) -> str:
   return f'{body.colour} {body.material} {body.shape}'
 
 
-def full(scene: Scene, motion: Motion, rng: np.random.Generator) -> str:
-  """Sentences that tell the bodies, where they go, what they meet in order, and the camera."""
-  one = lambda choices: choices[int(rng.integers(len(choices)))]
-  bodies = [f'{_article(body)} {name(body)}{_going(body, one)}' for body in scene.bodies]
-  opening = f'{NUMBERS[len(bodies)]} {one(("thing", "object"))}{"s" * (len(bodies) > 1)}'
-  parts = [one((f'{opening}: {_listed(bodies)}', _listed(bodies)))]
-  events = motion.contacts[:TOLD]
-  if events and rng.random() < 0.7:
-    told = []
-    for event in events:
-      if isinstance(event.other, str):
-        what = one(MEETS[event.other])
-      else:
-        what = one(MEETS_BODY).format(name(scene.bodies[event.other]))
-      told.append(f'the {name(scene.bodies[event.body])} {what}')
-    parts.append(', then '.join(told))
-  parts.append(one(VIEWS[scene.camera.kind]))
+def looks(speaker: Speaker) -> str:
+  """'green round face with a red cap'."""
+  face_ = speaker.character.face
+  on = {'bald': '', 'band': f' with a {face_.hat_colour} headband'}
+  with_hat = on.get(face_.hat, f' with a {face_.hat_colour} {face_.hat}')
+  return f'{face_.skin} {face_.form} face{with_hat}'.replace('a orange', 'an orange')
+
+
+def quoted(speaker: Speaker) -> str:
+  return f'"{" ".join(speaker.words)}"'
+
+
+def full(scene: Scene, motion: Moves, rng: np.random.Generator) -> str:
+  """Sentences that tell who is there, what happens in order, the camera, the look, the sound."""
+  one: One = lambda choices: choices[int(rng.integers(len(choices)))]
+  parts = [] if scene.speaker is None else [_saying(scene.speaker, one)]
+  if scene.pendulum is not None:
+    parts.append(one(SWINGS).format(_article(name(scene.bodies[0]))))
+  elif scene.bodies:
+    bodies = [f'{_article(name(body))}{_going(body, one)}' for body in scene.bodies]
+    opening = f'{NUMBERS[len(bodies)]} {one(("thing", "object"))}{"s" * (len(bodies) > 1)}'
+    parts.append(one((f'{opening}: {_listed(bodies)}', _listed(bodies))))
+  if motion.contacts and rng.random() < 0.7:
+    parts.append(', then '.join(_event(scene, c, one) for c in motion.contacts[:TOLD]))
+  parts.append(one(VIEWS[scene.camera.kind]).format(*(name(body) for body in scene.bodies[:1])))
+  parts += [one(LOOKS[scene.style]), one(HEARD[scene.ambience])]
   return '; '.join(part for part in parts if part)
 
 
-def _article(body: Body) -> str:
-  return 'an' if body.colour[0] in 'aeiou' else 'a'
+def _saying(speaker: Speaker, one: One) -> str:
+  pitch = speaker.character.voice.pitch_hz
+  high = 'low' if pitch < face.LOW_HZ else 'high' if pitch > face.HIGH_HZ else ''
+  voice = f' in a {high} voice' if high else ''
+  return f'{_article(looks(speaker))} {one(SAYS)} {quoted(speaker)}{voice}'
 
 
-def _going(body: Body, one) -> str:
+def _event(scene: Scene, contact, one: One) -> str:
+  if isinstance(contact.other, str):
+    what = one(MEETS[contact.other])
+  else:
+    what = one(MEETS_BODY).format(name(scene.bodies[contact.other]))
+  return f'the {name(scene.bodies[contact.body])} {what}'
+
+
+def _article(what: str) -> str:
+  return f'{"an" if what[0] in "aeiou" else "a"} {what}'
+
+
+def _going(body: Body, one: One) -> str:
   speed = body.velocity[0]
   return '' if abs(speed) < SLOW else f' {one(WAYS[1 if speed > 0 else -1])}'
 

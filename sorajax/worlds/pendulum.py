@@ -1,4 +1,4 @@
-"""A weight on a rod, exactly: its angle is an elliptic function of time (Landau & Lifshitz 1976)."""
+"""A weight on a rod, exactly: its angle is an elliptic function (Landau & Lifshitz 1976)."""
 
 import dataclasses
 import math

@@ -173,8 +173,8 @@ class _World:
     self._reaches = {(a, b): reach_of(movers[a], movers[b]) for a, b in pairs}
 
   def start(self) -> _State:
-    position = np.array([m.position for m in self._movers], float)
-    velocity = np.array([m.velocity for m in self._movers], float)
+    position = np.array([m.position for m in self._movers], float).reshape(-1, 2)
+    velocity = np.array([m.velocity for m in self._movers], float).reshape(-1, 2)
     none = lambda: np.zeros(len(position))
     resting = np.zeros(len(position), bool)
     state = _State(

@@ -1,40 +1,76 @@
 """Pictures of a scene, drawn by distance: an edge is blended over one pixel, wherever it lies."""
 
+import math
+
 import numpy as np
 
-from sorajax.worlds.physics import Motion
-from sorajax.worlds.scene import COLOURS, FLOOR, Body, Camera, Scene
+from sorajax.worlds import face
+from sorajax.worlds.scene import COLOURS, FLOOR, Body, Moves, Scene
+from sorajax.worlds.water import SURFACE
+
+CLOSER = 1.4  # by how much a camera that follows enlarges
+DARK = 0.25  # of its colour that an outline keeps
+NIGHT = np.array([0.4, 0.45, 0.75])
+SEPIA = np.array([1.05, 0.85, 0.6])
+BRIGHTNESS = np.array([0.299, 0.587, 0.114])
+ROD, POST = np.array([150.0, 150.0, 155.0]), np.array([205.0, 190.0, 120.0])
+WATER, WATER_COVER = np.array([40.0, 95.0, 160.0]), 0.55
+CALM_S = 0.7  # after which waves are a third as high
 
 
-def view(camera: Camera, share: float, width: float) -> np.ndarray:
-  """(x, y, zoom): the centre of what is seen when `share` of the clip is over, and how enlarged."""
-  x, zoom, along = width / 2, 1.0, 2 * share - 1
-  if camera.kind.startswith('pan'):
-    way = -1 if camera.kind == 'pan_left' else 1
-    zoom = 1 / (1 - camera.amount)  # so that the room's end is never seen
-    x += way * along * camera.amount * width / 2
-  elif camera.kind.startswith('zoom'):
-    begin, end = (1.0, camera.amount) if camera.kind == 'zoom_in' else (camera.amount, 1.0)
+def view(scene: Scene, motion: Moves, time_s: float) -> np.ndarray:
+  """(x, y, zoom): the centre of what is seen, and how enlarged; the floor stays below."""
+  kind, amount, width = scene.camera.kind, scene.camera.amount, scene.width
+  share = time_s / scene.seconds
+  x, zoom, lift = width / 2, 1.0, 0.0
+  if kind in ('pan_left', 'pan_right'):
+    way = -1 if kind == 'pan_left' else 1
+    zoom = 1 / (1 - amount)  # so that the room's end is never seen
+    x += way * (2 * share - 1) * amount * width / 2
+  elif kind in ('zoom_in', 'zoom_out'):
+    begin, end = (1.0, amount) if kind == 'zoom_in' else (amount, 1.0)
     zoom = begin * (end / begin) ** share
-  return np.array([x, 0.5 / zoom, zoom])  # the floor stays at the lower edge
+  elif kind == 'follow':
+    zoom = CLOSER
+    half = width / 2 / zoom
+    x = float(np.clip(motion.at(time_s)[0][0, 0], half, width - half))
+  elif kind == 'shake':
+    zoom = 1 / (1 - 2 * amount)
+    x += amount * math.sin(2 * math.pi * 3.1 * time_s)
+    lift = amount * (1 + math.sin(2 * math.pi * 4.3 * time_s))
+  return np.array([x, 0.5 / zoom + lift, zoom])
 
 
-def render(scene: Scene, motion: Motion, times: np.ndarray, height: int, width: int) -> np.ndarray:
+def render(scene: Scene, motion: Moves, times: np.ndarray, height: int, width: int) -> np.ndarray:
   """uint8 [F, H, W, 3] of the moments `times`, in seconds."""
   return np.stack([_frame(scene, motion, float(t), height, width) for t in times])
 
 
-def _frame(scene: Scene, motion: Motion, time_s: float, height: int, width: int) -> np.ndarray:
-  x, y, pixel = _places(view(scene.camera, time_s / scene.seconds, scene.width), height, width)
+def _frame(scene: Scene, motion: Moves, time_s: float, height: int, width: int) -> np.ndarray:
+  x, y, pixel = _places(view(scene, motion, time_s), height, width)
   picture = _room(scene, x, y, pixel)
   positions, _, angles = motion.at(time_s)
+  if scene.pendulum is not None:
+    _hang(picture, scene, positions[0], x, y, pixel)
   for body, place, angle in zip(scene.bodies, positions, angles):
     rim = body.radius + pixel
     near = _within(-y, -place[1] - rim, -place[1] + rim), _within(x, place[0] - rim, place[0] + rim)
     across, up = x[near[1]] - place[0], (y[near[0]] - place[1])[:, None]
-    cover, paint = _body(body, across, up, angle, pixel)
+    cover, paint = _body(body, across, up, angle, pixel, scene.style)
     picture[near] += (paint - picture[near]) * cover[..., None]
-  return np.rint(picture.clip(0, 255)).astype(np.uint8)
+  if scene.basin is not None:
+    under = _cover(_surface(scene, motion, x, time_s) - y[:, None], pixel)
+    under *= _cover(y - FLOOR, pixel)[:, None]
+    picture += (WATER - picture) * (WATER_COVER * under)[..., None]
+  if scene.speaker is not None:
+    _speak(picture, scene, time_s, x, y, pixel)  # in front, so that the mouth is seen
+  return np.rint(_styled(picture, scene.style).clip(0, 255)).astype(np.uint8)
+
+
+def _styled(picture: np.ndarray, style: str) -> np.ndarray:
+  if style == 'night':
+    return picture * NIGHT
+  return (picture @ BRIGHTNESS)[..., None] * SEPIA if style == 'sepia' else picture
 
 
 def _within(rising: np.ndarray, low: float, high: float) -> slice:
@@ -52,13 +88,54 @@ def _places(seen: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.n
 def _room(scene: Scene, x: np.ndarray, y: np.ndarray, pixel: float) -> np.ndarray:
   """The wall, darker towards the floor, with a paler board every quarter, and the floor."""
   wall = (0.7 + 0.5 * y)[:, None, None] * np.array(scene.sky, float)
-  board = 10 * np.cos(8 * np.pi * x) ** 8
-  ground = (1 - 0.35 * np.abs(np.sin(6 * np.pi * x)))[:, None] * np.array(scene.ground, float)
+  board, strewn = 8 * np.cos(8 * np.pi * x) ** 4, 0.8 + 0.2 * np.cos(12 * np.pi * x)
+  if scene.style == 'flat':
+    board, strewn = 0 * x, 0.8 + 0 * x
+  ground = strewn[:, None] * np.array(scene.ground, float)
   low = _cover(FLOOR - y, pixel)[:, None, None]
   return (wall + board[:, None]) * (1 - low) + ground * low
 
 
-def _body(body: Body, x, y, angle: float, pixel: float) -> tuple[np.ndarray, np.ndarray]:
+def _speak(picture: np.ndarray, scene: Scene, time_s: float, x, y, pixel: float) -> None:
+  """Paints the speaker."""
+  assert scene.speaker is not None
+  named = lambda colour: np.array(COLOURS[colour], float)
+  painted = face.layers(scene.speaker, time_s, x, y, pixel, named)
+  for number, (cover, colour) in enumerate(painted):
+    outlined = scene.style == 'outlined' and not number
+    picture += ((_outlined(colour, cover) if outlined else colour) - picture) * cover[..., None]
+
+
+def _hang(picture: np.ndarray, scene: Scene, weight: np.ndarray, x, y, pixel: float) -> None:
+  """Paints the rod of a pendulum, and the post with the chime below it."""
+  assert scene.pendulum is not None
+  swing, (body,) = scene.pendulum, scene.bodies
+  start, rod = np.array(swing.pivot), weight - np.array(swing.pivot)
+  across, up = x - start[0], (y - start[1])[:, None]
+  share = np.clip((across * rod[0] + up * rod[1]) / swing.length**2, 0, 1)
+  away = np.hypot(across - share * rod[0], up - share * rod[1])
+  top = swing.pivot[1] - swing.length - body.radius
+  post = np.minimum(0.025 - np.abs(x - swing.pivot[0]), np.minimum(top - y, y - FLOOR)[:, None])
+  for inside, colour in ((0.008 - away, ROD), (post, POST)):
+    picture += (colour - picture) * _cover(inside, pixel)[..., None]
+
+
+def _surface(scene: Scene, motion: Moves, x: np.ndarray, time_s: float) -> np.ndarray:
+  """y of the water [W]: level, but for the waves of what fell in."""
+  assert scene.basin is not None
+  level = np.full(len(x), scene.basin.level)
+  for contact in motion.contacts:
+    since = time_s - contact.time_s
+    if contact.other == SURFACE and since > 0:
+      away = np.abs(x - contact.place[0])
+      high = 0.03 * min(contact.speed, 1.0) * math.exp(-since / CALM_S) * min(since / 0.05, 1)
+      level += high * np.exp(-3 * away) * np.cos(2 * np.pi * (2.5 * since - 4 * away))
+  return level
+
+
+def _body(
+  body: Body, x, y, angle: float, pixel: float, style: str
+) -> tuple[np.ndarray, np.ndarray]:
   """How much of each pixel the body covers, [H, W], and its colour there, [H, W, 3]."""
   r, distance = body.radius, np.hypot(x, y)
   across, up = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
@@ -69,15 +146,25 @@ def _body(body: Body, x, y, angle: float, pixel: float) -> tuple[np.ndarray, np.
   else:
     inside = (r - np.abs(x) - np.abs(y)) / np.sqrt(2)
   shade = np.ones_like(distance)
-  if body.material == 'metal':  # a bright band
-    shade += 0.5 * np.exp(-(((x + y) / r + 0.4) ** 2) * 8)
-  elif body.material == 'wood':  # rings
-    shade -= 0.25 * (np.sin(12 * np.hypot(across - 0.6 * r, up) / r) > 0)
-  elif body.material == 'glass':  # a bright rim around a dim middle
-    shade -= 0.45 * (inside > 0.3 * r)
-  if body.shape == 'ball':  # a spoke, so that turning shows
-    shade *= 1 - 0.4 * ((np.abs(up) < 0.15 * r) & (across > 0))
-  return _cover(inside, pixel), shade[..., None] * np.array(COLOURS[body.colour], float)
+  if style != 'flat':
+    if body.material == 'metal':  # a bright band
+      shade += 0.5 * np.exp(-(((x + y) / r + 0.4) ** 2) * 8)
+    elif body.material == 'wood':  # rings
+      shade -= 0.15 * (1 + np.sin(9 * np.hypot(across - 0.6 * r, up) / r))
+    elif body.material == 'glass':  # a bright rim around a dim middle
+      shade -= 0.45 * _cover(inside - 0.35 * r, pixel)
+    if body.shape == 'ball':  # a spoke, so that turning shows
+      shade *= 1 - 0.4 * _cover(0.18 * r - np.abs(up), pixel) * (across > 0)
+  colour = shade[..., None] * np.array(COLOURS[body.colour], float)
+  cover = _cover(inside, pixel)
+  return cover, _outlined(
+    colour, _cover(inside - 1.5 * pixel, pixel)
+  ) if style == 'outlined' else colour
+
+
+def _outlined(colour: np.ndarray, within: np.ndarray) -> np.ndarray:
+  """The colour, darker where `within` [H, W] is not 1."""
+  return colour * (DARK + (1 - DARK) * within[..., None])
 
 
 def _cover(inside: np.ndarray, pixel: float) -> np.ndarray:

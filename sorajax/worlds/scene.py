@@ -1,14 +1,17 @@
-"""What a clip of the generated world shows, drawn from a seed; all else follows from it."""
+"""What a shot of the generated world shows; all else follows from it."""
 
-import contextlib
 import dataclasses
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 
-from sorajax.worlds.physics import Motion, Mover, Room, TooManyEvents, follow
+from sorajax.worlds.face import Speaker
+from sorajax.worlds.pendulum import Pendulum
+from sorajax.worlds.physics import LEFT, RIGHT, Contact, Mover, Room, follow
+from sorajax.worlds.water import Basin, Dive, Diver
 
 Rgb = tuple[int, int, int]
 
@@ -19,9 +22,15 @@ COLOURS: Mapping[str, Rgb] = MappingProxyType(
     'pink': (250, 140, 180),
   }
 )  # fmt: skip
-CAMERAS = ('static', 'pan_left', 'pan_right', 'zoom_in', 'zoom_out')
+CAMERAS = ('static', 'pan_left', 'pan_right', 'zoom_in', 'zoom_out', 'follow', 'shake')
 STATIC = 0.4  # share of scenes whose camera stands still
+STYLES = ('plain', 'flat', 'outlined', 'night', 'sepia')
+PLAIN = 0.6  # share of scenes that are drawn plainly
 SHAPES = ('ball', 'box', 'diamond')
+KINDS: Mapping[str, float] = MappingProxyType(  # of scenes, and how often each comes
+  {'room': 0.6, 'speech': 0.2, 'pendulum': 0.1, 'water': 0.1}
+)
+AMBIENCES = ('quiet', 'wind', 'hum')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +65,7 @@ GRAVITY, FLOOR = 2.0, 0.12
 SMALLEST, LARGEST = 0.08, 0.13
 MARGIN = 0.01  # between bodies at the start
 ATTEMPTS = 1000  # to find a place for all of them
+WATER_DENSITY, WATER_DRAG = 1.5, 2.5  # wood and rubber float, glass and metal sink
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,24 +95,42 @@ class Camera:
 
   Attributes:
     kind: how it moves, one of `CAMERAS`.
-    amount: how far a pan goes in heights of the picture, or by what factor a zoom enlarges.
+    amount: how far a pan goes in heights of the picture, by what factor a zoom enlarges, or how far
+      a shake goes; no matter elsewhere.
   """
 
   kind: str = 'static'
   amount: float = 0.0
 
 
-@dataclasses.dataclass(frozen=True)
-class Scene:
-  """All that a clip shows.
+class Moves(NamedTuple):
+  """What becomes of the bodies.
 
   Attributes:
-    bodies: 1 to 4.
+    at: positions [N, 2], velocities [N, 2] and angles [N] at a moment in seconds.
+    contacts: in the order of their times.
+  """
+
+  at: Callable[[float], tuple[np.ndarray, np.ndarray, np.ndarray]]
+  contacts: tuple[Contact, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+  """All that a shot shows.
+
+  Attributes:
+    bodies: at most 4; with a pendulum, its weight alone.
     sky: colour of the wall behind.
     ground: of the floor.
     camera: which looks at it.
     seconds: how long.
     width: of the room, in heights of the picture.
+    style: how it is drawn, one of `STYLES`.
+    ambience: what is heard all the while, one of `AMBIENCES`.
+    pendulum: from which the body hangs.
+    basin: of the water into which the bodies fall.
+    speaker: who speaks.
   """
 
   bodies: tuple[Body, ...]
@@ -111,64 +139,75 @@ class Scene:
   camera: Camera
   seconds: float
   width: float
+  style: str = 'plain'
+  ambience: str = 'quiet'
+  pendulum: Pendulum | None = None
+  basin: Basin | None = None
+  speaker: Speaker | None = None
+
+  @property
+  def kind(self) -> str:
+    """One of `KINDS`."""
+    parts = {'pendulum': self.pendulum, 'water': self.basin, 'speech': self.speaker}
+    return next((kind for kind, part in parts.items() if part is not None), 'room')
 
   @property
   def room(self) -> Room:
     return Room(GRAVITY, FLOOR, 0.0, self.width)
 
-  def motion(self) -> Motion:
-    """What becomes of the bodies."""
-    return follow([_mover(body) for body in self.bodies], self.room, self.seconds)
+  def motion(self) -> Moves:
+    """What becomes of the bodies.
+
+    Raises:
+      TooManyEvents: they meet without end.
+    """
+    if self.pendulum is not None:
+      return Moves(self.pendulum.at, tuple(self.pendulum.contacts(self.seconds)))
+    if self.basin is not None:
+      return _dives(self.bodies, self.basin, self.seconds)
+    motion = follow([_mover(body) for body in self.bodies], self.room, self.seconds)
+    return Moves(motion.at, motion.contacts)
 
 
 def held_out(body: Body) -> bool:
   """Whether this colour, shape and material never come together in training: 9 of 96 do not."""
-  return zlib.crc32(f'{body.colour} {body.shape} {body.material}'.encode()) % 8 == 0
+  return _one_in_eight(f'{body.colour} {body.shape} {body.material}')
 
 
-def draw(
-  rng: np.random.Generator,
-  *,
-  seconds: float,
-  width: float = 1.0,
-  most: int = 2,
-  novel: bool = False,
-) -> tuple[Scene, Motion]:
-  """A scene of which everything is random, and what becomes of it.
-
-  Args:
-    rng: every number comes from it.
-    seconds: how long.
-    width: of the room, in heights of the picture.
-    most: bodies at most.
-    novel: whether bodies are of the combinations that are held out, or of the others.
-  """
-  while True:
-    scene = _draw(rng, seconds, width, most, novel)
-    with contextlib.suppress(TooManyEvents):
-      return scene, scene.motion()
+def held_out_look(scene: Scene) -> bool:
+  """Whether this camera and this style never come together in training: 2 of 35 do not."""
+  return scene.style != 'plain' and _one_in_eight(f'{scene.camera.kind} {scene.style}')
 
 
-def _draw(rng, seconds: float, width: float, most: int, novel: bool) -> Scene:
-  count, bodies = int(rng.integers(1, most + 1)), list[Body]()
-  for _ in range(ATTEMPTS):
-    radius = float(rng.uniform(SMALLEST, LARGEST))
-    place = rng.uniform((radius, FLOOR + radius), (width - radius, 1 - radius))
-    speed = rng.uniform((-0.7, -0.3), (0.7, 0.5))
-    shape, colour, material = (str(rng.choice([*part])) for part in (SHAPES, COLOURS, MATERIALS))
-    body = Body(shape, colour, material, radius, _pair(place), _pair(speed))
-    clear = all(np.abs(place - b.position).max() > radius + b.radius + MARGIN for b in bodies)
-    alike = any(b.colour == body.colour for b in bodies)
-    if clear and not alike and held_out(body) == novel:
-      bodies.append(body)
-    if len(bodies) == count:
-      break
-  kind = 'static' if rng.random() < STATIC else str(rng.choice(CAMERAS[1:]))
-  pan, zoom = rng.uniform((0.1, 1.2), (0.2, 1.5)).tolist()
-  amount = {'static': 0.0, 'pan_left': pan, 'pan_right': pan}.get(kind, zoom)
-  sky, ground = rng.integers(15, 95, 3), rng.integers(60, 130, 3)
-  camera = Camera(kind, amount)
-  return Scene(tuple(bodies), _rgb(sky), _rgb(ground), camera, seconds, width)
+def held_out_events(motion: Moves) -> bool:
+  """Whether the first two contacts are a wall's and then a body's; never so in training."""
+  first = [c.other if isinstance(c.other, str) else 'body' for c in motion.contacts[:2]]
+  return len(first) == 2 and first[0] in (LEFT, RIGHT) and first[1] == 'body'
+
+
+def _one_in_eight(what: str) -> bool:
+  return zlib.crc32(what.encode()) % 8 == 0
+
+
+def _dives(bodies: Sequence[Body], basin: Basin, seconds: float) -> Moves:
+  dives = [
+    Dive(
+      Diver(
+        b.radius, MATERIALS[b.material].density, MATERIALS[b.material].density * b.radius**2,
+        MATERIALS[b.material].restitution / 2, b.position,
+      ),
+      basin, number, seconds,
+    )
+    for number, b in enumerate(bodies)
+  ]  # fmt: skip
+
+  def at(time_s: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    y, v = np.array([dive.at(time_s) for dive in dives]).T
+    x = np.array([b.position[0] for b in bodies])
+    return np.stack([x, y], axis=-1), np.stack([0 * v, v], axis=-1), np.zeros(len(bodies))
+
+  contacts = sorted((c for dive in dives for c in dive.contacts), key=lambda c: c.time_s)
+  return Moves(at, tuple(contacts))
 
 
 def _mover(body: Body) -> Mover:
@@ -183,13 +222,3 @@ def _mover(body: Body) -> Mover:
     r, material.density * r**2, material.restitution, 0.03 if rolls else 0.3, body.position,
     body.velocity, rolls, corners,
   )  # fmt: skip
-
-
-def _pair(values: np.ndarray) -> tuple[float, float]:
-  x, y = values.tolist()
-  return x, y
-
-
-def _rgb(values: np.ndarray) -> Rgb:
-  r, g, b = values.tolist()
-  return r, g, b

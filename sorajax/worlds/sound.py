@@ -1,45 +1,114 @@
-"""The sound of a scene: every contact strikes the modes of the bodies that meet, at its sample."""
+"""The sound of a scene: contacts strike the modes of what meets, at their sample; balls roll, water
+splashes, characters speak, and something hums or blows all the while.
+"""
 
 import numpy as np
 
-from sorajax.worlds.physics import Contact, Motion
-from sorajax.worlds.scene import MATERIALS, Body, Scene
+from sorajax.worlds import speech
+from sorajax.worlds.pendulum import CHIME
+from sorajax.worlds.physics import Contact
+from sorajax.worlds.scene import FLOOR, MATERIALS, Body, Material, Moves, Scene
+from sorajax.worlds.water import SURFACE
 
 HEARD = 0.15  # speed below which a contact is silent
 LOUDNESS, HISS = 0.5, 0.0005
 HIGHEST = 0.45  # share of the sample rate that a mode may reach
+ROLLING, ROLLING_HZ = 0.05, 220.0  # loudness of a ball that rolls at speed 1, and its pitch
+SPLASH_S = 0.25
+BACKGROUND = 0.004  # loudness of wind and hum
+BELL = Material(0.5, 3.0, 1050.0, (1.0, 2.0, 2.9, 4.1), 0.6)  # of a pendulum's chime
+STEP_S = 0.01  # in which rolling grows louder
 
 
 def render(
-  scene: Scene, motion: Motion, rng: np.random.Generator, *, samples: int, rate_hz: int,
+  scene: Scene, motion: Moves, rng: np.random.Generator, *, samples: int, rate_hz: int,
   channels: int,
 ) -> np.ndarray:  # fmt: skip
-  """float32 [S, A] in [-1, 1]; of two channels the left one is loud for what is on the left."""
+  """float32 [S, A], about [-1, 1]; of two channels the left one is loud for what is on the left."""
   sound = HISS * rng.standard_normal((samples, channels))
+  sides = lambda x: _sides(x / scene.width, channels)
   for contact in heard(motion):
     first = round(contact.time_s * rate_hz)
-    pan = min(max(contact.place[0] / scene.width, 0.0), 1.0)
-    sides = np.sqrt([1 - pan, pan]) * np.sqrt(2) if channels == 2 else np.ones(channels)
-    for body in (contact.body, contact.other):
-      if not isinstance(body, str) and first < samples:
-        struck = strike(scene.bodies[body], contact.speed, rate_hz)[: samples - first]
-        sound[first : first + len(struck)] += struck[:, None] * sides
-  return np.tanh(sound).astype(np.float32)
+    for struck in _struck(scene, contact, rng, rate_hz) if first < samples else ():
+      struck = struck[: samples - first]
+      sound[first : first + len(struck)] += struck[:, None] * sides(contact.place[0])
+  seconds = min(scene.seconds, samples / rate_hz)
+  for number, body in enumerate(scene.bodies):
+    if body.shape == 'ball' and scene.kind in ('room', 'speech'):
+      rolled, x = _rolling(body, number, motion, seconds, rate_hz, rng)
+      sound[: len(rolled)] += rolled[:, None] * sides(x)
+  if scene.speaker is not None:
+    speaker = scene.speaker
+    said = speech.render(speaker.syllables, speaker.character.voice, rng, samples, rate_hz)
+    sound += said[:, None] * sides(speaker.place[0])
+  length = round(seconds * rate_hz)
+  sound[:length] += _ambience(scene.ambience, rng, length, rate_hz)[:, None]
+  return sound
 
 
-def heard(motion: Motion) -> list[Contact]:
+def heard(motion: Moves) -> list[Contact]:
   """The contacts that sound."""
   return [contact for contact in motion.contacts if contact.speed >= HEARD]
 
 
-def strike(body: Body, speed: float, rate_hz: int) -> np.ndarray:
+def strike(material: Material, radius: float, speed: float, rate_hz: int) -> np.ndarray:
   """A body that is struck, float64 [S]: larger ones sound lower, harder blows louder."""
-  material = MATERIALS[body.material]
   t = np.arange(round(1.2 * material.ring_s * rate_hz)) / rate_hz
   made = np.zeros(len(t))
   for number, ratio in enumerate(material.ratios):
-    hz = material.hz * ratio * 0.1 / body.radius
+    hz = material.hz * ratio * 0.1 / radius
     if hz < HIGHEST * rate_hz:
       decay = np.exp(-6.9 * t * (1 + 0.6 * number) / material.ring_s)
       made += np.sin(2 * np.pi * hz * t) * decay / (1 + number)
   return LOUDNESS * min(speed, 2.0) / 2 * made
+
+
+def _struck(scene: Scene, contact: Contact, rng, rate_hz: int) -> list[np.ndarray]:
+  if contact.other == CHIME:
+    return [strike(BELL, 0.1, 2 * contact.speed, rate_hz)]
+  if contact.other == SURFACE:
+    return [_splash(scene.bodies[contact.body], contact.speed, rng, rate_hz)]
+  struck = [contact.body, contact.other]
+  bodies = [scene.bodies[i] for i in struck if not isinstance(i, str)]
+  return [strike(MATERIALS[b.material], b.radius, contact.speed, rate_hz) for b in bodies]
+
+
+def _splash(body: Body, speed: float, rng: np.random.Generator, rate_hz: int) -> np.ndarray:
+  """Noise that dies away, and the tone of the bubble that closes behind (Minnaert 1933)."""
+  t = np.arange(round(SPLASH_S * rate_hz)) / rate_hz
+  noise = np.cumsum(rng.standard_normal(len(t))) / 20
+  noise -= np.convolve(noise, np.full(64, 1 / 64), mode='same')
+  bubble = np.sin(2 * np.pi * (33 / body.radius) * t * (1 + t)) * np.exp(-t / 0.08)
+  return LOUDNESS * min(speed, 1.5) * (0.5 * noise * np.exp(-t / 0.05) + 0.3 * bubble)
+
+
+def _rolling(
+  body: Body, number: int, motion: Moves, seconds: float, rate_hz: int, rng: np.random.Generator
+) -> tuple[np.ndarray, float]:
+  """A rumble as loud as a ball on the floor is fast, float64 [S], and where it is on the whole."""
+  times = np.arange(0, seconds, STEP_S)
+  states = [motion.at(float(t)) for t in times]
+  position = np.array([p[number] for p, _, _ in states])
+  speed = np.array([abs(v[number, 0]) for _, v, _ in states])
+  loud = speed * (position[:, 1] < FLOOR + body.radius + 1e-6)
+  if not loud.any():
+    return np.zeros(0), 0.0
+  t = np.arange(round(seconds * rate_hz)) / rate_hz
+  wobble = 1 + 0.3 * np.interp(t, times, rng.standard_normal(len(times)))
+  tone = np.sin(2 * np.pi * ROLLING_HZ * 0.1 / body.radius * t) * wobble
+  return ROLLING * np.interp(t, times, loud) * tone, float(np.average(position[:, 0], weights=loud))
+
+
+def _ambience(kind: str, rng: np.random.Generator, samples: int, rate_hz: int) -> np.ndarray:
+  t = np.arange(samples) / rate_hz
+  if kind == 'hum':
+    return BACKGROUND * (np.sin(2 * np.pi * 100 * t) + 0.5 * np.sin(2 * np.pi * 200 * t))
+  if kind == 'wind':
+    rough = np.convolve(rng.standard_normal(samples), np.full(24, 1 / 24), mode='same')
+    return 4 * BACKGROUND * rough * (1 + 0.6 * np.sin(2 * np.pi * 0.4 * t + rng.uniform(0, 6.3)))
+  return np.zeros(samples)
+
+
+def _sides(share: float, channels: int) -> np.ndarray:
+  pan = min(max(share, 0.0), 1.0)
+  return np.sqrt([2 * (1 - pan), 2 * pan]) if channels == 2 else np.ones(channels)

@@ -1,7 +1,7 @@
 """A body dropped into water, exactly: in each of three regions its motion has a closed form.
 
-In the air it falls; while the surface cuts it, buoyancy grows with its depth, so that it is a damped
-oscillator; below, a constant lessens its weight. Drag is proportional to speed.
+In the air it falls; while the surface cuts it, buoyancy grows with its depth, so that it is a
+damped oscillator; below, a constant lessens its weight. Drag is proportional to speed.
 """
 
 import cmath

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from sorajax.worlds import physics, scene
+from sorajax.worlds import draw, physics, scene
 from sorajax.worlds.physics import FLOOR, LEFT, RIGHT, Mover, Room, TooManyEvents, follow
 
 ROOM = Room(gravity=2.0, floor=0.1, left=0.0, right=1.5)
@@ -20,7 +20,9 @@ def energy(movers, room, position, velocity) -> float:
 
 def drawn(seed: int, most: int = 4):
   """Movers, room and motion of a drawn scene of four seconds."""
-  found, motion = scene.draw(np.random.default_rng(seed), seconds=4.0, width=1.5, most=most)
+  rng = np.random.default_rng(seed)
+  cast = draw.cast(rng, most=most, kind='room')
+  found, motion = draw.shot(rng, cast, seconds=4.0, width=1.5)
   return [scene._mover(body) for body in found.bodies], found.room, motion
 
 

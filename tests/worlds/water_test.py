@@ -11,6 +11,7 @@ from sorajax.worlds.water import SURFACE, Basin, Dive, Diver
 
 BASIN = Basin(level=0.5, floor=0.1, gravity=2.0, density=1.5, drag=0.0)
 CORK = Diver(radius=0.1, density=1.0, mass=0.1, restitution=0.5, position=(0.5, 0.85))
+SOLVER = {'rtol': 1e-9, 'atol': 1e-10, 'max_step': 2e-3}
 STONE = dataclasses.replace(CORK, density=3.0)
 
 
@@ -49,7 +50,9 @@ def test_it_moves_as_its_equation_says(density, drag):
     wet = y < basin.level + diver.radius
     return v, -basin.gravity + lift(diver, basin, y) - drag * v * wet
 
-  solved = integrate.solve_ivp(equation, (0, end), (0.85, 0.0), rtol=1e-9, atol=1e-10, max_step=2e-3)
+  solved = integrate.solve_ivp(
+    equation, (0, end), (0.85, 0.0), rtol=1e-9, atol=1e-10, max_step=2e-3
+  )
   np.testing.assert_allclose(dive.at(end), solved.y[:, -1], atol=2e-3 if drag else 1e-4)
 
 
@@ -58,7 +61,7 @@ def test_what_is_lighter_comes_to_float_with_its_share_under_water():
   y, v = dive.at(29.9)
   under = (BASIN.level + CORK.radius - y) / (2 * CORK.radius)
   assert abs(v) < 1e-6 and under == pytest.approx(1.0 / 1.5, abs=1e-6)
-  assert [c.other for c in dive.contacts][0] == SURFACE
+  assert dive.contacts[0].other == SURFACE
 
 
 def test_what_is_heavier_comes_to_lie_on_the_ground():
