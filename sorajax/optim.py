@@ -6,6 +6,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import optax
+from optax import contrib
 
 FITTED = 'straight'  # in the names of parameters that begin as a fitted linear codec
 UNDECAYED = ('bias', 'norm', 'table')  # endings of the names of parameters that do not decay
@@ -13,11 +14,13 @@ UNDECAYED = ('bias', 'norm', 'table')  # endings of the names of parameters that
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-  """AdamW with warm-up, a flat part and a decay.
+  """AdamW, and Muon for matrices if wanted, with warm-up, a flat part and a decay.
 
   Attributes:
     learning_rate: of the flat part.
     warmup_steps: over which it rises from 0.
+    matrix_rate: the same for matrices and kernels of convolutions, which Muon then moves (Jordan
+      et al. 2024); 0 leaves them to Adam.
     decay_share: last share of the run over which it falls.
     decay: the form of the fall: a line to 0, or half a cosine.
     betas: of Adam's moments (Kingma & Ba 2015).
@@ -30,6 +33,7 @@ class OptimizerConfig:
 
   learning_rate: float = 1e-3
   warmup_steps: int = 100
+  matrix_rate: float = 0.0
   decay_share: float = 0.4
   decay: Literal['linear', 'cosine'] = 'linear'
   betas: tuple[float, float] = (0.9, 0.99)
@@ -39,11 +43,11 @@ class OptimizerConfig:
   ema: float = 0.999
 
 
-def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
-  """step → learning rate, for a run of `steps`."""
+def schedule(config: OptimizerConfig, steps: int, rate: float | None = None) -> optax.Schedule:
+  """step → learning rate, or another `rate` in its place, for a run of `steps`."""
   fall = max(int(steps * config.decay_share), 1)
   warmup = min(config.warmup_steps, max(steps - fall, 0))
-  lr = config.learning_rate
+  lr = config.learning_rate if rate is None else rate
   down = (
     optax.linear_schedule(lr, 0.0, fall)
     if config.decay == 'linear'
@@ -57,22 +61,43 @@ def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformati
   """The gradient transformation of a run of `steps`."""
 
   def decays(params: Any) -> Any:
-    last = lambda path: jax.tree_util.keystr(path[-1:], simple=True)
-    return jax.tree_util.tree_map_with_path(
-      lambda path, _: not last(path).endswith(UNDECAYED), params
-    )
+    return jax.tree_util.tree_map_with_path(lambda path, _: _decays(path), params)
 
   def slowed(updates: Any) -> Any:
     share = lambda path: config.fitted_share if FITTED in jax.tree_util.keystr(path) else 1.0
     return jax.tree_util.tree_map_with_path(lambda path, u: share(path) * u, updates)
 
-  adam = optax.adamw(
-    schedule(config, steps), *config.betas, weight_decay=config.weight_decay, mask=decays
-  )
+  rate = schedule(config, steps)
+  adam = optax.adamw(rate, *config.betas, weight_decay=config.weight_decay, mask=decays)
+  if config.matrix_rate:
+    muon = contrib.muon(
+      schedule(config, steps, config.matrix_rate),
+      weight_decay=config.weight_decay,
+      muon_weight_dimension_numbers=lambda params: jax.tree.map(_axes, params),
+    )
+    adam = optax.partition({True: muon, False: adam}, _matrices)
   parts = [optax.clip_by_global_norm(config.clip_norm), adam]
   if config.fitted_share != 1:
     parts.append(optax.stateless(lambda updates, params: slowed(updates)))
   return optax.chain(*parts)
+
+
+def _decays(path: Any) -> bool:
+  return not jax.tree_util.keystr(path[-1:], simple=True).endswith(UNDECAYED)
+
+
+def _matrices(params: Any) -> Any:
+  """Which parameters are matrices, or kernels of convolutions, and were not fitted."""
+
+  def is_matrix(path: Any, param: jax.Array) -> bool:
+    return param.ndim in (2, 5) and _decays(path) and FITTED not in jax.tree_util.keystr(path)
+
+  return jax.tree_util.tree_map_with_path(is_matrix, params)
+
+
+def _axes(matrix: jax.Array) -> contrib.MuonDimensionNumbers:
+  """All axes but the last, [C, C'] or [F, H, W, C, C'], go in."""
+  return contrib.MuonDimensionNumbers(tuple(range(matrix.ndim - 1)), (matrix.ndim - 1,))
 
 
 def average(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:

@@ -80,3 +80,35 @@ def test_fitted_parameters_move_by_their_share_of_the_rate():
     np.testing.assert_allclose(
       moved['straight']['kernel'], share * moved['conv']['kernel'], rtol=1e-6
     )
+
+
+def test_muon_turns_the_slope_of_a_matrix_into_a_rotation_and_leaves_the_rest_to_adam():
+  config = OptimizerConfig(warmup_steps=0, matrix_rate=0.1, learning_rate=1e-3, decay_share=0.01)
+  rng = np.random.default_rng(0)
+  shapes = {
+    'kernel': (3, 3, 3, 4, 16), 'map': (64, 16), 'bias': (8,), 'table': (4, 8), 'straight': (8, 8),
+  }  # fmt: skip
+  params = {name: jnp.zeros(shape) for name, shape in shapes.items()}
+  slopes = {name: jnp.asarray(rng.normal(size=shape)) for name, shape in shapes.items()}
+  transform = optim.optimizer(config, 1000)
+  moved, _ = transform.update(slopes, transform.init(params), params)
+  for name in ('kernel', 'map'):  # all directions alike, however steep; five iterations are rough
+    found = np.linalg.svd(np.asarray(moved[name]).reshape(-1, shapes[name][-1]), compute_uv=False)
+    assert found.min() > 0.6 * 0.1 and found.max() < 1.3 * 0.1
+  for name in ('bias', 'table', 'straight'):  # Adam's first step is the sign
+    np.testing.assert_allclose(np.abs(moved[name]), 1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize('matrix_rate', [0.0, 0.1])
+def test_both_optimisers_find_the_least_squares(matrix_rate):
+  config = OptimizerConfig(0.02, 0, matrix_rate, decay_share=0.8, clip_norm=1e9)
+  rng = np.random.default_rng(0)
+  x, goal = rng.normal(size=(64, 6)), rng.normal(size=(6, 5))
+  loss = lambda params: jnp.square(x @ (params['map'] - goal)).mean()
+  params, transform = {'map': jnp.zeros((6, 5))}, optim.optimizer(config, 400)
+  state = transform.init(params)
+  step = jax.jit(lambda p, s: transform.update(jax.grad(loss)(p), s, p))
+  for _ in range(400):
+    moved, state = step(params, state)
+    params = optax.apply_updates(params, moved)
+  assert loss(params) < 1e-3 * loss({'map': jnp.zeros((6, 5))})
