@@ -33,8 +33,8 @@ def get_config(size: str = '4x16x16') -> ml_collections.ConfigDict:
   c.prepare, c.codec, c.mesh = base.prepare, base.codec, base.mesh
   stride = tuple(int(n) for n in size.split('x'))
   c.picture = section(
-    stride=stride, channels=channels, widths=widths, blocks=1, patch=patch, factored=True,
-    straight=True,
+    stride=stride, channels=channels, widths=widths, blocks=1, decoder_blocks=0, patch=patch,
+    factored=True, shift=0, straight=True,
   )  # fmt: skip
   with c.prepare.unlocked():
     c.prepare.update(frames=(33,), fps=24.0, height=128, width=128, keep_silent=True)
@@ -43,7 +43,8 @@ def get_config(size: str = '4x16x16') -> ml_collections.ConfigDict:
     absolute=1.0, squared=0.0, pyramid=1.0, edges=0.5, flicker=0.5, noise=0.0, divergence=1e-4
   )  # fmt: skip
   c.optimizer = section(
-    learning_rate=1e-3, warmup_steps=200, decay_share=0.6, ema=0.998, fitted_share=0.01
+    learning_rate=1e-3, matrix_rate=0.0, warmup_steps=200, decay_share=0.6, ema=0.998,
+    fitted_share=0.01,
   )  # fmt: skip
   c.train = section(steps=3000, log_every=50, evaluate_every=500, save_every=500)
   c.train.sample_every = 2000

@@ -1,12 +1,14 @@
 """A learned picture codec for the generated world; a latent covers 8 frames of 32×32 pixels.
 
-  python tools/make_worlds.py --config=configs/worlds.py --out=CLIPS
+  python tools/make_worlds.py --config=configs/worlds.py --out=CLIPS --count=8000
   python launch/train_codec.py --config=configs/world_codec.py --config.data.path=CLIPS \\
     --workdir=CODEC
   python launch/encode.py --config=configs/worlds.py --codec=CODEC/codec --input=CLIPS --output=NEW
 
-Hardware: 2 CPU cores, some hours. Expect: held-out PSNR in CODEC/curves.png; it has not been
-trained to its end yet (from 24.1 dB, the linear codec's, to 24.3 after 750 steps).
+Four seconds of 64×64 pixels are 28 latents of 64 channels. Blocks shift channels and mix them, and
+Muon moves their matrices: on two CPU cores both learn several times as much in an hour as
+convolutions and Adam do.
+Hardware: 2 CPU cores, some hours. Expect: held-out PSNR in CODEC/curves.png.
 """
 
 import pathlib
@@ -20,7 +22,12 @@ def get_config() -> ml_collections.ConfigDict:
   worlds = runpy.run_path(str(here.with_name('worlds.py')))['get_config']()
   c = runpy.run_path(str(here.with_name('codec.py')))['get_config']('8x32x32')
   c.name, c.prepare, c.codec = 'world_codec', worlds.prepare, worlds.codec
-  c.data.shrinks = (1,)
-  c.loss.squared = 4.0  # a body is small: being off by a pixel hardly shows in mean differences
-  c.train.update(steps=4000, log_every=50, evaluate_every=250, save_every=250)
+  c.picture.update(
+    widths=(128, 224, 256, 256, 288), patch=8, decoder_blocks=2, shift=2, straight=False
+  )
+  c.data.update(shrinks=(1,), turn=False)  # things fall down
+  # A body is small: that it is off by a pixel shows in squares more than in means.
+  c.loss.update(squared=4.0, edges=0.25, flicker=0.25)
+  c.optimizer.update(learning_rate=1e-3, matrix_rate=0.02, decay_share=0.4, warmup_steps=100)
+  c.train.update(steps=4000, log_every=20, evaluate_every=250, save_every=250, sample_every=1000)
   return c

@@ -142,8 +142,8 @@ def autoencoder(config: PictureConfig) -> VideoConfig:
   try:
     kernels = FACTORED if c.factored else WHOLE
     return compact(
-      c.stride, c.channels, c.widths, blocks=c.blocks, patch=c.patch, kernels=kernels,
-      straight=c.straight,
+      c.stride, c.channels, c.widths, blocks=c.blocks, decoder_blocks=c.decoder_blocks,
+      patch=c.patch, kernels=kernels, straight=c.straight, shift=c.shift,
     )  # fmt: skip
   except ValueError as error:
     raise UserError(f'config.picture: {error}') from error

@@ -75,7 +75,7 @@ def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformati
       weight_decay=config.weight_decay,
       muon_weight_dimension_numbers=lambda params: jax.tree.map(_axes, params),
     )
-    adam = optax.partition({True: muon, False: adam}, _matrices)
+    adam = optax.partition({True: _over_any_mesh(muon), False: adam}, _matrices)
   parts = [optax.clip_by_global_norm(config.clip_norm), adam]
   if config.fitted_share != 1:
     parts.append(optax.stateless(lambda updates, params: slowed(updates)))
@@ -93,6 +93,18 @@ def _matrices(params: Any) -> Any:
     return param.ndim in (2, 5) and _decays(path) and FITTED not in jax.tree_util.keystr(path)
 
   return jax.tree_util.tree_map_with_path(is_matrix, params)
+
+
+def _over_any_mesh(transform: optax.GradientTransformation) -> optax.GradientTransformation:
+  """The same where arrays are laid over a mesh: the compiler chooses how its products run."""
+
+  def update(updates: Any, state: Any, params: Any) -> Any:
+    if jax.sharding.get_abstract_mesh().empty:
+      return transform.update(updates, state, params)
+    specs = jax.tree.map(lambda a: jax.typeof(a).sharding.spec, (updates, state))
+    return jax.sharding.auto_axes(transform.update, out_sharding=specs)(updates, state, params)
+
+  return optax.GradientTransformation(transform.init, update)
 
 
 def _axes(matrix: jax.Array) -> contrib.MuonDimensionNumbers:

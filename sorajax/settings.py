@@ -167,9 +167,12 @@ class PictureConfig:
     stride: (frames, height, width) of the pixels that one latent covers.
     channels: C of a latent.
     widths: channels at every size, from the pixels inwards.
-    blocks: residual blocks at every size.
+    blocks: residual blocks at every size of the encoder.
     patch: side of the squares of pixels that are folded into channels first.
+    decoder_blocks: the same of the decoder; 0 for as many as the encoder has.
     factored: whether residual blocks convolve over space, then time, all others over space.
+    shift: 0 for convolutions; else blocks shift channels and mix them in a perceptron of this many
+      times the width.
     straight: whether it begins as a fitted linear codec and learns what to add.
   """
 
@@ -178,7 +181,9 @@ class PictureConfig:
   widths: tuple[int, ...]
   blocks: int = 1
   patch: int = 4
+  decoder_blocks: int = 0
   factored: bool = True
+  shift: int = 0
   straight: bool = True
 
 

@@ -21,6 +21,8 @@ from sorajax.codec.video_blocks import (
   Conv,
   Down,
   Frames,
+  Norm,
+  ShiftBlock,
   Up,
   fold,
   pixel_norm,
@@ -32,7 +34,8 @@ from sorajax.nn.layers import each, in_order
 
 Params = plain.Params
 ROWS = 2  # of latents, that a device's share has at least, so that they can be reflected
-FIRST_LOGVAR = -5.0  # of latents that begin as linear ones, about as large as 1
+FIRST_LOGVAR = -5.0  # of latents that are about as large as 1 from the first
+GAIN = 2.5  # of pixels, whose deviation in [-1, 1] is less than a half
 
 
 class Encoder(nnx.Module):
@@ -40,11 +43,12 @@ class Encoder(nnx.Module):
 
   def __init__(self, c: VideoConfig, *, rngs: nnx.Rngs):
     half = c.encoder
-    conv = functools.partial(Conv, kernel=half.kernels.change, padding=half.padding, rngs=rngs)
-    self.stem = conv(3 * c.patch**2, half.stem)
+    conv = functools.partial(Conv, kernel=half.change, padding=half.padding, rngs=rngs)
+    self.stem = conv(3 * c.patch**2, half.stem, scale=GAIN if half.shift else 1.0)
     widths = [half.stem, *(s.width for s in half.stages)]
     self.stages = in_order(DownStage(w, s, half, rngs=rngs) for w, s in zip(widths, half.stages))
     self.inner = _blocks(half.inner, widths[-1], half, rngs)
+    self.end = Norm(widths[-1]) if half.shift else None
     self.out = conv(widths[-1], c.channels + 1, scale=0.0 if c.straight else 1.0)
     self.straight = StraightDown(c, rngs=rngs) if c.straight else None
     self.patch = c.patch
@@ -55,10 +59,12 @@ class Encoder(nnx.Module):
       x = stage(x, frames)
     for block in each(self.inner):
       x = block(x, frames)
-    x = self.out(jax.nn.silu(pixel_norm(x)), frames)
+    x = self.out(jax.nn.silu(pixel_norm(x)) if self.end is None else self.end(x), frames)
     mean, logvar = x[..., :-1], x[..., -1:]  # one variance for all channels
     if self.straight is not None:
-      mean, logvar = mean + self.straight(pixels, frames), logvar + FIRST_LOGVAR
+      mean = mean + self.straight(pixels, frames)
+    if self.straight is not None or self.end is not None:
+      logvar = logvar + FIRST_LOGVAR
     return mean, jnp.broadcast_to(logvar, mean.shape)
 
 
@@ -67,11 +73,12 @@ class Decoder(nnx.Module):
 
   def __init__(self, c: VideoConfig, *, rngs: nnx.Rngs):
     half = c.decoder
-    conv = functools.partial(Conv, kernel=half.kernels.change, padding=half.padding, rngs=rngs)
+    conv = functools.partial(Conv, kernel=half.change, padding=half.padding, rngs=rngs)
     self.stem = conv(c.channels, half.stem)
     self.inner = _blocks(half.inner, half.stem, half, rngs)
     widths = [half.stem, *(s.width for s in half.stages)]
     self.stages = in_order(UpStage(w, s, half, rngs=rngs) for w, s in zip(widths, half.stages))
+    self.end = Norm(widths[-1]) if half.shift else None
     self.out = conv(widths[-1], 3 * c.patch**2, scale=0.0 if c.straight else 1.0)
     self.straight = StraightUp(c, rngs=rngs) if c.straight else None
     self.patch = c.patch
@@ -82,7 +89,7 @@ class Decoder(nnx.Module):
       x = block(x, frames)
     for stage in each(self.stages):
       x = stage(x, frames)
-    x = self.out(jax.nn.silu(pixel_norm(x)), frames)
+    x = self.out(jax.nn.silu(pixel_norm(x)) if self.end is None else self.end(x), frames)
     y = unfold(x, (1, self.patch, self.patch))
     return y if self.straight is None else y + self.straight(latents, frames)
 
@@ -135,7 +142,7 @@ class UpStage(nnx.Module):
   """A larger size, then blocks."""
 
   def __init__(self, inputs: int, stage: Stage, half: HalfConfig, *, rngs: nnx.Rngs):
-    wide = stage.factor * stage.width
+    wide = inputs if half.shift else stage.factor * stage.width
     self.enter = Block(inputs, wide, half, rngs=rngs) if inputs != wide else None
     change = (stage.stride, stage.residual, half)
     self.change = Up(wide, stage.width, *change, rngs=rngs)
@@ -151,6 +158,8 @@ class UpStage(nnx.Module):
 
 
 def _blocks(count: int, width: int, half: HalfConfig, rngs: nnx.Rngs) -> nnx.Dict:
+  if half.shift:
+    return in_order(ShiftBlock(width, half, rngs=rngs) for _ in range(count))
   return in_order(Block(width, width, half, rngs=rngs) for _ in range(count))
 
 

@@ -67,6 +67,9 @@ class HalfConfig:
     kernels: how far convolutions reach.
     causal: whether a frame sees none after it.
     padding: how space goes on beyond its edges.
+    shift: 0 for blocks of convolutions; else blocks move channels by one position and mix them in
+      a perceptron of `shift` times the width, changes of size are linear maps of whole groups, and
+      `kernels` is of no use.
   """
 
   stem: int
@@ -75,6 +78,20 @@ class HalfConfig:
   kernels: Kernels = WHOLE
   causal: bool = True
   padding: Padding = 'zeros'
+  shift: int = 0
+
+  def __post_init__(self) -> None:
+    if self.shift and not self.causal:
+      raise ValueError('blocks that shift see the frame before; they must be causal')
+
+  @property
+  def change(self) -> Kernel:
+    """The kernel of convolutions that change the size or the channels."""
+    return (1, 1, 1) if self.shift else self.kernels.change
+
+  def sees(self, axis: int) -> int:
+    """How far beyond its own position a block sees on either side."""
+    return 1 if self.shift else self.kernels.block(axis)
 
   @property
   def stride(self) -> Stride:
@@ -107,11 +124,11 @@ class VideoConfig:
     if self.encoder.stride != self.decoder.stride:
       raise ValueError(f'encoder stride {self.encoder.stride} ≠ decoder {self.decoder.stride}')
     widths = [self.encoder.stem, *(s.width for s in self.encoder.stages)]
-    for before, stage in zip(widths, self.encoder.stages):
+    for before, stage in zip(widths, () if self.encoder.shift else self.encoder.stages):
       cells = math.prod(stage.stride)
       if stage.width % cells or (stage.residual and before * cells % stage.width):
         raise ValueError(f'{before} channels cannot become {stage.width} by stride {stage.stride}')
-    for stage in self.decoder.stages:
+    for stage in () if self.decoder.shift else self.decoder.stages:
       cells = math.prod(stage.stride)
       if stage.residual and (stage.factor * stage.width % cells or cells % stage.factor):
         raise ValueError(f'{stage} cannot add its input: factor · width must divide by {cells}')
@@ -124,7 +141,7 @@ class VideoConfig:
 
 def encoder_reach(half: HalfConfig) -> int:
   """How many latents beyond its own a latent sees of the picture, up, down, left or right."""
-  block, change = half.kernels.block(1), half.kernels.change[1] // 2
+  block, change = half.sees(1), half.change[1] // 2
   reach, step = change, 1  # in patches
   for stage in half.stages:
     reach += (block * stage.blocks + change) * step
@@ -134,10 +151,10 @@ def encoder_reach(half: HalfConfig) -> int:
 
 def decoder_reach(half: HalfConfig) -> int:
   """How many latents beyond its own a pixel sees, up, down, left or right."""
-  block, change = half.kernels.block(1), half.kernels.change[1] // 2
+  block, change = half.sees(1), half.change[1] // 2
   reach, before = change + block * half.inner, half.stem
   for stage in half.stages:
-    enters = before != stage.factor * stage.width
+    enters = not half.shift and before != stage.factor * stage.width
     reach = (reach + block * enters + change) * max(stage.stride[1:]) + block * stage.blocks
     before = stage.width
   return math.ceil((reach + change) / min(half.stride[1:]))
@@ -157,7 +174,7 @@ def decoder_lead(half: HalfConfig) -> int:
 
 def _frames_out(half: HalfConfig, frames: int) -> int:
   """The frames that a decoder which is not causal gives of `frames` latents, if more may follow."""
-  block, change = half.kernels.block(0), half.kernels.change[0] // 2
+  block, change = half.sees(0), half.change[0] // 2
   frames, before = frames - change - block * half.inner, half.stem
   for stage in half.stages:
     enters = before != stage.factor * stage.width
@@ -173,44 +190,53 @@ def compact(
   widths: Sequence[int],
   *,
   blocks: int = 1,
+  decoder_blocks: int = 0,
   patch: int = 4,
   kernels: Kernels = WHOLE,
   straight: bool = False,
+  shift: int = 0,
 ) -> VideoConfig:
   """A causal autoencoder whose decoder mirrors its encoder.
 
-  Space shrinks before time. Each of `widths` should be once or twice the one before it.
+  Space shrinks in the first stages, time in the last. With convolutions each of `widths` should be
+  once or twice the one before it.
 
   Args:
     stride: (frames, height, width) of the pixels that one latent covers; powers of 2 in time, and
       `patch` times powers of 2 in space.
     channels: C of a latent.
     widths: channels at every size, one more than there are stages.
-    blocks: residual blocks at every size.
+    blocks: residual blocks at every size of the encoder.
+    decoder_blocks: the same of the decoder; 0 for as many as the encoder has.
     patch: side of the squares of pixels that are folded into channels first.
     kernels: how far convolutions reach.
     straight: whether a linear map of every patch runs beside it.
+    shift: as `HalfConfig` says.
 
   Raises:
     ValueError: where they do not fit together.
   """
   halvings = [math.log2(s / p) for s, p in zip(stride, (1, patch, patch))]
   count = len(widths) - 1
-  if any(h != int(h) or h < 0 for h in halvings) or max(halvings) != count:
+  if any(h != int(h) or h < 0 for h in halvings):
+    raise ValueError(f'stride {stride} must be powers of 2, in space times the patch of {patch}')
+  fewest, most = max(halvings), halvings[0] + max(halvings[1:])
+  if not fewest <= count <= most:
     raise ValueError(
-      f'stride {stride} with patch {patch} needs {max(halvings):g} stages, not {count}'
+      f'stride {stride} with patch {patch} needs {fewest:g} to {most:g} stages, not {count}'
     )
   strides = [
     (1 + (i >= count - halvings[0]), 1 + (i < halvings[1]), 1 + (i < halvings[2]))
     for i in range(count)
   ]
   down = [Stage(s, w, blocks) for s, w in zip(strides, widths[1:])]
+  more = decoder_blocks or blocks
   up = [
-    Stage(s, fine, blocks, factor=max(coarse // fine, 1))
+    Stage(s, fine, more, factor=max(coarse // fine, 1))
     for s, fine, coarse in zip(strides, widths, widths[1:])
   ]
-  encoder = HalfConfig(widths[0], tuple(down), blocks, kernels)
-  decoder = HalfConfig(widths[-1], tuple(up[::-1]), blocks, kernels)
+  encoder = HalfConfig(widths[0], tuple(down), blocks, kernels, shift=shift)
+  decoder = HalfConfig(widths[-1], tuple(up[::-1]), more, kernels, shift=shift)
   return VideoConfig(channels, patch, encoder, decoder, straight)
 
 

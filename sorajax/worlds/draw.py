@@ -108,7 +108,7 @@ def _look(rng: Rng, scene: Scene, novel: str) -> Scene:
   pan, zoom, shake = rng.uniform((0.1, 1.2, 0.01), (0.2, 1.5, 0.03)).tolist()
   amounts = {'pan_left': pan, 'pan_right': pan, 'zoom_in': zoom, 'zoom_out': zoom, 'shake': shake}
   plain = rng.random() < PLAIN and novel != 'look'
-  sky, ground = rng.integers(15, 95, 3), rng.integers(60, 130, 3)
+  sky, ground = rng.integers(15, 80, 3), rng.integers(50, 105, 3)  # darker than paint
   return dataclasses.replace(
     scene, sky=_rgb(sky), ground=_rgb(ground), camera=Camera(kind, amounts.get(kind, 0.0)),
     style='plain' if plain else str(rng.choice(STYLES[1:])),

@@ -16,7 +16,7 @@ import numpy as np
 
 from sorajax.worlds.reach import CLOSE, Reach, falls
 
-AT_REST = 0.12  # a body that leaves the floor more slowly stays there
+AT_REST = 0.25  # a body that leaves the floor more slowly stays there
 APART = 0.05  # the speed at which bodies that meet more slowly part, lest they meet without end
 MOST_EVENTS = 400
 MOVES = ('position', 'velocity', 'acceleration')

@@ -147,14 +147,14 @@ def _body(
     inside = (r - np.abs(x) - np.abs(y)) / np.sqrt(2)
   shade = np.ones_like(distance)
   if style != 'flat':
-    if body.material == 'metal':  # a bright band
-      shade += 0.5 * np.exp(-(((x + y) / r + 0.4) ** 2) * 8)
+    if body.material == 'metal':  # dim, with a bright band
+      shade -= 0.32 * (1 - np.exp(-(((x + y) / r + 0.4) ** 2) * 8))
     elif body.material == 'wood':  # rings
       shade -= 0.15 * (1 + np.sin(9 * np.hypot(across - 0.6 * r, up) / r))
     elif body.material == 'glass':  # a bright rim around a dim middle
-      shade -= 0.45 * _cover(inside - 0.35 * r, pixel)
+      shade -= 0.32 * _cover(inside - 0.35 * r, pixel)
     if body.shape == 'ball':  # a spoke, so that turning shows
-      shade *= 1 - 0.4 * _cover(0.18 * r - np.abs(up), pixel) * (across > 0)
+      shade *= 1 - 0.3 * _cover(0.18 * r - np.abs(up), pixel) * (across > 0)
   colour = shade[..., None] * np.array(COLOURS[body.colour], float)
   cover = _cover(inside, pixel)
   return cover, _outlined(

@@ -17,8 +17,8 @@ Rgb = tuple[int, int, int]
 
 COLOURS: Mapping[str, Rgb] = MappingProxyType(
   {
-    'red': (220, 50, 47), 'green': (52, 168, 83), 'blue': (48, 104, 245), 'yellow': (250, 210, 60),
-    'purple': (150, 70, 185), 'orange': (240, 130, 35), 'white': (242, 242, 242),
+    'red': (220, 50, 47), 'green': (55, 190, 90), 'blue': (48, 104, 245), 'yellow': (250, 210, 60),
+    'purple': (155, 70, 200), 'orange': (240, 130, 35), 'white': (242, 242, 242),
     'pink': (250, 140, 180),
   }
 )  # fmt: skip

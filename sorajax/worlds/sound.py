@@ -10,7 +10,7 @@ from sorajax.worlds.physics import Contact
 from sorajax.worlds.scene import FLOOR, MATERIALS, Body, Material, Moves, Scene
 from sorajax.worlds.water import SURFACE
 
-HEARD = 0.15  # speed below which a contact is silent
+HEARD = 0.25  # speed below which a contact is silent
 LOUDNESS, HISS = 0.5, 0.0005
 HIGHEST = 0.45  # share of the sample rate that a mode may reach
 ROLLING, ROLLING_HZ = 0.05, 220.0  # loudness of a ball that rolls at speed 1, and its pitch

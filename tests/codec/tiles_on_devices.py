@@ -22,7 +22,7 @@ from sorajax.codec import convolutional, video
 from sorajax.codec.codec import Codec
 from sorajax.codec.convolutional import ConvCodec
 from sorajax.codec.tiles import Tiling
-from sorajax.codec.video_config import HalfConfig, Stage, VideoConfig
+from sorajax.codec.video_config import HalfConfig, Stage, VideoConfig, compact
 from sorajax.data import stored
 from sorajax.generate import film
 from sorajax.media import reader, writer
@@ -35,6 +35,7 @@ CAUSAL = VideoConfig(
 CENTRED = dataclasses.replace(
   CAUSAL, decoder=dataclasses.replace(CAUSAL.decoder, causal=False, padding='reflect')
 )
+SHIFTING = compact((2, 4, 4), 3, (8, 8), patch=2, shift=2)
 EDGE = dataclasses.replace(CAUSAL, decoder=dataclasses.replace(CAUSAL.decoder, padding='edge'))
 TILING = Tiling((8, 12), 6)  # 3 × 2 tiles of 12 × 16 latents, which do not divide over 4 devices
 LATENTS = 4, 12, 16
@@ -124,6 +125,8 @@ def main() -> None:
     ('decode, whole', whole(CAUSAL).decoder, latents, (2,)),
     ('decode, centred, whole', whole(CENTRED).decoder, latents, (2,)),
     ('decode, edge, whole', whole(EDGE).decoder, latents, (2,)),
+    ('encode, shifting, whole', whole(SHIFTING).encoder, pixels, (3,)),
+    ('decode, shifting, whole', whole(SHIFTING).decoder, latents, (2,)),
   ):
     pieces = np.split(given, cuts)
     alone = streamed(make, pieces, (None, None))

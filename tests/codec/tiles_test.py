@@ -54,7 +54,10 @@ def on_devices() -> dict:
 
 
 TILES = ('encode', 'decode', 'decode, centred')
-WHOLE = ('encode, whole', 'decode, whole', 'decode, centred, whole', 'decode, edge, whole')
+WHOLE = (
+  'encode, whole', 'decode, whole', 'decode, centred, whole', 'decode, edge, whole',
+  'encode, shifting, whole', 'decode, shifting, whole',
+)  # fmt: skip
 WAYS = TILES + WHOLE
 
 

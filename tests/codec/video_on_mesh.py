@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import tiny
 
-from sorajax import sharding
+from sorajax import optim, sharding
 from sorajax.codec import video
 from sorajax.codec.video_config import HalfConfig, Stage, VideoConfig
 
@@ -21,12 +21,20 @@ CONFIG = VideoConfig(
   HalfConfig(8, (Stage((2, 2, 2), 8, 0),), 0),
   HalfConfig(8, (Stage((2, 2, 2), 8, 1),), 0, causal=False, padding='reflect'),
 )  # fmt: skip
+RATE = 0.01
 
 
 def objective(params, pixels):
   mean, log_variance = video.encode(CONFIG, params, pixels)
   made = video.decode(CONFIG, params, mean)
   return ((made - pixels) ** 2).mean() + (log_variance**2).mean()
+
+
+def moved(slopes, params):
+  """What Muon and Adam make of the slopes on their first step."""
+  config = optim.OptimizerConfig(RATE, warmup_steps=0, matrix_rate=RATE)
+  transform = optim.optimizer(config, 1000)
+  return transform.update(slopes, transform.init(params), params)[0]
 
 
 def main() -> None:
@@ -40,12 +48,17 @@ def main() -> None:
     placed = jax.device_put(params, sharding.shardings(mesh, jax.eval_shape(init)))
     rows = sharding.rows_here(mesh, 8)
     split = sharding.place_rows(mesh, pixels, rows, 8)
-    value, slopes = jax.device_get(tiny.quick_jit(run)(placed, split))
+    value, placed_slopes = tiny.quick_jit(run)(placed, split)
+    placed_moves = tiny.quick_jit(moved)(placed_slopes, placed)
+    value, slopes, moves = jax.device_get((value, placed_slopes, placed_moves))
   largest = max(np.abs(g).max() for g in jax.tree.leaves(gradient))
   apart = jax.tree.map(lambda a, b: float(np.abs(a - b).max() / largest), gradient, slopes)
+  alone = jax.device_get(tiny.quick_jit(moved)(slopes, params))
+  moved_apart = jax.tree.map(lambda a, b: float(np.abs(a - b).max() / RATE), moves, alone)
   found = {
     'without': float(wanted),
     'loss': float(value),
+    'moved_apart': max(jax.tree.leaves(moved_apart)),
     'gradient_apart': max(jax.tree.leaves(apart)),
     'split': split.addressable_shards[0].data.shape,
   }

@@ -38,9 +38,10 @@ FACTORED = compact((4, 4, 4), 3, (4, 8, 8), patch=1, kernels=video_config.FACTOR
 FACTORED_CENTRED = dataclasses.replace(
   FACTORED, decoder=dataclasses.replace(FACTORED.decoder, causal=False), straight=False
 )
+SHIFTING = compact((4, 4, 4), 3, (8, 16, 16, 24), patch=1, shift=2)
 CONFIGS = {
   'causal': CAUSAL, 'centred decoder': CENTRED, 'centred': ALL_CENTRED, 'factored': FACTORED,
-  'factored, centred decoder': FACTORED_CENTRED,
+  'factored, centred decoder': FACTORED_CENTRED, 'shifting': SHIFTING,
 }  # fmt: skip
 each_config = pytest.mark.parametrize('config', CONFIGS.values(), ids=CONFIGS)
 encode_whole = tiny.quick_jit(video.encode, static_argnums=0)
@@ -394,17 +395,20 @@ def test_ltx2_covers_8_frames_of_32_pixels_by_128_channels():
 
 
 def test_sizes_that_do_not_fit_together_are_refused():
-  with pytest.raises(ValueError, match='needs 2 stages, not 1'):
+  with pytest.raises(ValueError, match='needs 2 to 4 stages, not 1'):
     video_config.compact((4, 16, 16), 8, (16, 32))
-  with pytest.raises(ValueError, match=r'needs 1\.58496 stages, not 1'):
+  with pytest.raises(ValueError, match='must be powers of 2'):
     video_config.compact((3, 8, 8), 8, (16, 32))
   with pytest.raises(ValueError, match='16 channels cannot become 20'):
     video_config.compact((2, 8, 8), 8, (16, 20))
+  with pytest.raises(ValueError, match='must be causal'):
+    dataclasses.replace(SHIFTING.decoder, causal=False)
   with pytest.raises(ValueError, match='encoder stride'):
     dataclasses.replace(CAUSAL, decoder=dataclasses.replace(CAUSAL.decoder, stages=()))
 
 
-def test_a_mesh_gives_the_same_values_and_gradients():
+def test_a_mesh_gives_the_same_values_gradients_and_steps():
   found = json.loads(run(str(PROGRAM)))
   assert found['loss'] == pytest.approx(found['without'], rel=1e-5)
+  assert found['moved_apart'] < 1e-3
   assert found['gradient_apart'] < 1e-5 and found['split'] == [1, 5, 8, 8, 3]

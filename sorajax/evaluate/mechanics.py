@@ -1,0 +1,144 @@
+"""What the motion of a tracked body tells: impacts, gravity, restitution, jumps.
+
+Everything is read from places in frames; nothing is known beforehand of where a body falls or how
+fast. Lengths are in heights of the picture, y up.
+"""
+
+import dataclasses
+
+import numpy as np
+from scipy import signal
+
+from sorajax.evaluate.track import Track
+
+SPIKE = 3.0  # heights a second²: a larger acceleration upwards or sideways is an impact
+FEWEST = 4  # frames of a flight that can be fitted
+CLEAN = 0.006  # heights from its parabola, root mean square, of a flight that is one
+NEAR_S = 0.2  # between a flight's last frame and the impact that ends it
+JUMP = 0.3  # heights within a frame that nothing moves
+
+
+@dataclasses.dataclass(frozen=True)
+class Impact:
+  """A sudden change of velocity.
+
+  Attributes:
+    time_s: when, between frames.
+    change: (x, y) of the velocity, heights a second.
+  """
+
+  time_s: float
+  change: tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Flight:
+  """A stretch without impact: y = height + speed·t − gravity·t²/2, t from `begin_s`.
+
+  Attributes:
+    begin_s: of the first frame.
+    end_s: of the last.
+    height: at `begin_s`.
+    speed: upwards at `begin_s`.
+    gravity: downwards.
+    residual: root mean square distance of the frames from it.
+    frames: how many.
+  """
+
+  begin_s: float
+  end_s: float
+  height: float
+  speed: float
+  gravity: float
+  residual: float
+  frames: int
+
+  def speed_at(self, time_s: float) -> float:
+    return self.speed - self.gravity * (time_s - self.begin_s)
+
+
+def impacts(track: Track, fps: float) -> list[Impact]:
+  """The impacts of a body that is seen; a change of velocity between two frames shows in both.
+
+  A jump of the velocity at a share s of the way from one frame to the next appears in their second
+  differences as 1 − s and s, so their middle is its time.
+  """
+  spikes = np.nan_to_num(_accelerations(track, fps))
+  strength = np.hypot(np.maximum(spikes[:, 1], 0.0), spikes[:, 0])
+  padded = np.concatenate([[0.0], strength, [0.0]])
+  found = []
+  for peak in signal.find_peaks(padded, height=SPIKE, distance=2)[0] - 1:
+    beside = peak + 1 if padded[peak + 2] > padded[peak] else peak - 1
+    parts = [i for i in (peak, beside) if 0 <= i < len(strength)]
+    frame = 1 + float(np.average(parts, weights=strength[parts]))
+    change = spikes[parts].sum(axis=0) / fps
+    found.append(Impact(frame / fps, tuple(change.tolist())))
+  return found
+
+
+def flights(track: Track, fps: float) -> list[Flight]:
+  """The stretches between impacts in which a body falls freely, fitted."""
+  times = [impact.time_s for impact in impacts(track, fps)]
+  moments = np.arange(len(track.seen)) / fps
+  group = np.searchsorted(times, moments) * 2 + 1
+  group[~track.whole] = 0
+  found = []
+  for begin, end in _runs(group):
+    t, y = moments[begin:end] - moments[begin], track.place[begin:end, 1]
+    if len(t) < FEWEST:
+      continue
+    bend, speed, height = np.polyfit(t, y, 2)
+    residual = float(np.sqrt(np.mean((np.polyval((bend, speed, height), t) - y) ** 2)))
+    found.append(
+      Flight(moments[begin], moments[end - 1], height, speed, -2 * bend, residual, len(t))
+    )
+  return found
+
+
+def gravity(found: list[Flight], least: float = 0.5) -> float:
+  """The weighted median of flights, by 1 ÷ variance, so that long ones count more; NaN of none.
+
+  Args:
+    found: of one or more bodies.
+    least: a stretch that bends less is no fall but a body at rest.
+  """
+  falls = sorted(
+    (f for f in found if f.gravity > least and f.residual < CLEAN), key=lambda f: f.gravity
+  )
+  if not falls:
+    return float('nan')
+  weights = np.cumsum([f.frames**5 for f in falls], dtype=float)
+  return falls[int(np.searchsorted(weights, weights[-1] / 2))].gravity
+
+
+def restitution(found: list[Flight], strikes: list[Impact]) -> list[float]:
+  """Speed after ÷ speed before each impact upwards between two clean falls."""
+  falls = [f for f in found if f.gravity > 0.5 and f.residual < CLEAN]
+  out = []
+  for impact in strikes:
+    before = [f for f in falls if 0 <= impact.time_s - f.end_s < NEAR_S]
+    after = [f for f in falls if 0 <= f.begin_s - impact.time_s < NEAR_S]
+    if before and after and impact.change[1] > abs(impact.change[0]):
+      down, up = before[-1].speed_at(impact.time_s), after[0].speed_at(impact.time_s)
+      if down < -0.2:
+        out.append(-up / down)
+  return out
+
+
+def jumps(track: Track) -> int:
+  """How often a body is somewhere else a frame later."""
+  step = np.linalg.norm(np.diff(track.place, axis=0), axis=1)
+  return int((step[track.seen[1:] & track.seen[:-1]] > JUMP).sum())
+
+
+def _accelerations(track: Track, fps: float) -> np.ndarray:
+  """Second differences of the place, [F − 2, 2]; NaN where a body is not wholly seen thrice."""
+  place = np.where(track.whole[:, None], track.place, np.nan)
+  return np.diff(place, n=2, axis=0) * fps**2
+
+
+def _runs(group: np.ndarray) -> list[tuple[int, int]]:
+  """(begin, end) of each stretch of equal values above 0."""
+  edges = np.flatnonzero(np.diff(group)) + 1
+  spans = zip([0, *edges], [*edges, len(group)])
+  return [(a, b) for a, b in spans if group[a] > 0]

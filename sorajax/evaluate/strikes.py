@@ -1,0 +1,38 @@
+"""When something is struck, heard in the sound of a clip alone."""
+
+import numpy as np
+from scipy import signal
+
+from sorajax.clip import Clip
+
+WINDOW_S, HOP_S = 0.016, 0.004
+LAG = 3  # hops between the windows that are compared
+BANDS, LOWEST_HZ = 16, 60.0  # of equal ratios, from there to half the sample rate
+COMPRESSION = 1000.0  # log(1 + this · magnitude), so that quiet blows count beside loud ones
+SMOOTH_S = 0.3  # over which the usual rise is judged
+RISE = 0.4  # above the usual rise, in nats, the mean over bands
+APART_S = 0.06  # between two strikes
+
+
+def times_s(clip: Clip) -> np.ndarray:
+  """The moments at which the spectrum rises sharply, in seconds, rising."""
+  times, strength = novelty(clip)
+  padded = np.concatenate([[0.0], strength, [0.0]])
+  peaks, _ = signal.find_peaks(padded, height=RISE, distance=max(round(APART_S / HOP_S), 1))
+  return times[peaks - 1]
+
+
+def novelty(clip: Clip) -> tuple[np.ndarray, np.ndarray]:
+  """How much louder the spectrum becomes around each moment: seconds [N], and nats [N]."""
+  rate = clip.sample_rate_hz
+  mono = clip.audio.astype(np.float64).mean(axis=1)
+  size, hop = round(WINDOW_S * rate), round(HOP_S * rate)
+  hz, centres, spectrum = signal.stft(mono, rate, nperseg=size, noverlap=size - hop)
+  edges = np.geomspace(LOWEST_HZ, rate / 2, BANDS + 1)
+  band = np.clip(np.searchsorted(edges, hz) - 1, 0, BANDS - 1)
+  power = np.array([np.square(np.abs(spectrum[band == i])).sum(axis=0) for i in np.unique(band)])
+  level = np.log1p(COMPRESSION * np.sqrt(power))
+  rise = np.maximum(level[:, LAG:] - level[:, :-LAG], 0).mean(axis=0)
+  width = 2 * round(SMOOTH_S / HOP_S / 2) + 1
+  usual = signal.medfilt(rise, width) if len(rise) > width else 0.0
+  return (centres[LAG:] + centres[:-LAG]) / 2, rise - usual
