@@ -4,7 +4,7 @@ DEMO := demo
 READY := .venv/.ready
 EXTRAS := tests/parity tests/text/minilm_test.py tests/data/prepare_test.py
 
-.PHONY: demo test test-slow notebook parity bench-codec lint clean
+.PHONY: demo test test-slow notebook parity bench-codec bench-judges lint clean
 
 $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -34,6 +34,9 @@ bench-codec: $(READY)  ## the autoencoder beside diffusers' on the same cores (2
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0'
 	$(BIN)/python -m pip install --quiet --editable '.[dev,parity]'
 	$(BIN)/python tools/bench_codec.py
+
+bench-judges: $(READY)  ## the judges of the generated world on truth and on planted faults (5 minutes)
+	$(BIN)/python tools/bench_judges.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

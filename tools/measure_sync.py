@@ -39,7 +39,7 @@ def main() -> None:
   print(f'{"":32} precision  recall  flashes  beeps')
   for name, pairs in rows.items():
     a = sum((agreement(video, audio) for video, audio in pairs), Agreement())
-    print(f'{name:32} {a.precision:9.3f} {a.recall:7.3f} {a.flashes:8d} {a.beeps:6d}')
+    print(f'{name:32} {a.precision:9.3f} {a.recall:7.3f} {a.seen:8d} {a.heard:6d}')
 
 
 def sampled(model: service.Model, joined: bool) -> list[Clip]:

@@ -7,11 +7,12 @@ fast. Lengths are in heights of the picture, y up.
 import dataclasses
 
 import numpy as np
-from scipy import signal
+from scipy import ndimage, signal
 
 from sorajax.evaluate.track import Track
 
-SPIKE = 3.0  # heights a second²: a larger acceleration upwards or sideways is an impact
+CHANGE = 0.18  # heights a second: a larger jump of the velocity, up or sideways, is an impact
+AROUND = 7  # frames whose acceleration is the usual one
 FEWEST = 4  # frames of a flight that can be fitted
 CLEAN = 0.006  # heights from its parabola, root mean square, of a flight that is one
 NEAR_S = 0.2  # between a flight's last frame and the impact that ends it
@@ -58,21 +59,24 @@ class Flight:
 
 
 def impacts(track: Track, fps: float) -> list[Impact]:
-  """The impacts of a body that is seen; a change of velocity between two frames shows in both.
+  """The impacts of a body that is seen, in order.
 
   A jump of the velocity at a share s of the way from one frame to the next appears in their second
-  differences as 1 − s and s, so their middle is its time.
+  differences as 1 − s and s: their sum is the jump, and their middle its time. Gravity is in every
+  difference; the median of those around is taken off.
   """
   spikes = np.nan_to_num(_accelerations(track, fps))
-  strength = np.hypot(np.maximum(spikes[:, 1], 0.0), spikes[:, 0])
+  if len(spikes) < 2:
+    return []
+  spikes[:, 1] -= np.minimum(ndimage.median_filter(spikes[:, 1], AROUND, mode='nearest'), 0.0)
+  pairs = (spikes[:-1] + spikes[1:]) / fps
+  strength = np.hypot(np.maximum(pairs[:, 1], 0.0), pairs[:, 0])
   padded = np.concatenate([[0.0], strength, [0.0]])
   found = []
-  for peak in signal.find_peaks(padded, height=SPIKE, distance=2)[0] - 1:
-    beside = peak + 1 if padded[peak + 2] > padded[peak] else peak - 1
-    parts = [i for i in (peak, beside) if 0 <= i < len(strength)]
-    frame = 1 + float(np.average(parts, weights=strength[parts]))
-    change = spikes[parts].sum(axis=0) / fps
-    found.append(Impact(frame / fps, tuple(change.tolist())))
+  for peak in signal.find_peaks(padded, height=CHANGE, distance=2)[0] - 1:
+    early, late = np.maximum(spikes[peak : peak + 2] @ pairs[peak], 0.0)
+    frame = peak + 1 + late / max(early + late, 1e-9)
+    found.append(Impact(float(frame / fps), tuple(pairs[peak].tolist())))
   return found
 
 

@@ -24,15 +24,21 @@ def times_s(clip: Clip) -> np.ndarray:
 
 def novelty(clip: Clip) -> tuple[np.ndarray, np.ndarray]:
   """How much louder the spectrum becomes around each moment: seconds [N], and nats [N]."""
-  rate = clip.sample_rate_hz
-  mono = clip.audio.astype(np.float64).mean(axis=1)
-  size, hop = round(WINDOW_S * rate), round(HOP_S * rate)
-  hz, centres, spectrum = signal.stft(mono, rate, nperseg=size, noverlap=size - hop)
-  edges = np.geomspace(LOWEST_HZ, rate / 2, BANDS + 1)
-  band = np.clip(np.searchsorted(edges, hz) - 1, 0, BANDS - 1)
-  power = np.array([np.square(np.abs(spectrum[band == i])).sum(axis=0) for i in np.unique(band)])
-  level = np.log1p(COMPRESSION * np.sqrt(power))
+  level = bands(clip.audio.astype(np.float64).mean(axis=1), clip.sample_rate_hz)
   rise = np.maximum(level[:, LAG:] - level[:, :-LAG], 0).mean(axis=0)
   width = 2 * round(SMOOTH_S / HOP_S / 2) + 1
   usual = signal.medfilt(rise, width) if len(rise) > width else 0.0
-  return (centres[LAG:] + centres[:-LAG]) / 2, rise - usual
+  hop_s = round(HOP_S * clip.sample_rate_hz) / clip.sample_rate_hz
+  return (np.arange(len(rise)) + LAG / 2) * hop_s, rise - usual
+
+
+def bands(sound: np.ndarray, rate_hz: int) -> np.ndarray:
+  """Logarithm of the level of sound [S] in bands of equal ratio, [bands, N]; a hop apart from 0."""
+  size, hop = round(WINDOW_S * rate_hz), round(HOP_S * rate_hz)
+  if len(sound) < size:
+    sound = np.pad(sound, (0, size - len(sound)))
+  hz, _, spectrum = signal.stft(sound, rate_hz, nperseg=size, noverlap=size - hop)
+  edges = np.geomspace(LOWEST_HZ, rate_hz / 2, BANDS + 1)
+  band = np.clip(np.searchsorted(edges, hz) - 1, 0, BANDS - 1)
+  power = np.array([np.square(np.abs(spectrum[band == i])).sum(axis=0) for i in np.unique(band)])
+  return np.log1p(COMPRESSION * np.sqrt(power))

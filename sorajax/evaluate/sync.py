@@ -1,4 +1,4 @@
-"""Do flashes and beeps coincide? Read from decoded clips alone."""
+"""Do events of picture and sound coincide? Read from decoded clips alone."""
 
 import dataclasses
 
@@ -15,13 +15,13 @@ class Agreement:
 
   Attributes:
     matched: pairs within the tolerance.
-    flashes: events of the picture.
-    beeps: events of the sound.
+    seen: events of the picture.
+    heard: events of the sound.
   """
 
   matched: int = 0
-  flashes: int = 0
-  beeps: int = 0
+  seen: int = 0
+  heard: int = 0
 
   def __add__(self, other: 'Agreement') -> 'Agreement':
     pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other))
@@ -29,20 +29,34 @@ class Agreement:
 
   @property
   def recall(self) -> float:
-    """Share of the flashes that have a beep."""
-    return self.matched / max(self.flashes, 1)
+    """Share of what is seen that is heard."""
+    return self.matched / max(self.seen, 1)
 
   @property
   def precision(self) -> float:
-    """Share of the beeps that have a flash."""
-    return self.matched / max(self.beeps, 1)
+    """Share of what is heard that is seen."""
+    return self.matched / max(self.heard, 1)
+
+  @property
+  def f1(self) -> float:
+    """The harmonic mean of both."""
+    return 2 * self.matched / max(self.seen + self.heard, 1)
+
+
+def beyond_chance(found: float, chance: float, truth: float) -> float:
+  """A score on a scale on which chance is 0 and truth is 1."""
+  return (found - chance) / (truth - chance)
+
+
+def agree(seen_s: np.ndarray, heard_s: np.ndarray, tolerance_s: float) -> Agreement:
+  """Matches the times of events that are seen with those of events that are heard, in seconds."""
+  matched = _match(np.sort(seen_s), np.sort(heard_s), tolerance_s)
+  return Agreement(matched, len(seen_s), len(heard_s))
 
 
 def agreement(video: Clip, audio: Clip, tolerance_frames: float = 1.0) -> Agreement:
   """Matches the flashes of one clip with the beeps of another (or the same)."""
-  flashes, beeps = flash_times_s(video), beep_times_s(audio)
-  matched = _match(flashes, beeps, tolerance_frames / video.fps + 1e-6)
-  return Agreement(matched, len(flashes), len(beeps))
+  return agree(flash_times_s(video), beep_times_s(audio), tolerance_frames / video.fps + 1e-6)
 
 
 def flash_times_s(clip: Clip, rise: float = 60.0) -> np.ndarray:

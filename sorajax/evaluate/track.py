@@ -5,12 +5,11 @@ floors are darker. Places are in heights of the picture, y up, as in `worlds`.
 """
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy import ndimage, spatial
 
-from sorajax.clip import Clip
 from sorajax.worlds.scene import COLOURS
 
 BRIGHT = 112  # of 255, of the strongest of red, green and blue
@@ -50,12 +49,14 @@ class Track:
     seen: [F] bool.
     place: [F, 2], NaN where it is not seen.
     area: [F], 0 where it is not seen.
+    radius: [F], half of the larger side of the box around it, 0 where it is not seen.
     whole: [F] bool, whether all of it is in view.
   """
 
   seen: np.ndarray
   place: np.ndarray
   area: np.ndarray
+  radius: np.ndarray
   whole: np.ndarray
 
 
@@ -80,7 +81,9 @@ def patches(frame: np.ndarray) -> list[Patch]:
       x, y = _middle(columns, rows)
       place = (x + 0.5) / height, 1 - (y + 0.5) / height
       size = tuple(float(np.ptp(i) + 1) / height for i in (columns, rows))
-      cut = not (rows.min() and columns.min() and columns.max() < width - 1 and rows.max() < height - 1)
+      cut = not (
+        rows.min() and columns.min() and columns.max() < width - 1 and rows.max() < height - 1
+      )
       found.append(Patch(NAMES[number], place, area, size, cut))
   return found
 
@@ -98,12 +101,8 @@ def _middle(columns: np.ndarray, rows: np.ndarray) -> tuple[float, float]:
   return float(x), float(y)
 
 
-def tracks(clip: Clip, colours: Iterable[str]) -> dict[str, Track]:
-  """Where each of some colours is in every frame."""
-  return _tracks([patches(frame) for frame in clip.video], colours)
-
-
-def _tracks(frames: list[list[Patch]], colours: Iterable[str]) -> dict[str, Track]:
+def follow(frames: Sequence[Sequence[Patch]], colours: Iterable[str]) -> dict[str, Track]:
+  """Where each of some colours is, from the patches of every frame."""
   found = {}
   for colour in colours:
     largest = [
@@ -113,13 +112,9 @@ def _tracks(frames: list[list[Patch]], colours: Iterable[str]) -> dict[str, Trac
     seen = np.array([p is not None for p in largest])
     place = np.array([p.place if p else (np.nan, np.nan) for p in largest])
     area = np.array([p.area if p else 0.0 for p in largest])
+    radius = np.array([max(p.size) / 2 if p else 0.0 for p in largest])
     inside = np.array([p is not None and not p.cut for p in largest])
     usual = np.median(area[inside]) if inside.any() else np.inf
     whole = inside | (area > WHOLE * usual)  # a body at a wall touches the edge of the picture
-    found[colour] = Track(seen, place, area, whole)
+    found[colour] = Track(seen, place, area, radius, whole)
   return found
-
-
-def counts(clip: Clip) -> np.ndarray:
-  """How many patches every frame shows, [F]."""
-  return np.array([len(patches(frame)) for frame in clip.video])

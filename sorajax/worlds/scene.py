@@ -165,7 +165,7 @@ class Scene:
       return Moves(self.pendulum.at, tuple(self.pendulum.contacts(self.seconds)))
     if self.basin is not None:
       return _dives(self.bodies, self.basin, self.seconds)
-    motion = follow([_mover(body) for body in self.bodies], self.room, self.seconds)
+    motion = follow([mover(body) for body in self.bodies], self.room, self.seconds)
     return Moves(motion.at, motion.contacts)
 
 
@@ -210,7 +210,8 @@ def _dives(bodies: Sequence[Body], basin: Basin, seconds: float) -> Moves:
   return Moves(at, tuple(contacts))
 
 
-def _mover(body: Body) -> Mover:
+def mover(body: Body) -> Mover:
+  """What mechanics knows of it."""
   material, r = MATERIALS[body.material], body.radius
   rolls = body.shape == 'ball'
   corners = {

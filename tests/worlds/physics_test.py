@@ -23,7 +23,7 @@ def drawn(seed: int, most: int = 4):
   rng = np.random.default_rng(seed)
   cast = draw.cast(rng, most=most, kind='room')
   found, motion = draw.shot(rng, cast, seconds=4.0, width=1.5)
-  return [scene._mover(body) for body in found.bodies], found.room, motion
+  return [scene.mover(body) for body in found.bodies], found.room, motion
 
 
 def test_a_ball_falls_and_bounces_as_the_textbook_says():
@@ -102,7 +102,7 @@ def test_two_bodies_keep_their_momentum_and_part_by_the_smaller_restitution():
 
 
 def corners_of(shape: str, r: float) -> tuple[tuple[float, float], ...]:
-  return scene._mover(scene.Body(shape, 'red', 'wood', r, (0, 0), (0, 0))).corners
+  return scene.mover(scene.Body(shape, 'red', 'wood', r, (0, 0), (0, 0))).corners
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,155 @@
+"""True clips of the generated world, and the same with a fault planted: to try judges on."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from sorajax.clip import Clip
+from sorajax.geometry import samples_of
+from sorajax.worlds import draw, picture, sound
+from sorajax.worlds.physics import follow
+from sorajax.worlds.scene import COLOURS, MATERIALS, SHAPES, Body, Camera, Moves, Scene, mover
+
+FRAMES, FPS, SIZE, RATE_HZ = 49, 12.0, 64, 16_000
+State = tuple[np.ndarray, np.ndarray, np.ndarray]
+Fault = Callable[[Scene, Scene], Clip]  # of a scene, and of another one, a clip of the first
+
+
+def scene(seed: int, number: int) -> Scene:
+  """A room with two bodies, drawn plainly, before a camera that stands still."""
+  rng = np.random.default_rng([seed, number])
+  while True:
+    cast = draw.cast(rng, most=2, kind='room')
+    found, _ = draw.shot(rng, cast, seconds=FRAMES / FPS, width=1.0)
+    if len(found.bodies) == 2:
+      return dataclasses.replace(found, camera=Camera(), style='plain', ambience='quiet')
+
+
+def truth(asked: Scene) -> Clip:
+  """The scene as it is."""
+  return _shown(asked, asked.motion())
+
+
+def _shown(asked: Scene, motion: Moves, heard: Moves | None = None) -> Clip:
+  times = np.arange(FRAMES) / FPS
+  audio = sound.render(
+    asked, heard or motion, np.random.default_rng(0), samples=samples_of(FRAMES, FPS, RATE_HZ),
+    rate_hz=RATE_HZ, channels=1,
+  )  # fmt: skip
+  video = picture.render(asked, motion, times, SIZE, SIZE)
+  return Clip(video, np.tanh(audio).astype(np.float32), FPS, RATE_HZ)
+
+
+def _teleport(asked: Scene, other: Scene) -> Clip:
+  """After two seconds the first body is elsewhere."""
+  motion = asked.motion()
+
+  def at(time_s: float) -> State:
+    position, velocity, angle = motion.at(time_s)
+    if time_s > 2.0:
+      position = position.copy()
+      position[0, 0] += 0.45 if position[0, 0] < 0.5 else -0.45
+    return position, velocity, angle
+
+  return _shown(asked, Moves(at, motion.contacts))
+
+
+def _vanish(asked: Scene, other: Scene) -> Clip:
+  """The first body is gone for a second."""
+  whole, less = truth(asked), dataclasses.replace(asked, bodies=asked.bodies[1:])
+  motion = asked.motion()
+
+  def rest(time_s: float) -> State:
+    position, velocity, angle = motion.at(time_s)
+    return position[1:], velocity[1:], angle[1:]
+
+  video = whole.video.copy()
+  span = slice(round(1.5 * FPS), round(2.5 * FPS))
+  video[span] = picture.render(less, Moves(rest, ()), np.arange(FRAMES)[span] / FPS, SIZE, SIZE)
+  return dataclasses.replace(whole, video=video)
+
+
+def _swap(asked: Scene, other: Scene) -> Clip:
+  """Half way, the two bodies take each other's place."""
+  motion = asked.motion()
+
+  def at(time_s: float) -> State:
+    position, velocity, angle = motion.at(time_s)
+    return (position[::-1] if time_s > 2.0 else position), velocity, angle
+
+  return _shown(asked, Moves(at, motion.contacts))
+
+
+def _heavy(factor: float) -> Fault:
+  def fault(asked: Scene, other: Scene) -> Clip:
+    room = dataclasses.replace(asked.room, gravity=factor * asked.room.gravity)
+    motion = follow([mover(body) for body in asked.bodies], room, asked.seconds)
+    return _shown(asked, Moves(motion.at, motion.contacts))
+
+  return fault
+
+
+def _dull(asked: Scene, other: Scene) -> Clip:
+  """Everything bounces half as high as it should."""
+  movers = [mover(body) for body in asked.bodies]
+  movers = [dataclasses.replace(m, restitution=0.7 * m.restitution) for m in movers]
+  motion = follow(movers, asked.room, asked.seconds)
+  return _shown(asked, Moves(motion.at, motion.contacts))
+
+
+def _late(frames: int) -> Fault:
+  def fault(asked: Scene, other: Scene) -> Clip:
+    whole = truth(asked)
+    audio = np.roll(whole.audio, samples_of(frames, FPS, RATE_HZ), axis=0)
+    audio[: samples_of(frames, FPS, RATE_HZ)] = 0
+    return dataclasses.replace(whole, audio=audio)
+
+  return fault
+
+
+def _foreign(asked: Scene, other: Scene) -> Clip:
+  """The sound of another clip."""
+  return dataclasses.replace(truth(asked), audio=truth(other).audio)
+
+
+def _changed(part: str, choices: Sequence[str]) -> Fault:
+  """Every body is of another kind than asked for, in picture and sound."""
+
+  def fault(asked: Scene, other: Scene) -> Clip:
+    def change(body: Body) -> Body:
+      own = {getattr(b, part) for b in asked.bodies}
+      free = [c for c in choices if c not in own]
+      kind: dict[str, Any] = {part: free[asked.bodies.index(body) % len(free)]}
+      return dataclasses.replace(body, **kind)
+
+    wrong = dataclasses.replace(asked, bodies=tuple(map(change, asked.bodies)))
+    return _shown(wrong, asked.motion() if part != 'shape' else wrong.motion())
+
+  return fault
+
+
+def _mirrored(asked: Scene, other: Scene) -> Clip:
+  whole = truth(asked)
+  return dataclasses.replace(whole, video=whole.video[:, :, ::-1])
+
+
+FAULTS: Mapping[str, Fault] = MappingProxyType(
+  {
+    'a body elsewhere from one frame to the next': _teleport,
+    'a body gone for a second': _vanish,
+    'two bodies swapped': _swap,
+    'gravity 1.5×': _heavy(1.5),
+    'restitution 0.7×': _dull,
+    'sound 1 frame late': _late(1),
+    'sound 2 frames late': _late(2),
+    'sound 4 frames late': _late(4),
+    'sound of another clip': _foreign,
+    'other colours': _changed('colour', list(COLOURS)),
+    'other shapes': _changed('shape', list(SHAPES)),
+    'other materials': _changed('material', list(MATERIALS)),
+    'left and right mirrored': _mirrored,
+  }
+)

@@ -1,0 +1,167 @@
+"""What a clip of the generated world is worth, judged by what a viewer sees and hears of it.
+
+A judge gets a decoded clip and what was asked for, the scene of the prompt; never how the clip was
+made. `tools/bench_judges.py` tries every measure on true clips and on planted faults.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from sorajax.clip import Clip
+from sorajax.evaluate import mechanics, strikes, track
+from sorajax.evaluate.sync import Agreement, agree
+from sorajax.evaluate.track import Track
+from sorajax.worlds import sound
+from sorajax.worlds.scene import MATERIALS, Body, Scene
+
+TOLERANCE_FRAMES = 1.5  # between an impact that is seen and the strike that is heard
+SHAPES = {'ball': 0.785, 'box': 1.0, 'diamond': 0.52}  # share of the box around it that it fills
+HEARD_S = 0.12  # of a strike, by which its material is told
+BEFORE_S = 0.04  # of the sound that a strike is added to
+SLOW = 0.15  # heights a second: below, a body moves neither left nor right
+FIRST_S = 0.35  # in which its first direction shows
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+  """One clip; what could not be judged is NaN or empty.
+
+  Attributes:
+    sync: impacts that are seen, strikes that are heard, and which of them coincide.
+    lags_frames: heard after seen, of those that coincide.
+    gravity: share by which the fitted gravity is above the scene's.
+    residual: root mean square distance of a flight from its parabola, in heights, the median.
+    restitution: of each bounce off the floor: fitted less the material's.
+    count: share of the frames that show as many bodies as the prompt.
+    jumps: how often a body is somewhere else a frame later.
+    colours: share of the prompt's colours that are seen, less what else is.
+    shapes: share of the bodies whose shape is the prompt's.
+    materials: share of the bodies heard alone whose sound is the prompt's.
+    directions: share of the bodies told to move left or right that do.
+  """
+
+  sync: Agreement
+  lags_frames: tuple[float, ...]
+  gravity: float
+  residual: float
+  restitution: tuple[float, ...]
+  count: float
+  jumps: int
+  colours: float
+  shapes: float
+  materials: float
+  directions: float
+
+
+def judge(clip: Clip, asked: Scene) -> Verdict:
+  """Judges a clip of one shot in a room, seen by a camera that stands still.
+
+  Args:
+    clip: as it was decoded.
+    asked: what the prompt tells, of which positions and speeds are not used.
+  """
+  frames = [track.patches(frame) for frame in clip.video]
+  names = [body.colour for body in asked.bodies]
+  tracks = track.follow(frames, names)
+  hits = {name: mechanics.impacts(t, clip.fps) for name, t in tracks.items()}
+  falls = {name: mechanics.flights(t, clip.fps) for name, t in tracks.items()}
+  seen, heard = _seen(hits), strikes.times_s(clip)
+  heard = heard[heard < len(frames) / clip.fps]
+  flights = [f for found in falls.values() for f in found]
+  bounces = [
+    found - MATERIALS[body.material].restitution
+    for body in asked.bodies
+    for found in mechanics.restitution(falls[body.colour], hits[body.colour])
+  ]
+  shown = {p.colour for patches in frames[len(frames) // 4 :] for p in patches}
+  return Verdict(
+    sync=agree(seen, heard, TOLERANCE_FRAMES / clip.fps),
+    lags_frames=_lags(seen, heard, clip.fps),
+    gravity=mechanics.gravity(flights) / asked.room.gravity - 1,
+    residual=float(np.median([f.residual for f in flights])) if flights else float('nan'),
+    restitution=tuple(bounces),
+    count=float(np.mean([len(patches) == len(names) for patches in frames])),
+    jumps=sum(mechanics.jumps(t) for t in tracks.values()),
+    colours=len(shown & set(names)) / max(len(shown | set(names)), 1),
+    shapes=_share(_shape(frames, b.colour) == b.shape for b in asked.bodies),
+    materials=_share(_materials(clip, asked, tracks, hits, heard)),
+    directions=_share(_directions(asked, tracks, clip.fps)),
+  )
+
+
+def _seen(hits: dict[str, list[mechanics.Impact]]) -> np.ndarray:
+  """The times of impacts, two bodies' own as one, rising."""
+  times = np.sort([impact.time_s for found in hits.values() for impact in found])
+  return times[np.diff(times, prepend=-1.0) > strikes.APART_S]
+
+
+def _lags(seen: np.ndarray, heard: np.ndarray, fps: float) -> tuple[float, ...]:
+  if not len(seen) or not len(heard):
+    return ()
+  apart = heard[None] - seen[:, None]
+  nearest = apart[np.arange(len(seen)), np.abs(apart).argmin(axis=1)] * fps
+  return tuple(nearest[np.abs(nearest) <= 2 * TOLERANCE_FRAMES].tolist())
+
+
+def _shape(frames: list[list[track.Patch]], colour: str) -> str:
+  """The shape that the patches of a colour fill their boxes like; '' of none."""
+  fills = [
+    p.area / (p.size[0] * p.size[1])
+    for patches in frames for p in patches if p.colour == colour and not p.cut
+  ]  # fmt: skip
+  if not fills:
+    return ''
+  fill = float(np.median(fills))
+  return min(SHAPES, key=lambda shape: abs(SHAPES[shape] - fill))
+
+
+def _materials(clip: Clip, asked: Scene, tracks: dict[str, Track], hits, heard: np.ndarray):
+  """For each body with strikes of its own: whether they sound of its material."""
+  for body in (b for b in asked.bodies if tracks[b.colour].seen.any()):
+    others = [i.time_s for c, found in hits.items() if c != body.colour for i in found]
+    own = [i.time_s for i in hits[body.colour] if all(abs(i.time_s - t) > HEARD_S for t in others)]
+    close = [h for h in heard if any(abs(h - t) * clip.fps <= TOLERANCE_FRAMES for t in own)]
+    radius = float(np.median(tracks[body.colour].radius[tracks[body.colour].seen]))
+    votes = [_material(clip, time_s, radius) for time_s in close]
+    if votes:
+      yield max(set(votes), key=votes.count) == body.material
+
+
+def _material(clip: Clip, time_s: float, radius: float) -> str:
+  """The material whose strike is most like what a moment adds to the sound before it."""
+  rate = clip.sample_rate_hz
+  mono = clip.audio.mean(axis=1)
+  first, before, after = (round(s * rate) for s in (time_s, BEFORE_S, HEARD_S))
+  levels = np.expm1(strikes.bands(mono[max(first - before, 0) : first + after], rate))
+  skipped = min(before, first) // round(strikes.HOP_S * rate)
+  usual = levels[:, : max(skipped - 1, 1)].mean(axis=1, keepdims=True)
+  found = np.log1p(np.maximum(levels[:, skipped:] - usual, 0))
+
+  def likeness(name: str) -> float:
+    struck = sound.strike(MATERIALS[name], radius, 1.0, rate)[:after]
+    made = strikes.bands(np.pad(struck, (0, after - len(struck))), rate)
+    n = min(found.shape[1], made.shape[1])
+    a, b = (x[:, :n].ravel() - x[:, :n].mean() for x in (found, made))
+    return float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-9))
+
+  return max(MATERIALS, key=likeness)
+
+
+def _directions(asked: Scene, tracks: dict[str, Track], fps: float):
+  for body in asked.bodies:
+    if told_direction(body):
+      place = tracks[body.colour].place[: max(round(FIRST_S * fps), 2) + 1, 0]
+      moved = np.diff(place[~np.isnan(place)]) * fps
+      yield len(moved) > 0 and np.sign(np.median(moved)) == told_direction(body)
+
+
+def told_direction(body: Body) -> int:
+  """−1 for a body that the caption sends to the left, 1 to the right, 0 for none."""
+  speed = body.velocity[0]
+  return 0 if abs(speed) < SLOW else int(np.sign(speed))
+
+
+def _share(right) -> float:
+  found = list(right)
+  return float(np.mean(found)) if found else float('nan')
