@@ -1,4 +1,4 @@
-"""True clips of the generated world, and the same with a fault planted: to try judges on."""
+"""Clips of the generated world with a fault planted, to try judges on."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -8,39 +8,14 @@ from typing import Any
 import numpy as np
 
 from sorajax.clip import Clip
+from sorajax.evaluate.benchmark import FPS, FRAMES, RATE_HZ, SIZE, shown
 from sorajax.geometry import samples_of
-from sorajax.worlds import draw, picture, sound
+from sorajax.worlds import picture
 from sorajax.worlds.physics import follow
-from sorajax.worlds.scene import COLOURS, MATERIALS, SHAPES, Body, Camera, Moves, Scene, mover
+from sorajax.worlds.scene import COLOURS, MATERIALS, SHAPES, Body, Moves, Scene, mover
 
-FRAMES, FPS, SIZE, RATE_HZ = 49, 12.0, 64, 16_000
 State = tuple[np.ndarray, np.ndarray, np.ndarray]
 Fault = Callable[[Scene, Scene], Clip]  # of a scene, and of another one, a clip of the first
-
-
-def scene(seed: int, number: int) -> Scene:
-  """A room with two bodies, drawn plainly, before a camera that stands still."""
-  rng = np.random.default_rng([seed, number])
-  while True:
-    cast = draw.cast(rng, most=2, kind='room')
-    found, _ = draw.shot(rng, cast, seconds=FRAMES / FPS, width=1.0)
-    if len(found.bodies) == 2:
-      return dataclasses.replace(found, camera=Camera(), style='plain', ambience='quiet')
-
-
-def truth(asked: Scene) -> Clip:
-  """The scene as it is."""
-  return _shown(asked, asked.motion())
-
-
-def _shown(asked: Scene, motion: Moves, heard: Moves | None = None) -> Clip:
-  times = np.arange(FRAMES) / FPS
-  audio = sound.render(
-    asked, heard or motion, np.random.default_rng(0), samples=samples_of(FRAMES, FPS, RATE_HZ),
-    rate_hz=RATE_HZ, channels=1,
-  )  # fmt: skip
-  video = picture.render(asked, motion, times, SIZE, SIZE)
-  return Clip(video, np.tanh(audio).astype(np.float32), FPS, RATE_HZ)
 
 
 def _teleport(asked: Scene, other: Scene) -> Clip:
@@ -54,12 +29,12 @@ def _teleport(asked: Scene, other: Scene) -> Clip:
       position[0, 0] += 0.45 if position[0, 0] < 0.5 else -0.45
     return position, velocity, angle
 
-  return _shown(asked, Moves(at, motion.contacts))
+  return shown(asked, Moves(at, motion.contacts))
 
 
 def _vanish(asked: Scene, other: Scene) -> Clip:
   """The first body is gone for a second."""
-  whole, less = truth(asked), dataclasses.replace(asked, bodies=asked.bodies[1:])
+  whole, less = shown(asked), dataclasses.replace(asked, bodies=asked.bodies[1:])
   motion = asked.motion()
 
   def rest(time_s: float) -> State:
@@ -80,14 +55,14 @@ def _swap(asked: Scene, other: Scene) -> Clip:
     position, velocity, angle = motion.at(time_s)
     return (position[::-1] if time_s > 2.0 else position), velocity, angle
 
-  return _shown(asked, Moves(at, motion.contacts))
+  return shown(asked, Moves(at, motion.contacts))
 
 
 def _heavy(factor: float) -> Fault:
   def fault(asked: Scene, other: Scene) -> Clip:
     room = dataclasses.replace(asked.room, gravity=factor * asked.room.gravity)
     motion = follow([mover(body) for body in asked.bodies], room, asked.seconds)
-    return _shown(asked, Moves(motion.at, motion.contacts))
+    return shown(asked, Moves(motion.at, motion.contacts))
 
   return fault
 
@@ -97,12 +72,12 @@ def _dull(asked: Scene, other: Scene) -> Clip:
   movers = [mover(body) for body in asked.bodies]
   movers = [dataclasses.replace(m, restitution=0.7 * m.restitution) for m in movers]
   motion = follow(movers, asked.room, asked.seconds)
-  return _shown(asked, Moves(motion.at, motion.contacts))
+  return shown(asked, Moves(motion.at, motion.contacts))
 
 
 def _late(frames: int) -> Fault:
   def fault(asked: Scene, other: Scene) -> Clip:
-    whole = truth(asked)
+    whole = shown(asked)
     audio = np.roll(whole.audio, samples_of(frames, FPS, RATE_HZ), axis=0)
     audio[: samples_of(frames, FPS, RATE_HZ)] = 0
     return dataclasses.replace(whole, audio=audio)
@@ -112,7 +87,7 @@ def _late(frames: int) -> Fault:
 
 def _foreign(asked: Scene, other: Scene) -> Clip:
   """The sound of another clip."""
-  return dataclasses.replace(truth(asked), audio=truth(other).audio)
+  return dataclasses.replace(shown(asked), audio=shown(other).audio)
 
 
 def _changed(part: str, choices: Sequence[str]) -> Fault:
@@ -126,13 +101,13 @@ def _changed(part: str, choices: Sequence[str]) -> Fault:
       return dataclasses.replace(body, **kind)
 
     wrong = dataclasses.replace(asked, bodies=tuple(map(change, asked.bodies)))
-    return _shown(wrong, asked.motion() if part != 'shape' else wrong.motion())
+    return shown(wrong, asked.motion() if part != 'shape' else wrong.motion())
 
   return fault
 
 
 def _mirrored(asked: Scene, other: Scene) -> Clip:
-  whole = truth(asked)
+  whole = shown(asked)
   return dataclasses.replace(whole, video=whole.video[:, :, ::-1])
 
 

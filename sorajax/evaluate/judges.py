@@ -5,6 +5,7 @@ made. `tools/bench_judges.py` tries every measure on true clips and on planted f
 """
 
 import dataclasses
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -90,6 +91,57 @@ def judge(clip: Clip, asked: Scene) -> Verdict:
   )
 
 
+@dataclasses.dataclass(frozen=True)
+class Summary:
+  """Many clips; what none of them tells is NaN. Shares and means over clips, medians over events.
+
+  Attributes:
+    precision: share of the strikes that are seen.
+    recall: share of the impacts that are heard.
+    sync: F1 of both.
+    lag_frames: heard after seen, the median of its size.
+    gravity: share by which it is above the scene's, the median.
+    residual: of flights from their parabolas, in heights.
+    restitution: fitted less the material's, the median.
+    count: share of the frames with the right count.
+    steady: share of the clips in which nothing jumps.
+    colours: as in `Verdict`, as are the rest.
+  """
+
+  precision: float
+  recall: float
+  sync: float
+  lag_frames: float
+  gravity: float
+  residual: float
+  restitution: float
+  count: float
+  steady: float
+  colours: float
+  shapes: float
+  materials: float
+  directions: float
+
+
+def summary(verdicts: Sequence[Verdict]) -> Summary:
+  """What many clips of one kind are worth."""
+  every = lambda name: np.array([getattr(v, name) for v in verdicts], float)
+  joined = lambda name: np.array([x for v in verdicts for x in getattr(v, name)], float)
+  sync = sum((v.sync for v in verdicts), Agreement())
+  return Summary(
+    sync.precision, sync.recall, sync.f1, _of(np.median, np.abs(joined('lags_frames'))),
+    _of(np.median, every('gravity')), _of(np.median, every('residual')),
+    _of(np.median, joined('restitution')), _of(np.mean, every('count')),
+    float(np.mean(every('jumps') == 0)),
+    *(_of(np.mean, every(name)) for name in ('colours', 'shapes', 'materials', 'directions')),
+  )  # fmt: skip
+
+
+def _of(statistic: Callable[[np.ndarray], np.floating], values: np.ndarray) -> float:
+  known = values[~np.isnan(values)]
+  return float(statistic(known)) if len(known) else float('nan')
+
+
 def _seen(hits: dict[str, list[mechanics.Impact]]) -> np.ndarray:
   """The times of impacts, two bodies' own as one, rising."""
   times = np.sort([impact.time_s for found in hits.values() for impact in found])
@@ -162,6 +214,5 @@ def told_direction(body: Body) -> int:
   return 0 if abs(speed) < SLOW else int(np.sign(speed))
 
 
-def _share(right) -> float:
-  found = list(right)
-  return float(np.mean(found)) if found else float('nan')
+def _share(right: Iterable[bool]) -> float:
+  return _of(np.mean, np.array(list(right), float))

@@ -11,8 +11,8 @@ from scipy import ndimage, signal
 
 from sorajax.evaluate.track import Track
 
-CHANGE = 0.18  # heights a second: a larger jump of the velocity, up or sideways, is an impact
-AROUND = 7  # frames whose acceleration is the usual one
+CHANGE = 0.3  # heights a second: a larger jump of the velocity, up or sideways, is an impact
+AROUND = 3  # frames before, and after, whose acceleration is the usual one
 FEWEST = 4  # frames of a flight that can be fitted
 CLEAN = 0.006  # heights from its parabola, root mean square, of a flight that is one
 NEAR_S = 0.2  # between a flight's last frame and the impact that ends it
@@ -63,12 +63,13 @@ def impacts(track: Track, fps: float) -> list[Impact]:
 
   A jump of the velocity at a share s of the way from one frame to the next appears in their second
   differences as 1 − s and s: their sum is the jump, and their middle its time. Gravity is in every
-  difference; the median of those around is taken off.
+  difference of a fall; the median of those just before or just after is taken off.
   """
   spikes = np.nan_to_num(_accelerations(track, fps))
   if len(spikes) < 2:
     return []
-  spikes[:, 1] -= np.minimum(ndimage.median_filter(spikes[:, 1], AROUND, mode='nearest'), 0.0)
+  usual = np.pad(ndimage.median_filter(spikes[:, 1], AROUND, mode='nearest'), AROUND, mode='edge')
+  spikes[:, 1] -= np.minimum(np.minimum(usual[: -2 * AROUND], usual[2 * AROUND :]), 0.0)
   pairs = (spikes[:-1] + spikes[1:]) / fps
   strength = np.hypot(np.maximum(pairs[:, 1], 0.0), pairs[:, 0])
   padded = np.concatenate([[0.0], strength, [0.0]])
