@@ -1,0 +1,160 @@
+"""The page on which a benchmark can be looked at: one HTML file that needs nothing else."""
+
+import base64
+import dataclasses
+import html
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import figure
+
+from sorajax.evaluate import benchmark
+from sorajax.evaluate.benchmark import Prompt
+from sorajax.evaluate.judges import Summary, Verdict
+from sorajax.evaluate.sync import beyond_chance
+from sorajax.media.sheet import contact_sheet
+
+MEASURES: Mapping[str, tuple[str, str]] = {  # of `Summary`: how it is told, and printed
+  'precision': ('strikes that are seen', '{:.3f}'),
+  'recall': ('impacts that are heard', '{:.3f}'),
+  'sync': ('sync, F1 of both', '{:.3f}'),
+  'lag_frames': ('lag of the sound, frames', '{:.2f}'),
+  'gravity': ('gravity above the scene’s', '{:+.1%}'),
+  'residual': ('distance of a fall from its parabola, heights', '{:.4f}'),
+  'restitution': ('restitution above the material’s', '{:+.2f}'),
+  'count': ('frames with the right count', '{:.3f}'),
+  'steady': ('clips in which nothing jumps', '{:.3f}'),
+  'colours': ('colours of the prompt', '{:.3f}'),
+  'shapes': ('shapes of the prompt', '{:.3f}'),
+  'materials': ('materials, by their sound', '{:.3f}'),
+  'directions': ('directions of the prompt', '{:.3f}'),
+}
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem;
+  color: #282a2e; background: #fafaf8 }
+table { border-collapse: collapse } td, th { padding: .2rem .8rem; text-align: right }
+td:first-child, th:first-child { text-align: left } tr:nth-child(even) { background: #eef0f3 }
+.pair { display: flex; gap: 1rem; flex-wrap: wrap; margin: 1rem 0 2.5rem }
+.pair > div { width: 35rem } img, video { width: 100%; image-rendering: pixelated }
+"""
+
+
+def scores(rows: Mapping[str, Summary], truth: str, chance: str) -> dict[str, float]:
+  """The sync of each row on a scale on which one row is 0 and another is 1."""
+  zero, one = rows[chance].sync, rows[truth].sync
+  return {name: beyond_chance(found.sync, zero, one) for name, found in rows.items()}
+
+
+def table(rows: Mapping[str, Summary], corrected: Mapping[str, float]) -> str:
+  """The measures of each row as an HTML table."""
+  line = lambda cells, tag: f'<tr>{"".join(f"<{tag}>{c}</{tag}>" for c in cells)}</tr>'
+  lines = [line(['', *map(html.escape, rows)], 'th')]
+  lines.append(line(['sync beyond chance', *(f'{corrected[r]:.3f}' for r in rows)], 'td'))
+  for name, (told, form) in MEASURES.items():
+    cells = [form.format(getattr(found, name)) for found in rows.values()]
+    lines.append(line([told, *cells], 'td'))
+  return f'<table>{"".join(lines)}</table>'
+
+
+def page(
+  title: str,
+  rows: Mapping[str, Summary],
+  corrected: Mapping[str, float],
+  verdicts: Mapping[str, Sequence[Verdict]],
+  prompts: Sequence[Prompt],
+  folders: Mapping[str, Path],
+  *,
+  model: str,
+  truth: str,
+) -> str:
+  """The whole page.
+
+  Args:
+    title: of the page.
+    rows: what each row is worth.
+    corrected: its sync beyond chance.
+    verdicts: of each row, in the order of the prompts.
+    prompts: what was asked for.
+    folders: of the clips of each row.
+    model: the row whose best, median and worst clips are shown.
+    truth: the row beside which they are shown.
+  """
+  parts = [f'<h1>{html.escape(title)}</h1>', table(rows, corrected)]
+  parts.append(f'<h2>Distributions</h2>{_image(_distributions(verdicts))}')
+  order = np.argsort([-worth(v) for v in verdicts[model]])
+  shown = {'best': order[0], 'median': order[len(order) // 2], 'worst': order[-1]}
+  for name, place in shown.items():
+    asked = prompts[int(place)]
+    parts.append(f'<h2>The {name} clip</h2><p>{html.escape(asked.text)}</p><div class="pair">')
+    parts += [_clip(row, benchmark.film(folders[row], asked)) for row in (model, truth)]
+    parts.append('</div>')
+  body = '\n'.join(parts)
+  return (
+    f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
+    f'<style>{STYLE}</style><body>{body}</body></html>\n'
+  )
+
+
+def worth(verdict: Verdict) -> float:
+  """One number to sort clips by: what is right of what was asked for."""
+  known = [verdict.sync.f1, verdict.count, verdict.colours, verdict.shapes]
+  known += [x for x in (verdict.materials, verdict.directions) if not np.isnan(x)]
+  return float(np.mean(known)) - 0.2 * (verdict.jumps > 0)
+
+
+def _clip(row: str, film: Path) -> str:
+  film64 = base64.b64encode(film.read_bytes()).decode()
+  buffer = io.BytesIO()
+  contact_sheet(benchmark.watch(film), row).save(buffer, 'PNG', optimize=True)
+  return (
+    f'<div><video controls loop src="data:video/mp4;base64,{film64}"></video>'
+    f'{_image(buffer.getvalue())}</div>'
+  )
+
+
+def _distributions(verdicts: Mapping[str, Sequence[Verdict]]) -> bytes:
+  """Histograms of what is measured of events and of clips, a line for each row, as png."""
+  joined = lambda name: {
+    row: [x for v in found for x in getattr(v, name)] for row, found in verdicts.items()
+  }
+  every = lambda name: {row: [getattr(v, name) for v in found] for row, found in verdicts.items()}
+  plots = (
+    ('lag of the sound, frames', joined('lags_frames'), (-3, 3)),
+    ('gravity above the scene’s', every('gravity'), (-1, 1)),
+    ('restitution above the material’s', joined('restitution'), (-0.8, 0.8)),
+    ('share of frames with the right count', every('count'), (0, 1)),
+  )
+  drawn = figure.Figure(figsize=(12, 6), layout='constrained')
+  for axis, (told, values, span) in zip(drawn.subplots(2, 2).flat, plots):
+    for row, found in values.items():
+      known = np.clip(np.array(found, float)[~np.isnan(found)], *span) if len(found) else []
+      if len(known):
+        weights = np.full(len(known), 1 / len(known))
+        axis.hist(known, 31, span, weights=weights, histtype='step', label=row)
+    axis.set(xlabel=told, ylabel='share')
+  drawn.axes[0].legend(fontsize=8)
+  buffer = io.BytesIO()
+  drawn.savefig(buffer, format='png', dpi=90)
+  return buffer.getvalue()
+
+
+def _image(png: bytes) -> str:
+  return f'<img src="data:image/png;base64,{base64.b64encode(png).decode()}" alt="">'
+
+
+def as_json(
+  rows: Mapping[str, Summary],
+  corrected: Mapping[str, float],
+  verdicts: Mapping[str, Sequence[Verdict]],
+) -> dict:
+  """All numbers of a benchmark, fit for json; NaN as null."""
+  plain = lambda value: None if isinstance(value, float) and np.isnan(value) else value
+  tidy = lambda found: {k: plain(v) for k, v in dataclasses.asdict(found).items()}
+  return {
+    row: {
+      'sync_beyond_chance': corrected[row], **tidy(found), 'clips': [tidy(v) for v in verdicts[row]]
+    }
+    for row, found in rows.items()
+  }  # fmt: skip
