@@ -1,14 +1,18 @@
 """The prompts of the generated world's benchmark, and clips of each from mp4 files to be judged."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 import tqdm
 
 from sorajax.clip import Clip
 from sorajax.evaluate.judges import Verdict, judge
+from sorajax.generate.request import Request
+from sorajax.generate.sampler import Sampler
+from sorajax.generate.service import Model
 from sorajax.geometry import samples_of
 from sorajax.media import reader, writer
 from sorajax.media.atomic import make_folder
@@ -17,6 +21,7 @@ from sorajax.worlds.scene import Camera, Moves, Scene
 from sorajax.worlds.world import SPLITS
 
 FRAMES, FPS, SIZE, RATE_HZ = 49, 12.0, 64, 16_000
+TRUTH, MODEL, CUT, CHANCE = 'truth', 'model', 'sound and picture apart', 'sound of another clip'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,15 +62,49 @@ def shown(scene: Scene, motion: Moves | None = None) -> Clip:
   return Clip(video, np.tanh(audio).astype(np.float32), FPS, RATE_HZ)
 
 
-def with_sound_of_another(clips: Sequence[Clip]) -> list[Clip]:
-  """Each clip with the sound of the next."""
-  return [dataclasses.replace(a, audio=b.audio) for a, b in zip(clips, [*clips[1:], clips[0]])]
+def make(model: Model, prompts: Sequence[Prompt], out: Path, batch: int) -> dict[str, Path]:
+  """Writes the clips of all rows as mp4 and tells in which folder each row lies.
+
+  What is there already is not made again.
+
+  Args:
+    model: which is judged.
+    prompts: from 0 on, without a gap.
+    out: the rows' folders are made in it.
+    batch: clips sampled at once.
+  """
+  folders = {row: out / row.replace(' ', '_') for row in (TRUTH, MODEL, CUT, CHANCE)}
+  true = lambda missing: [shown(p.scene) for p in missing]
+  foreign = lambda missing: (_with_next_sound(p, prompts, folders[TRUTH]) for p in missing)
+  _write_missing(folders[TRUTH], prompts, true)
+  _write_missing(folders[CHANCE], prompts, foreign)
+  _write_missing(folders[MODEL], prompts, lambda missing: sampled(model, missing, batch))
+  _write_missing(
+    folders[CUT], prompts, lambda missing: sampled(model, missing, batch, joined=False)
+  )
+  return folders
 
 
-def write_missing(
+def sampled(
+  model: Model, prompts: Sequence[Prompt], batch: int, joined: bool = True
+) -> Iterator[Clip]:
+  """What a model makes of prompts, each with its number as the seed."""
+  ask = lambda p: Request(p.text, p.number, FRAMES / FPS, FPS, SIZE, SIZE)
+  sampler = Sampler(model.settings, model.network, model.codec, batch, joined)
+  with jax.set_mesh(model.mesh):
+    for made in sampler(model.params, [ask(p) for p in prompts]):
+      yield made.clip
+
+
+def _with_next_sound(asked: Prompt, prompts: Sequence[Prompt], folder: Path) -> Clip:
+  after = prompts[(asked.number + 1) % len(prompts)]
+  own, other = (watch(film(folder, p)) for p in (asked, after))
+  return dataclasses.replace(own, audio=other.audio)
+
+
+def _write_missing(
   folder: Path, prompts: Sequence[Prompt], make: Callable[[list[Prompt]], Iterable[Clip]]
 ) -> None:
-  """Writes an mp4 of each prompt; those that are there already are not made again."""
   make_folder(folder)
   missing = [p for p in prompts if not film(folder, p).is_file()]
   made = make(missing) if missing else ()

@@ -4,15 +4,16 @@ import base64
 import dataclasses
 import html
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import figure
 
 from sorajax.evaluate import benchmark
-from sorajax.evaluate.benchmark import Prompt
-from sorajax.evaluate.judges import Summary, Verdict
+from sorajax.evaluate.benchmark import CHANCE, MODEL, TRUTH, Prompt
+from sorajax.evaluate.judges import Summary, Verdict, summary
 from sorajax.evaluate.sync import beyond_chance
 from sorajax.media.sheet import contact_sheet
 
@@ -34,61 +35,81 @@ MEASURES: Mapping[str, tuple[str, str]] = {  # of `Summary`: how it is told, and
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem;
   color: #282a2e; background: #fafaf8 }
-table { border-collapse: collapse } td, th { padding: .2rem .8rem; text-align: right }
-td:first-child, th:first-child { text-align: left } tr:nth-child(even) { background: #eef0f3 }
+table { border-collapse: collapse } td { padding: .2rem .8rem; text-align: right }
+td:first-child { text-align: left } tr:first-child { font-weight: 600 }
+tr:nth-child(even) { background: #eef0f3 }
 .pair { display: flex; gap: 1rem; flex-wrap: wrap; margin: 1rem 0 2.5rem }
 .pair > div { width: 35rem } img, video { width: 100%; image-rendering: pixelated }
 """
 
 
-def scores(rows: Mapping[str, Summary], truth: str, chance: str) -> dict[str, float]:
-  """The sync of each row on a scale on which one row is 0 and another is 1."""
-  zero, one = rows[chance].sync, rows[truth].sync
-  return {name: beyond_chance(found.sync, zero, one) for name, found in rows.items()}
+@dataclasses.dataclass(frozen=True)
+class Found:
+  """What a benchmark found.
+
+  Attributes:
+    verdicts: of each row, in the order of the prompts.
+    rows: what each row is worth.
+    corrected: its sync on a scale on which truth is 1 and the sound of another clip 0.
+  """
+
+  verdicts: Mapping[str, Sequence[Verdict]]
+  rows: Mapping[str, Summary]
+  corrected: Mapping[str, float]
+
+  def as_json(self) -> dict[str, Any]:
+    """All numbers, fit for json; NaN as null."""
+    plain = lambda value: None if isinstance(value, float) and np.isnan(value) else value
+    tidy = lambda found: {k: plain(v) for k, v in dataclasses.asdict(found).items()}
+    return {
+      row: {
+        'sync_beyond_chance': self.corrected[row], **tidy(found),
+        'clips': [tidy(v) for v in self.verdicts[row]],
+      }
+      for row, found in self.rows.items()
+    }  # fmt: skip
+
+  def lines(self) -> Iterator[list[str]]:
+    """The cells of a table, its head first."""
+    yield ['', *self.rows]
+    yield ['sync beyond chance', *(f'{self.corrected[row]:.3f}' for row in self.rows)]
+    for name, (told, form) in MEASURES.items():
+      yield [told, *(form.format(getattr(found, name)) for found in self.rows.values())]
+
+  def as_text(self) -> str:
+    """The table in Markdown."""
+    head, *rest = (f'| {" | ".join(cells)} |' for cells in self.lines())
+    return '\n'.join([head, '|---' * (len(self.rows) + 1) + '|', *rest])
+
+  def as_html(self) -> str:
+    rows = (''.join(f'<td>{html.escape(cell)}</td>' for cell in cells) for cells in self.lines())
+    return f'<table>{"".join(f"<tr>{row}</tr>" for row in rows)}</table>'
 
 
-def table(rows: Mapping[str, Summary], corrected: Mapping[str, float]) -> str:
-  """The measures of each row as an HTML table."""
-  line = lambda cells, tag: f'<tr>{"".join(f"<{tag}>{c}</{tag}>" for c in cells)}</tr>'
-  lines = [line(['', *map(html.escape, rows)], 'th')]
-  lines.append(line(['sync beyond chance', *(f'{corrected[r]:.3f}' for r in rows)], 'td'))
-  for name, (told, form) in MEASURES.items():
-    cells = [form.format(getattr(found, name)) for found in rows.values()]
-    lines.append(line([told, *cells], 'td'))
-  return f'<table>{"".join(lines)}</table>'
+def of(verdicts: Mapping[str, Sequence[Verdict]]) -> Found:
+  """Sums up the verdicts of each row."""
+  rows = {row: summary(found) for row, found in verdicts.items()}
+  zero, one = rows[CHANCE].sync, rows[TRUTH].sync
+  return Found(verdicts, rows, {r: beyond_chance(s.sync, zero, one) for r, s in rows.items()})
 
 
-def page(
-  title: str,
-  rows: Mapping[str, Summary],
-  corrected: Mapping[str, float],
-  verdicts: Mapping[str, Sequence[Verdict]],
-  prompts: Sequence[Prompt],
-  folders: Mapping[str, Path],
-  *,
-  model: str,
-  truth: str,
-) -> str:
-  """The whole page.
+def page(title: str, found: Found, prompts: Sequence[Prompt], folders: Mapping[str, Path]) -> str:
+  """The whole page: the table, distributions, and the model's clips beside the true ones.
 
   Args:
     title: of the page.
-    rows: what each row is worth.
-    corrected: its sync beyond chance.
-    verdicts: of each row, in the order of the prompts.
+    found: by the judges.
     prompts: what was asked for.
     folders: of the clips of each row.
-    model: the row whose best, median and worst clips are shown.
-    truth: the row beside which they are shown.
   """
-  parts = [f'<h1>{html.escape(title)}</h1>', table(rows, corrected)]
-  parts.append(f'<h2>Distributions</h2>{_image(_distributions(verdicts))}')
-  order = np.argsort([-worth(v) for v in verdicts[model]])
+  parts = [f'<h1>{html.escape(title)}</h1>', found.as_html()]
+  parts.append(f'<h2>Distributions</h2>{_image(_distributions(found.verdicts))}')
+  order = np.argsort([-worth(v) for v in found.verdicts[MODEL]])
   shown = {'best': order[0], 'median': order[len(order) // 2], 'worst': order[-1]}
   for name, place in shown.items():
     asked = prompts[int(place)]
     parts.append(f'<h2>The {name} clip</h2><p>{html.escape(asked.text)}</p><div class="pair">')
-    parts += [_clip(row, benchmark.film(folders[row], asked)) for row in (model, truth)]
+    parts += [_clip(row, benchmark.film(folders[row], asked)) for row in (MODEL, TRUTH)]
     parts.append('</div>')
   body = '\n'.join(parts)
   return (
@@ -142,19 +163,3 @@ def _distributions(verdicts: Mapping[str, Sequence[Verdict]]) -> bytes:
 
 def _image(png: bytes) -> str:
   return f'<img src="data:image/png;base64,{base64.b64encode(png).decode()}" alt="">'
-
-
-def as_json(
-  rows: Mapping[str, Summary],
-  corrected: Mapping[str, float],
-  verdicts: Mapping[str, Sequence[Verdict]],
-) -> dict:
-  """All numbers of a benchmark, fit for json; NaN as null."""
-  plain = lambda value: None if isinstance(value, float) and np.isnan(value) else value
-  tidy = lambda found: {k: plain(v) for k, v in dataclasses.asdict(found).items()}
-  return {
-    row: {
-      'sync_beyond_chance': corrected[row], **tidy(found), 'clips': [tidy(v) for v in verdicts[row]]
-    }
-    for row, found in rows.items()
-  }  # fmt: skip
