@@ -20,8 +20,8 @@ def get_config() -> ml_collections.ConfigDict:
   c.name = 'worlds'
   c.prepare.frames = (49,)
   c.codec.update(stride=(8, 32, 32), video_channels=64)
-  c.data.buckets.clip.update(rows=32, video=28, audio=52, text=256)
-  c.text.max_tokens = 256  # bytes; captions have up to 250
+  c.data.buckets.clip.update(rows=32, video=28, audio=52, text=112)
+  c.text.update(kind='words', max_tokens=112)  # the longest captions have more and are cut
   c.train.steps = 1000
   c.sample.seconds = 4.0
   return c

@@ -28,8 +28,8 @@ from sorajax.settings import (
   TextConfig,
 )
 from sorajax.tasks import capabilities
-from sorajax.text.bytes import ByteEncoder
 from sorajax.text.minilm import MiniLM
+from sorajax.text.small import SmallEncoder
 
 T = TypeVar('T')
 
@@ -153,7 +153,7 @@ def text_encoder(config: TextConfig) -> TextEncoder:
   """The text encoder that a config names."""
   if config.kind == 'minilm':
     return MiniLM(config.max_tokens)
-  return ByteEncoder(config.width, config.depth, config.max_tokens)
+  return SmallEncoder(config.width, config.depth, config.max_tokens, config.kind)
 
 
 def network(config: Settings, codec: Codec) -> Network:

@@ -19,13 +19,13 @@ class TextConfig:
   """Which text encoder reads the prompts.
 
   Attributes:
-    kind: `bytes` is small and trained along; `minilm` is pretrained (extra [minilm]).
-    width: of the byte encoder's output; MiniLM's is 384.
-    depth: layers of the byte encoder.
+    kind: `bytes` and `words` are small and trained along; `minilm` is pretrained (extra [minilm]).
+    width: of the small encoder's output; MiniLM's is 384.
+    depth: layers of the small encoder.
     max_tokens: longer prompts are cut.
   """
 
-  kind: Literal['bytes', 'minilm'] = 'bytes'
+  kind: Literal['bytes', 'words', 'minilm'] = 'bytes'
   width: int = 128
   depth: int = 2
   max_tokens: int = 96

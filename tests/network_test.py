@@ -10,11 +10,11 @@ import tiny
 from sorajax.clip import MODALITIES
 from sorajax.flow import path
 from sorajax.network import Network
-from sorajax.text.bytes import ByteEncoder
+from sorajax.text.small import SmallEncoder
 
 CONFIG = tiny.transformer(layers=1, text_width=32)
 SPREAD = {'video': (0.3, 1.0, 2.0, 0.5, 0.1), 'audio': (1.5, 0.2, 1.0)}
-NETWORK = Network(CONFIG, ByteEncoder(32, 1, 8), SPREAD)
+NETWORK = Network(CONFIG, SmallEncoder(32, 1, 8), SPREAD)
 PLAIN = dataclasses.replace(NETWORK, spread={})
 ROWS = ([1, 2], [3])
 
@@ -90,5 +90,5 @@ def test_captions_of_the_encoder_see_themselves_alone():
 
 
 def test_equal_networks_share_what_is_compiled_for_them():
-  again = Network(tiny.transformer(layers=1, text_width=32), ByteEncoder(32, 1, 8), dict(SPREAD))
+  again = Network(tiny.transformer(layers=1, text_width=32), SmallEncoder(32, 1, 8), dict(SPREAD))
   assert again == NETWORK and hash(again) == hash(NETWORK) and PLAIN != NETWORK

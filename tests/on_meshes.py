@@ -18,7 +18,7 @@ from sorajax.errors import UserError
 from sorajax.flow import levels, loss
 from sorajax.model.config import StreamConfig
 from sorajax.network import Network
-from sorajax.text.bytes import ByteEncoder
+from sorajax.text.small import SmallEncoder
 
 SHAPES = ((8, 1, 1, 1), (1, 2, 2, 2), (2, 2, 2, 1))
 STREAMS = {
@@ -31,7 +31,7 @@ CONFIG = tiny.transformer(
 )  # fmt: skip
 SPREAD = {'video': (0.3, 1.0, 2.0, 0.5, 0.1), 'audio': (1.5, 0.2, 1.0)}
 # Two heads of text: too few to swap on the second mesh.
-NETWORK = Network(CONFIG, ByteEncoder(64, 1, 8), SPREAD)
+NETWORK = Network(CONFIG, SmallEncoder(64, 1, 8), SPREAD)
 ROWS = ([1, 2], [3], [4, 5], [6], [7, 1], [2], [], [3, 4])
 
 

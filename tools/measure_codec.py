@@ -5,7 +5,7 @@
   python tools/measure_codec.py --config=configs/sounds.py --input=SOUND_CLIPS --half=sound \\
     --codec=SOUNDING/codec
 
-Linear codecs are fitted on the training clips. JPEG and AAC get as many bits as the latents hold
+Linear codecs are fitted on training clips. JPEG and AAC get as many bits as the latents hold
 with 8 bits a number; of a JPEG only the coded picture counts, not its headers. With
 `pip install '.[eval]'`, --dnsmos adds what DNSMOS thinks of the speech (Reddy et al. 2021).
 """
@@ -29,7 +29,7 @@ from sorajax.codec import codec as codec_lib
 from sorajax.codec.lapped import LappedCodec, fit_lapped, lapped_geometry
 from sorajax.codec.linear import LinearConfig
 from sorajax.codec.patches import PatchCodec, fit_patches
-from sorajax.codec.pca import Pca
+from sorajax.codec.pca import DENSE, Pca
 from sorajax.data.latents import clip_of, evenly
 from sorajax.data.sources import open_source
 from sorajax.errors import UserError
@@ -47,6 +47,9 @@ _SPEECH = flags.DEFINE_string('speech', 'speech_*', 'Pattern of the films that s
 flags.mark_flags_as_required(['config', 'input'])
 
 SHARES = (1, 1 / 4, 1 / 8, 1 / 16, 1 / 32, 1 / 64)  # of the channels of a full rank
+MULTIPLES = (1, 2, 4)  # of the channels of a learned codec, where patches are large
+FEWER_CLIPS = 400  # on which linear codecs of large patches are fitted
+MOST_CLIPS = 1000  # of a split
 BITS = 8  # a number
 SIDE = 256  # pixels, of the picture that tokens a second are counted on
 Coded = Callable[[Clip], np.ndarray]
@@ -70,9 +73,15 @@ def pictures(config: LinearConfig, train: list[Clip], held: list[Clip], learned:
   print('| PSNR | SSIM | flicker |\n|---|---|---|---|---|---|---|---|')
   sizes = {c.geometry.stride: c.geometry.channels for c in learned.values()}
   for stride in dict.fromkeys((config.stride, *sizes)):
-    full = fit_patches((c.video for c in train), stride, 3 * math.prod(stride), 0.0)
-    own = {config.video_channels, sizes.get(stride, config.video_channels)}
-    for channels in _counts(len(full.pca.mean), own):
+    values, own = 3 * math.prod(stride), {sizes.get(stride, config.video_channels)}
+    if stride == config.stride:
+      own.add(config.video_channels)
+    counts, clips = _counts(values, own), train
+    if values > DENSE:  # its full rank would take hours
+      counts = sorted({m * n for n in own for m in MULTIPLES}, reverse=True)
+      clips = [train[i] for i in evenly(len(train), FEWER_CLIPS)]
+    full = fit_patches((c.video for c in clips), stride, counts[0], 0.0)
+    for channels in counts:
       codec = PatchCodec(
         dataclasses.replace(full.geometry, channels=channels), _first(full.pca, channels)
       )
@@ -183,7 +192,7 @@ def _dnsmos(sounds_: list[np.ndarray], rate: int) -> float:
 
 def _clips(split: str) -> list[Clip]:
   source = open_source(_INPUT.value, split)
-  return [clip_of(source[i]) for i in range(len(source))]
+  return [clip_of(source[i]) for i in evenly(len(source), MOST_CLIPS)]
 
 
 def _spoken(most: int) -> list[Clip]:

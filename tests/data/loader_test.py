@@ -14,7 +14,7 @@ from sorajax.clip import MODALITIES
 from sorajax.data.loader import Loader, LoaderConfig, Reading, token_loader
 from sorajax.data.schedule import Bucket
 from sorajax.tasks import capabilities
-from sorajax.text.bytes import ByteEncoder
+from sorajax.text.small import SmallEncoder
 
 FRAMES = (3, 5, 3, 7, 3, 5, 9, 3, 5, 3, 7)
 BUCKETS = {
@@ -36,7 +36,7 @@ def one_device() -> jax.sharding.Mesh:
 
 def loader(config: LoaderConfig = CONFIG, seed: int = 0, **changes) -> Loader:
   return token_loader(
-    config, tiny.Source(FRAMES), tokenize=ByteEncoder(32, 1, 8).tokenize, draw_given=draw,
+    config, tiny.Source(FRAMES), tokenize=SmallEncoder(32, 1, 8).tokenize, draw_given=draw,
     mesh=one_device(), seed=seed, **changes,
   )  # fmt: skip
 
