@@ -29,5 +29,5 @@ def get_config() -> ml_collections.ConfigDict:
   # A body is small: that it is off by a pixel shows in squares more than in means.
   c.loss.update(squared=4.0, edges=0.25, flicker=0.25)
   c.optimizer.update(learning_rate=1e-3, matrix_rate=0.02, decay_share=0.4, warmup_steps=100)
-  c.train.update(steps=4000, log_every=20, evaluate_every=250, save_every=250, sample_every=1000)
+  c.train.update(steps=3400, log_every=20, evaluate_every=250, save_every=250, sample_every=1000)
   return c

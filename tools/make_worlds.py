@@ -2,9 +2,11 @@
 
   python tools/make_worlds.py --config=configs/worlds.py --out=CLIPS --count=3000
 
-As launch/prepare.py would write them, with the truth in every record. Everything follows from the
-seed.
+As launch/prepare.py would write them, with the truth in every record; CLIPS/clips.png shows the
+first ones. Everything follows from the seed.
 """
+
+from pathlib import Path
 
 from absl import flags
 from ml_collections import config_flags
@@ -12,6 +14,7 @@ from ml_collections import config_flags
 from sorajax import build, cli
 from sorajax.clip import Clip
 from sorajax.data.generated import write_clips
+from sorajax.media.sheet import contact_sheet, save_image, stack_sheets
 from sorajax.worlds.world import WorldConfig, generate
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Its prepare section sets the size.')
@@ -19,6 +22,8 @@ _OUT = flags.DEFINE_string('out', None, 'Folder for the clips.')
 _COUNT = flags.DEFINE_integer('count', 3000, 'Training clips; a tenth more is held out.', 10)
 _SEED = flags.DEFINE_integer('seed', 0, 'Of all of them.')
 flags.mark_flags_as_required(['config', 'out'])
+
+SHOWN = 8
 
 
 def main() -> None:
@@ -30,6 +35,8 @@ def main() -> None:
     return clip, caption, truth.to_json()
 
   write_clips(_OUT.value, c, make, name='worlds', count=_COUNT.value, seed=_SEED.value)
+  sheets = [contact_sheet(*make('train', number)[:2]) for number in range(SHOWN)]
+  save_image(Path(_OUT.value) / 'clips.png', stack_sheets(sheets))
   print(f'{_COUNT.value} clips in {_OUT.value}')
 
 

@@ -39,6 +39,7 @@ MEETS = {
 MEETS_BODY = ('hits the {}', 'bumps into the {}', 'knocks against the {}')
 WAYS = {-1: ('moving left', 'thrown to the left'), 1: ('moving right', 'thrown to the right')}
 SWINGS = ('{} swings on a rod', 'a pendulum: {}', '{} hangs and swings')
+WATERS = (' above water', ', and water below', ' dropped into a basin of water')
 SAYS = ('says', 'speaks:', 'calls')
 SLOW = 0.2
 TOLD = 3  # events at most
@@ -49,7 +50,8 @@ def terse(scene: Scene) -> str:
   """What plays, and no more: 'red metal ball, blue wood box'."""
   speaker = scene.speaker
   said = [] if speaker is None else [f'{looks(speaker)}: {quoted(speaker)}']
-  return ', '.join([*said, *(name(body) for body in scene.bodies)])
+  with_what = [scene.kind] if scene.kind in ('pendulum', 'water') else []
+  return ', '.join([*said, *(name(body) for body in scene.bodies), *with_what])
 
 
 def name(body: Body) -> str:
@@ -78,7 +80,8 @@ def full(scene: Scene, motion: Moves, rng: np.random.Generator) -> str:
   elif scene.bodies:
     bodies = [f'{_article(name(body))}{_going(body, one)}' for body in scene.bodies]
     opening = f'{NUMBERS[len(bodies)]} {one(("thing", "object"))}{"s" * (len(bodies) > 1)}'
-    parts.append(one((f'{opening}: {_listed(bodies)}', _listed(bodies))))
+    where = '' if scene.basin is None else one(WATERS)
+    parts.append(one((f'{opening}: {_listed(bodies)}', _listed(bodies))) + where)
   if motion.contacts and rng.random() < 0.7:
     parts.append(', then '.join(_event(scene, c, one) for c in motion.contacts[:TOLD]))
   parts.append(one(VIEWS[scene.camera.kind]).format(*(name(body) for body in scene.bodies[:1])))

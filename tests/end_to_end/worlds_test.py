@@ -12,6 +12,7 @@ from sorajax.worlds.world import WorldConfig, generate
 def test_clips_are_stored_with_their_captions_and_their_truth(tmp_path):
   flags = ['--config=configs/tiny.py', '--count=10', '--seed=3']
   run('tools/make_worlds.py', *flags, f'--out={tmp_path}/world')
+  assert (tmp_path / 'world/clips.png').is_file()
   config = WorldConfig(9, 8.0, 16, 16, 8000, 1)
   for split, count in (('train', 10), ('validation', 1)):
     source = open_source(tmp_path / 'world', split)

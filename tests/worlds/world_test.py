@@ -1,6 +1,7 @@
 """What the generated world shows, sounds like and says is what is true of it."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -176,6 +177,12 @@ def test_captions_name_every_body_and_every_word(made):
         assert f'{body["colour"]} {body["material"]} {body["shape"]}' in shot.caption
       if shot.kind == 'speech':
         assert f'"{" ".join(shot.scene["speaker"]["words"])}"' in shot.caption
+
+
+@pytest.mark.parametrize(('kind', 'words'), [('pendulum', 'pendulum|swings'), ('water', 'water')])
+def test_captions_tell_the_kind_of_a_scene(kind, words):
+  for number in range(12):
+    assert re.search(words, of_kind(kind, number)[1])
 
 
 def test_captions_seldom_repeat():
