@@ -10,7 +10,9 @@ and the fault that it is for does not.
 
 import collections
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import tqdm
 from absl import flags
@@ -19,7 +21,7 @@ from sorajax import cli
 from sorajax.clip import Clip
 from sorajax.codec import codec as codec_lib
 from sorajax.evaluate import benchmark, faults
-from sorajax.evaluate.judges import Verdict, judge, summary
+from sorajax.evaluate.judges import judge, judge_speech, summary, together
 from sorajax.media import writer
 from sorajax.worlds.scene import Scene
 
@@ -36,29 +38,40 @@ COLUMNS = {  # names in `judges.Summary`, and how they are printed
 
 def main() -> None:
   codec = codec_lib.load(_CODEC.value) if _CODEC.value else None
-  number = lambda i: benchmark.prompt('test', i, _SEED.value, fewest=2).scene
-  scenes = [number(i) for i in range(_COUNT.value)]
-  rows = collections.defaultdict[str, list[Verdict]](list)
+  numbers = range(_COUNT.value)
+  rooms = [benchmark.prompt('test', n, _SEED.value, fewest=2).scene for n in numbers]
+  verdicts = _judged(rooms, faults.FAULTS, judge, codec)
+  print(f'| {_COUNT.value} scenes | {" | ".join(COLUMNS)} |\n{"|---" * (len(COLUMNS) + 1)}|')
+  for name, found in verdicts.items():
+    known = summary(found)
+    cells = [form.format(getattr(known, column)) for column, form in COLUMNS.items()]
+    print(f'| {name} | {" | ".join(cells)} |')
+  faces = [benchmark.spoken('test', n, _SEED.value).scene for n in numbers]
+  spoken = _judged(faces, faults.SPOKEN_FAULTS, judge_speech, codec)
+  print(f'\n| {_COUNT.value} speakers | sync | lag_frames | words |\n|---|---|---|---|')
+  for name, heard in spoken.items():
+    all_ = together(heard)
+    print(f'| {name} | {all_.sync.f1:.3f} | {all_.lag_frames:.2f} | {all_.words:.3f} |')
+
+
+def _judged(
+  scenes: Sequence[Scene],
+  planted: Mapping[str, faults.Fault],
+  verdict: Callable[[Clip, Scene], Any],
+  codec: codec_lib.Codec | None,
+) -> dict[str, list[Any]]:
+  """Verdicts on true clips, on what a codec makes of them, and on clips with each fault."""
+  rows = collections.defaultdict[str, list](list)
   with tempfile.TemporaryDirectory() as folder:
     film = Path(folder) / 'clip.mp4'
     for asked, other in tqdm.tqdm(list(zip(scenes, [*scenes[1:], scenes[0]])), unit='scene'):
-      for name, clip in _harmed(asked, other, codec).items():
+      made = {'truth': benchmark.shown(asked)}
+      if codec is not None:
+        made['truth through the codec'] = codec.decode(codec.encode(made['truth']))
+      for name, clip in (made | {n: fault(asked, other) for n, fault in planted.items()}).items():
         writer.write(film, clip)
-        rows[name].append(judge(benchmark.watch(film), asked))
-  print(f'| {_COUNT.value} scenes | {" | ".join(COLUMNS)} |')
-  print('|---' * (len(COLUMNS) + 1) + '|')
-  for name, verdicts in rows.items():
-    found = summary(verdicts)
-    cells = [form.format(getattr(found, column)) for column, form in COLUMNS.items()]
-    print(f'| {name} | {" | ".join(cells)} |')
-
-
-def _harmed(asked: Scene, other: Scene, codec: codec_lib.Codec | None) -> dict[str, Clip]:
-  """A true clip of a scene, what a codec makes of it, and the clip with each fault."""
-  made = {'truth': benchmark.shown(asked)}
-  if codec is not None:
-    made['truth through the codec'] = codec.decode(codec.encode(made['truth']))
-  return made | {name: fault(asked, other) for name, fault in faults.FAULTS.items()}
+        rows[name].append(verdict(benchmark.watch(film), asked))
+  return rows
 
 
 if __name__ == '__main__':

@@ -51,6 +51,17 @@ def prompt(split: str, number: int, seed: int = 0, fewest: int = 1) -> Prompt:
       return Prompt(number, captions.full(scene, scene.motion(), rng), scene)
 
 
+def spoken(split: str, number: int, seed: int = 0) -> Prompt:
+  """A character that speaks, alone, drawn plainly, seen by a camera that stands still."""
+  rng = np.random.default_rng([seed, SPLITS.index(split), number, 2])
+  while True:
+    cast = draw.cast(rng, kind='speech')
+    if not cast.bodies:
+      drawn, _ = draw.shot(rng, cast, seconds=FRAMES / FPS, width=1.0)
+      scene = dataclasses.replace(drawn, camera=Camera(), style='plain', ambience='quiet')
+      return Prompt(number, captions.full(scene, scene.motion(), rng), scene)
+
+
 def shown(scene: Scene, motion: Moves | None = None) -> Clip:
   """The scene as it is, or as another motion of its bodies has it."""
   motion = scene.motion() if motion is None else motion

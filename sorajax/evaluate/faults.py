@@ -13,6 +13,7 @@ from sorajax.geometry import samples_of
 from sorajax.worlds import picture
 from sorajax.worlds.physics import follow
 from sorajax.worlds.scene import COLOURS, MATERIALS, SHAPES, Body, Moves, Scene, mover
+from sorajax.worlds.speech import WORDS
 
 State = tuple[np.ndarray, np.ndarray, np.ndarray]
 Fault = Callable[[Scene, Scene], Clip]  # of a scene, and of another one, a clip of the first
@@ -111,6 +112,31 @@ def _mirrored(asked: Scene, other: Scene) -> Clip:
   return dataclasses.replace(whole, video=whole.video[:, :, ::-1])
 
 
+def _mouth_late(frames: int) -> Fault:
+  def fault(asked: Scene, other: Scene) -> Clip:
+    whole = shown(asked)
+    still = np.repeat(whole.video[:1], frames, axis=0)
+    return dataclasses.replace(whole, video=np.concatenate([still, whole.video[:-frames]]))
+
+  return fault
+
+
+def _other_words(asked: Scene, other: Scene) -> Clip:
+  """The same face says other words, in picture and sound."""
+  assert asked.speaker is not None
+  free = [word for word in WORDS if word not in asked.speaker.words]
+  said = dataclasses.replace(asked.speaker, words=tuple(free[: len(asked.speaker.words)]))
+  return shown(dataclasses.replace(asked, speaker=said))
+
+
+SPOKEN_FAULTS: Mapping[str, Fault] = MappingProxyType(
+  {
+    'mouth 2 frames late': _mouth_late(2),
+    'mouth 4 frames late': _mouth_late(4),
+    'sound of another clip': _foreign,
+    'other words': _other_words,
+  }
+)
 FAULTS: Mapping[str, Fault] = MappingProxyType(
   {
     'a body elsewhere from one frame to the next': _teleport,

@@ -10,18 +10,17 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from sorajax.clip import Clip
-from sorajax.evaluate import mechanics, strikes, track
+from sorajax.evaluate import mechanics, speech, strikes, track
 from sorajax.evaluate.sync import Agreement, agree
 from sorajax.evaluate.track import Track
-from sorajax.worlds import sound
+from sorajax.worlds import captions, sound
 from sorajax.worlds.scene import MATERIALS, Body, Scene
 
 TOLERANCE_FRAMES = 1.5  # between an impact that is seen and the strike that is heard
 SHAPES = {'ball': 0.785, 'box': 1.0, 'diamond': 0.52}  # share of the box around it that it fills
 HEARD_S = 0.12  # of a strike, by which its material is told
 BEFORE_S = 0.04  # of the sound that a strike is added to
-SLOW = 0.15  # heights a second: below, a body moves neither left nor right
-FIRST_S = 0.35  # in which its first direction shows
+FIRST_S = 0.2  # in which the first direction of a body shows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +136,48 @@ def summary(verdicts: Sequence[Verdict]) -> Summary:
   )  # fmt: skip
 
 
+@dataclasses.dataclass(frozen=True)
+class Spoken:
+  """A clip, or many, in which a character speaks.
+
+  Attributes:
+    sync: mouths that are seen to open, vowels that are heard, and which of them coincide.
+    lags_frames: heard after seen, of those that coincide.
+    words: share of the prompt's words that are heard where they should be, one after the other.
+  """
+
+  sync: Agreement
+  lags_frames: tuple[float, ...]
+  words: float
+
+  @property
+  def lag_frames(self) -> float:
+    """The median of its size."""
+    return _of(np.median, np.abs(np.array(self.lags_frames)))
+
+
+def judge_speech(clip: Clip, asked: Scene) -> Spoken:
+  """Judges a clip of a character that speaks, alone, before a camera that stands still."""
+  speaker = asked.speaker
+  assert speaker is not None
+  seen = speech.openings_s(clip, speaker.character.face.skin)
+  heard, said = speech.vowels_s(clip), [word for _, _, word in speech.words(clip)]
+  right = [a == b for a, b in zip(said, speaker.words)]
+  return Spoken(
+    agree(seen, heard, TOLERANCE_FRAMES / clip.fps), _lags(seen, heard, clip.fps),
+    sum(right) / max(len(said), len(speaker.words)),
+  )  # fmt: skip
+
+
+def together(verdicts: Sequence[Spoken]) -> Spoken:
+  """Many clips as one."""
+  return Spoken(
+    sum((v.sync for v in verdicts), Agreement()),
+    tuple(lag for v in verdicts for lag in v.lags_frames),
+    float(np.mean([v.words for v in verdicts])),
+  )
+
+
 def _of(statistic: Callable[[np.ndarray], np.floating], values: np.ndarray) -> float:
   known = values[~np.isnan(values)]
   return float(statistic(known)) if len(known) else float('nan')
@@ -211,7 +252,7 @@ def _directions(asked: Scene, tracks: dict[str, Track], fps: float):
 def told_direction(body: Body) -> int:
   """−1 for a body that the caption sends to the left, 1 to the right, 0 for none."""
   speed = body.velocity[0]
-  return 0 if abs(speed) < SLOW else int(np.sign(speed))
+  return 0 if abs(speed) < captions.SLOW else int(np.sign(speed))
 
 
 def _share(right: Iterable[bool]) -> float:

@@ -73,7 +73,7 @@ FADE_S = 0.04  # over which a vowel ends
 HIGHEST_HZ = 4000.0  # of a harmonic
 LOUDNESS = 0.07
 CLOSING_S = 0.06  # over which the mouth shuts after a word
-PAUSE_S = 0.12  # between words
+PAUSE_S = 0.2  # between words
 
 
 @dataclasses.dataclass(frozen=True)

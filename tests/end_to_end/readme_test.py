@@ -19,19 +19,21 @@ SMALLER = {
   'tools/make_flashes.py': ('--count=12',),
   'tools/make_worlds.py': ('--count=12',),
   'tools/measure_sync.py': ('--count=2',),
+  'launch/evaluate.py': ('--count=2',),
   'tools/measure_tiles.py': ('--size=320x64', '--frames=1', '--tile=16'),
 }
 # Ten minutes of 1080p; a smaller one is tested below.
 APART = ('tools/measure_memory.py',)
 TINY = {
   'configs/codec.py': 'configs/tiny_codec.py',
+  'configs/world_codec.py': 'configs/tiny_codec.py',
   'configs/sound_codec.py': 'configs/tiny_codec.py:sound',
   'configs/sounds.py': 'configs/tiny_codec.py',
 }
 MADE = (
   'SAMPLES', 'FLASHES', 'FLASH_LATENTS', 'FLASH_RUN', 'HEART_LATENTS', 'HEART', 'CODEC', 'LEARNED',
   'LARGE', 'LINEAR', 'LINEAR_RUN', 'SOUND_CLIPS', 'SOUNDING', 'FILM_LATENTS', 'AGAIN', 'TILES',
-  'WORLD',
+  'WORLD', 'WORLD_CODEC', 'WORLD_LATENTS', 'WORLD_RUN', 'REPORT',
 )  # fmt: skip
 
 
