@@ -7,7 +7,7 @@ import numpy as np
 from sorajax.worlds import face
 from sorajax.worlds.face import Speaker
 from sorajax.worlds.pendulum import CHIME
-from sorajax.worlds.physics import FLOOR, LEFT, RIGHT
+from sorajax.worlds.physics import FLOOR, LEFT, RIGHT, Contact
 from sorajax.worlds.scene import Body, Moves, Scene
 from sorajax.worlds.water import SURFACE
 
@@ -96,7 +96,7 @@ def _saying(speaker: Speaker, one: One) -> str:
   return f'{_article(looks(speaker))} {one(SAYS)} {quoted(speaker)}{voice}'
 
 
-def _event(scene: Scene, contact, one: One) -> str:
+def _event(scene: Scene, contact: Contact, one: One) -> str:
   if isinstance(contact.other, str):
     what = one(MEETS[contact.other])
   else:
