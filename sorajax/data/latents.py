@@ -21,6 +21,7 @@ from sorajax.codec.linear import LinearConfig, fit_linear
 from sorajax.data import index as index_lib
 from sorajax.data.records import Example, Row, write_shard
 from sorajax.data.sources import Source, open_shards, open_source
+from sorajax.data.worlds import Generated
 from sorajax.errors import UserError, cannot_read
 from sorajax.geometry import Geometry, VideoGeometry
 from sorajax.media import reader
@@ -120,7 +121,9 @@ def token_sizes(rows: tuple[Row, ...], geometry: Geometry) -> np.ndarray:
 
 
 def clip_of(example: Example) -> Clip:
-  """The decoded clip of a stored example."""
+  """The clip of an example, decoded unless it is at hand."""
+  if isinstance(example, Generated):
+    return example.clip
   return reader.read(
     example.media,
     sample_rate_hz=example.sample_rate_hz or None,

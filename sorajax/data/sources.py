@@ -1,4 +1,4 @@
-"""Where examples come from: a prepared folder, or the same clips as a TFDS data set."""
+"""Where examples come from: a prepared folder, a TFDS data set, the generated world."""
 
 import dataclasses
 import hashlib
@@ -12,6 +12,7 @@ import numpy as np
 
 from sorajax.data import index as index_lib
 from sorajax.data.records import Example, Row, unpack
+from sorajax.data.worlds import WORLD, WorldSource
 from sorajax.errors import UserError, one_line
 
 TFDS = 'tfds:'  # open_source('tfds:/folder/of/the/set', 'train')
@@ -119,12 +120,14 @@ def open_shards(folder: Path, split: index_lib.Split) -> Any:
 
 
 def open_source(uri: str | os.PathLike[str], split: str) -> Source:
-  """Opens a prepared folder, or a TFDS data set when `uri` begins with 'tfds:'.
+  """Opens a prepared folder, a TFDS data set ('tfds:…') or the generated world ('world:…').
 
   Raises:
-    UserError: as the two sources.
+    UserError: as the sources.
   """
   text = os.fspath(uri)
+  if text.startswith(WORLD):
+    return WorldSource(text.removeprefix(WORLD), split)
   if text.startswith(TFDS):
     return TfdsSource(text.removeprefix(TFDS), split)
   return FolderSource(text, split)
