@@ -9,6 +9,7 @@ and the fault that it is for does not.
 """
 
 import collections
+import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -44,7 +45,8 @@ def main() -> None:
   print(f'| {_COUNT.value} scenes | {" | ".join(COLUMNS)} |\n{"|---" * (len(COLUMNS) + 1)}|')
   for name, found in verdicts.items():
     known = summary(found)
-    cells = [form.format(getattr(known, column)) for column, form in COLUMNS.items()]
+    values = {column: getattr(known, column) for column in COLUMNS}
+    cells = ['–' if math.isnan(v) else COLUMNS[column].format(v) for column, v in values.items()]
     print(f'| {name} | {" | ".join(cells)} |')
   faces = [benchmark.spoken('test', n, _SEED.value).scene for n in numbers]
   spoken = _judged(faces, faults.SPOKEN_FAULTS, judge_speech, codec)
