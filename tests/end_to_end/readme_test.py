@@ -20,6 +20,7 @@ SMALLER = {
   'tools/make_worlds.py': ('--count=12',),
   'tools/measure_sync.py': ('--count=2',),
   'launch/evaluate.py': ('--count=2',),
+  'tools/bench_judges.py': ('--count=2',),
   'tools/measure_tiles.py': ('--size=320x64', '--frames=1', '--tile=16'),
 }
 # Ten minutes of 1080p; a smaller one is tested below.
