@@ -182,7 +182,7 @@ CASES = (
   train('file-key', config='--config={bad}/key.py', says=("'stepz'", 'did you mean steps?')),
   train('file-type', config='--config={bad}/type.py', says=('config.train.seed', 'int')),
   train('solver', config='--config={bad}/solver.py', says=("solver is 'rk'", "'heun'")),
-  train('text', '--config.text.kind=t5', says=("config.text.kind is 't5'", "'bytes', 'minilm'")),
+  train('text', '--config.text.kind=t5', says=("config.text.kind is 't5'", "'words', 'minilm'")),
   train('text-width', '--config.text.kind=minilm', says=('text_width is 32', '384', 'equal')),
   train('channels', '--config.transformer.streams.video.channels=7', says=('16', '7', 'encode')),
   train('weight', '--config.train.tasks.extend=-1.0', says=('extend is -1.0', 'not negative')),
