@@ -9,7 +9,6 @@ and the fault that it is for does not.
 """
 
 import collections
-import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from sorajax.clip import Clip
 from sorajax.codec import codec as codec_lib
 from sorajax.evaluate import benchmark, faults
 from sorajax.evaluate.judges import judge, judge_speech, summary, together
+from sorajax.evaluate.report import cell
 from sorajax.media import writer
 from sorajax.worlds.scene import Scene
 
@@ -30,11 +30,10 @@ _COUNT = flags.DEFINE_integer('count', 40, 'Scenes.', 2)
 _CODEC = flags.DEFINE_string('codec', '', 'Folder, or name, of a codec to try.')
 _SEED = flags.DEFINE_integer('seed', 0, 'Of the scenes.')
 
-COLUMNS = {  # names in `judges.Summary`, and how they are printed
-  'sync': '{:.3f}', 'lag_frames': '{:.2f}', 'gravity': '{:+.1%}', 'residual': '{:.4f}',
-  'restitution': '{:+.2f}', 'count': '{:.3f}', 'steady': '{:.3f}', 'colours': '{:.3f}',
-  'shapes': '{:.3f}', 'materials': '{:.3f}', 'directions': '{:.3f}',
-}  # fmt: skip
+COLUMNS = (
+  'sync', 'lag_frames', 'gravity', 'residual', 'restitution', 'count', 'steady', 'colours',
+  'shapes', 'materials', 'directions',
+)  # fmt: skip
 
 
 def main() -> None:
@@ -45,9 +44,7 @@ def main() -> None:
   print(f'| {_COUNT.value} scenes | {" | ".join(COLUMNS)} |\n{"|---" * (len(COLUMNS) + 1)}|')
   for name, found in verdicts.items():
     known = summary(found)
-    values = {column: getattr(known, column) for column in COLUMNS}
-    cells = ['–' if math.isnan(v) else COLUMNS[column].format(v) for column, v in values.items()]
-    print(f'| {name} | {" | ".join(cells)} |')
+    print(f'| {name} | {" | ".join(cell(known, column) for column in COLUMNS)} |')
   faces = [benchmark.spoken('test', n, _SEED.value).scene for n in numbers]
   spoken = _judged(faces, faults.SPOKEN_FAULTS, judge_speech, codec)
   print(f'\n| {_COUNT.value} speakers | sync | lag_frames | words |\n|---|---|---|---|')

@@ -137,9 +137,8 @@ class Norm(nnx.Module):
     self.norm, self.norm_bias = param.ones((width,), (None,)), param.zeros((width,), (None,))
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    return layers.layer_norm(x) * self.norm[...].astype(x.dtype) + self.norm_bias[...].astype(
-      x.dtype
-    )
+    scale, bias = self.norm[...].astype(x.dtype), self.norm_bias[...].astype(x.dtype)
+    return layers.layer_norm(x) * scale + bias
 
 
 class ShiftBlock(nnx.Module):

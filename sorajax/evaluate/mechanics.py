@@ -15,6 +15,7 @@ CHANGE = 0.3  # heights a second: a larger jump of the velocity, up or sideways,
 AROUND = 3  # frames before, and after, whose acceleration is the usual one
 FEWEST = 4  # frames of a flight that can be fitted
 CLEAN = 0.006  # heights from its parabola, root mean square, of a flight that is one
+LEAST = 0.5  # heights a second²; what bends less is at rest
 NEAR_S = 0.2  # between a flight's last frame and the impact that ends it
 JUMP = 0.3  # heights within a frame that nothing moves
 
@@ -100,16 +101,9 @@ def flights(track: Track, fps: float) -> list[Flight]:
   return found
 
 
-def gravity(found: list[Flight], least: float = 0.5) -> float:
-  """The weighted median of flights, by 1 ÷ variance, so that long ones count more; NaN of none.
-
-  Args:
-    found: of one or more bodies.
-    least: a stretch that bends less is no fall but a body at rest.
-  """
-  falls = sorted(
-    (f for f in found if f.gravity > least and f.residual < CLEAN), key=lambda f: f.gravity
-  )
+def gravity(found: list[Flight]) -> float:
+  """The weighted median of flights, by 1 ÷ variance, so that long ones count more; NaN of none."""
+  falls = sorted(_falls(found), key=lambda f: f.gravity)
   if not falls:
     return float('nan')
   weights = np.cumsum([f.frames**5 for f in falls], dtype=float)
@@ -118,8 +112,7 @@ def gravity(found: list[Flight], least: float = 0.5) -> float:
 
 def restitution(found: list[Flight], strikes: list[Impact]) -> list[float]:
   """Speed after ÷ speed before each impact upwards between two clean falls."""
-  falls = [f for f in found if f.gravity > 0.5 and f.residual < CLEAN]
-  out = []
+  falls, out = _falls(found), []
   for impact in strikes:
     before = [f for f in falls if 0 <= impact.time_s - f.end_s < NEAR_S]
     after = [f for f in falls if 0 <= f.begin_s - impact.time_s < NEAR_S]
@@ -128,6 +121,11 @@ def restitution(found: list[Flight], strikes: list[Impact]) -> list[float]:
       if down < -0.2:
         out.append(-up / down)
   return out
+
+
+def _falls(found: list[Flight]) -> list[Flight]:
+  """Those that are clean parabolas and bend as no body at rest does."""
+  return [f for f in found if f.gravity > LEAST and f.residual < CLEAN]
 
 
 def jumps(track: Track) -> int:

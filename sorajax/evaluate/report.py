@@ -73,8 +73,8 @@ class Found:
     """The cells of a table, its head first."""
     yield ['', *self.rows]
     yield ['sync beyond chance', *(f'{self.corrected[row]:.3f}' for row in self.rows)]
-    for name, (told, form) in MEASURES.items():
-      yield [told, *(form.format(getattr(found, name)) for found in self.rows.values())]
+    for name, (told, _) in MEASURES.items():
+      yield [told, *(cell(found, name) for found in self.rows.values())]
 
   def as_text(self) -> str:
     """The table in Markdown."""
@@ -84,6 +84,12 @@ class Found:
   def as_html(self) -> str:
     rows = (''.join(f'<td>{html.escape(cell)}</td>' for cell in cells) for cells in self.lines())
     return f'<table>{"".join(f"<tr>{row}</tr>" for row in rows)}</table>'
+
+
+def cell(found: Summary, measure: str) -> str:
+  """A measure of a row as it is printed; – where nothing tells it."""
+  value = getattr(found, measure)
+  return '–' if np.isnan(value) else MEASURES[measure][1].format(value)
 
 
 def of(verdicts: Mapping[str, Sequence[Verdict]]) -> Found:

@@ -36,9 +36,9 @@ def spans(clip: Clip) -> list[tuple[float, float]]:
   if not level.max() > 0:
     return []
   loud = ndimage.binary_closing(level > LOUD * level.max(), np.ones(max(round(GAP_S / hop_s), 1)))
-  parts, count = ndimage.label(loud)
+  parts, _ = ndimage.label(loud)
   found = [(s[0].start * hop_s, s[0].stop * hop_s) for s in ndimage.find_objects(parts)]
-  return [(a, b) for a, b in found[:count] if b - a >= SHORTEST_S]
+  return [(a, b) for a, b in found if b - a >= SHORTEST_S]
 
 
 def vowels_s(clip: Clip) -> np.ndarray:
@@ -69,9 +69,7 @@ def mouth(clip: Clip, skin: str) -> np.ndarray:
   """How much of a face is its mouth in every frame, [F], above the least of the clip."""
   opening = np.zeros(len(clip.video))
   for number, frame in enumerate(clip.video):
-    face = max(
-      (p for p in track.patches(frame) if p.colour == skin), key=lambda p: p.area, default=None
-    )
+    face = track.largest(track.patches(frame), skin)
     if face is not None:
       opening[number] = _dark_below(frame, face) / face.area
   return opening - np.median(np.sort(opening)[: max(len(opening) // 4, 1)])
@@ -90,9 +88,9 @@ def _dark_below(frame: np.ndarray, face: track.Patch) -> float:
 def _level(clip: Clip) -> tuple[np.ndarray, float]:
   """The level in the band of vowels, hop by hop, and how long a hop is."""
   levels = np.expm1(strikes.bands(clip.audio.astype(np.float64).mean(axis=1), clip.sample_rate_hz))
-  edges = np.geomspace(strikes.LOWEST_HZ, clip.sample_rate_hz / 2, strikes.BANDS + 1)
-  band = (edges[:-1] >= SPOKEN_HZ[0]) & (edges[1:] <= SPOKEN_HZ[1])
-  level = ndimage.uniform_filter1d(levels[-len(band) :][band[-len(levels) :]].sum(axis=0), 3)
+  edges = strikes.edges_hz(clip.sample_rate_hz)
+  low, high = edges[:, 0] >= SPOKEN_HZ[0], edges[:, 1] <= SPOKEN_HZ[1]
+  level = ndimage.uniform_filter1d(levels[low & high].sum(axis=0), 3)
   return level, round(strikes.HOP_S * clip.sample_rate_hz) / clip.sample_rate_hz
 
 

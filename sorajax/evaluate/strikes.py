@@ -33,12 +33,25 @@ def novelty(clip: Clip) -> tuple[np.ndarray, np.ndarray]:
 
 
 def bands(sound: np.ndarray, rate_hz: int) -> np.ndarray:
-  """Logarithm of the level of sound [S] in bands of equal ratio, [bands, N]; a hop apart from 0."""
+  """Logarithm of the level of sound [S] in each of `edges_hz`, [bands, N]; a hop apart from 0."""
   size, hop = round(WINDOW_S * rate_hz), round(HOP_S * rate_hz)
   if len(sound) < size:
     sound = np.pad(sound, (0, size - len(sound)))
   hz, _, spectrum = signal.stft(sound, rate_hz, nperseg=size, noverlap=size - hop)
+  band, power = _band_of(hz, rate_hz), np.square(np.abs(spectrum))
+  levels = np.sqrt([power[band == i].sum(axis=0) for i in np.unique(band)])
+  return np.log1p(COMPRESSION * levels)
+
+
+def edges_hz(rate_hz: int) -> np.ndarray:
+  """Where each band begins and ends, [bands, 2]; those that hold no frequency are left out."""
+  size = round(WINDOW_S * rate_hz)
   edges = np.geomspace(LOWEST_HZ, rate_hz / 2, BANDS + 1)
-  band = np.clip(np.searchsorted(edges, hz) - 1, 0, BANDS - 1)
-  power = np.array([np.square(np.abs(spectrum[band == i])).sum(axis=0) for i in np.unique(band)])
-  return np.log1p(COMPRESSION * np.sqrt(power))
+  held = np.unique(_band_of(np.fft.rfftfreq(size, 1 / rate_hz), rate_hz))
+  return np.stack([edges[:-1], edges[1:]], axis=-1)[held]
+
+
+def _band_of(hz: np.ndarray, rate_hz: int) -> np.ndarray:
+  """The number of the band of each frequency; what is below the first belongs to it."""
+  edges = np.geomspace(LOWEST_HZ, rate_hz / 2, BANDS + 1)
+  return np.clip(np.searchsorted(edges, hz) - 1, 0, BANDS - 1)

@@ -101,19 +101,21 @@ def _middle(columns: np.ndarray, rows: np.ndarray) -> tuple[float, float]:
   return float(x), float(y)
 
 
+def largest(found: Sequence[Patch], colour: str) -> Patch | None:
+  """The largest patch of a colour; None where there is none."""
+  return max((p for p in found if p.colour == colour), key=lambda p: p.area, default=None)
+
+
 def follow(frames: Sequence[Sequence[Patch]], colours: Iterable[str]) -> dict[str, Track]:
   """Where each of some colours is, from the patches of every frame."""
   found = {}
   for colour in colours:
-    largest = [
-      max((p for p in frame if p.colour == colour), key=lambda p: p.area, default=None)
-      for frame in frames
-    ]
-    seen = np.array([p is not None for p in largest])
-    place = np.array([p.place if p else (np.nan, np.nan) for p in largest])
-    area = np.array([p.area if p else 0.0 for p in largest])
-    radius = np.array([max(p.size) / 2 if p else 0.0 for p in largest])
-    inside = np.array([p is not None and not p.cut for p in largest])
+    own = [largest(frame, colour) for frame in frames]
+    seen = np.array([p is not None for p in own])
+    place = np.array([p.place if p else (np.nan, np.nan) for p in own])
+    area = np.array([p.area if p else 0.0 for p in own])
+    radius = np.array([max(p.size) / 2 if p else 0.0 for p in own])
+    inside = np.array([p is not None and not p.cut for p in own])
     usual = np.median(area[inside]) if inside.any() else np.inf
     whole = inside | (area > WHOLE * usual)  # a body at a wall touches the edge of the picture
     found[colour] = Track(seen, place, area, radius, whole)

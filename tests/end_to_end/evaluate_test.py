@@ -2,13 +2,11 @@
 
 import json
 
-import pytest
 from programs import run
 
 ROWS = ('truth', 'model', 'sound and picture apart', 'sound of another clip')
 
 
-@pytest.mark.slow
 def test_a_model_is_judged_in_four_rows_and_what_is_there_is_not_made_again(walk, tmp_path):
   flags = [f'--checkpoint={walk}/run', f'--out={tmp_path}', '--count=2', '--batch=2']
   said = run('launch/evaluate.py', *flags)
