@@ -12,7 +12,7 @@ import ml_collections
 from sorajax.codec.codec import Codec
 from sorajax.codec.mel import MelConfig
 from sorajax.codec.squeeze import SqueezeConfig
-from sorajax.codec.video_config import FACTORED, WHOLE, VideoConfig, compact
+from sorajax.codec.video_config import FACTORED, WHOLE, Shift, VideoConfig, compact
 from sorajax.data.prepare_file import PrepareConfig
 from sorajax.errors import UserError
 from sorajax.flow import levels
@@ -140,10 +140,10 @@ def autoencoder(config: PictureConfig) -> VideoConfig:
   """The picture autoencoder that a config describes; `UserError` where it does not fit together."""
   c = config
   try:
-    kernels = FACTORED if c.factored else WHOLE
+    kernels = Shift(c.shift) if c.shift else FACTORED if c.factored else WHOLE
     return compact(
       c.stride, c.channels, c.widths, blocks=c.blocks, decoder_blocks=c.decoder_blocks,
-      patch=c.patch, kernels=kernels, straight=c.straight, shift=c.shift,
+      patch=c.patch, kernels=kernels, straight=c.straight,
     )  # fmt: skip
   except ValueError as error:
     raise UserError(f'config.picture: {error}') from error

@@ -43,12 +43,12 @@ class Encoder(nnx.Module):
 
   def __init__(self, c: VideoConfig, *, rngs: nnx.Rngs):
     half = c.encoder
-    conv = functools.partial(Conv, kernel=half.change, padding=half.padding, rngs=rngs)
-    self.stem = conv(3 * c.patch**2, half.stem, scale=GAIN if half.shift else 1.0)
+    conv = functools.partial(Conv, kernel=half.kernels.change, padding=half.padding, rngs=rngs)
+    self.stem = conv(3 * c.patch**2, half.stem, scale=GAIN if half.shifts else 1.0)
     widths = [half.stem, *(s.width for s in half.stages)]
     self.stages = in_order(DownStage(w, s, half, rngs=rngs) for w, s in zip(widths, half.stages))
     self.inner = _blocks(half.inner, widths[-1], half, rngs)
-    self.end = Norm(widths[-1]) if half.shift else None
+    self.end = Norm(widths[-1]) if half.shifts else None
     self.out = conv(widths[-1], c.channels + 1, scale=0.0 if c.straight else 1.0)
     self.straight = StraightDown(c, rngs=rngs) if c.straight else None
     self.patch = c.patch
@@ -73,12 +73,12 @@ class Decoder(nnx.Module):
 
   def __init__(self, c: VideoConfig, *, rngs: nnx.Rngs):
     half = c.decoder
-    conv = functools.partial(Conv, kernel=half.change, padding=half.padding, rngs=rngs)
+    conv = functools.partial(Conv, kernel=half.kernels.change, padding=half.padding, rngs=rngs)
     self.stem = conv(c.channels, half.stem)
     self.inner = _blocks(half.inner, half.stem, half, rngs)
     widths = [half.stem, *(s.width for s in half.stages)]
     self.stages = in_order(UpStage(w, s, half, rngs=rngs) for w, s in zip(widths, half.stages))
-    self.end = Norm(widths[-1]) if half.shift else None
+    self.end = Norm(widths[-1]) if half.shifts else None
     self.out = conv(widths[-1], 3 * c.patch**2, scale=0.0 if c.straight else 1.0)
     self.straight = StraightUp(c, rngs=rngs) if c.straight else None
     self.patch = c.patch
@@ -142,7 +142,7 @@ class UpStage(nnx.Module):
   """A larger size, then blocks."""
 
   def __init__(self, inputs: int, stage: Stage, half: HalfConfig, *, rngs: nnx.Rngs):
-    wide = inputs if half.shift else stage.factor * stage.width
+    wide = inputs if half.shifts else stage.factor * stage.width
     self.enter = Block(inputs, wide, half, rngs=rngs) if inputs != wide else None
     change = (stage.stride, stage.residual, half)
     self.change = Up(wide, stage.width, *change, rngs=rngs)
@@ -158,7 +158,7 @@ class UpStage(nnx.Module):
 
 
 def _blocks(count: int, width: int, half: HalfConfig, rngs: nnx.Rngs) -> nnx.Dict:
-  if half.shift:
+  if half.shifts:
     return in_order(ShiftBlock(width, half, rngs=rngs) for _ in range(count))
   return in_order(Block(width, width, half, rngs=rngs) for _ in range(count))
 

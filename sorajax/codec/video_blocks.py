@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from sorajax import sharding
-from sorajax.codec.video_config import HalfConfig, Kernel, Stride
+from sorajax.codec.video_config import HalfConfig, Kernel, Kernels, Shift, Stride
 from sorajax.nn import layers, param
 from sorajax.nn.conv import Padding, conv
 
@@ -112,6 +112,7 @@ class Block(nnx.Module):
 
   def __init__(self, inputs: int, outputs: int, half: HalfConfig, *, rngs: nnx.Rngs):
     padding, kernels = half.padding, half.kernels
+    assert isinstance(kernels, Kernels)
     self.first = Conv(inputs, outputs, kernels.first, padding, rngs=rngs)
     self.second = Conv(outputs, outputs, kernels.second, padding, scale=0.1, rngs=rngs)
     self.frames = kernels.block(0)
@@ -149,7 +150,8 @@ class ShiftBlock(nnx.Module):
   """
 
   def __init__(self, width: int, half: HalfConfig, *, rngs: nnx.Rngs):
-    point, hidden = (half.change, half.padding), half.shift * width
+    assert isinstance(half.kernels, Shift)
+    point, hidden = (half.kernels.change, half.padding), half.kernels.times * width
     self.norm = Norm(width)
     self.up = Conv(width, hidden, *point, rngs=rngs)
     self.down = Conv(hidden, width, *point, scale=0.3, rngs=rngs)
@@ -189,9 +191,9 @@ class Down(nnx.Module):
   def __init__(
     self, inputs: int, outputs: int, stride: Stride, residual: bool, half: HalfConfig, *, rngs
   ):
-    change, cells = half.change, math.prod(stride)
-    self.maps_groups, self.residual = half.shift > 0, residual and not half.shift
-    shape = (inputs * cells, outputs) if half.shift else (inputs, outputs // cells)
+    change, cells = half.kernels.change, math.prod(stride)
+    self.maps_groups, self.residual = half.shifts, residual and not half.shifts
+    shape = (inputs * cells, outputs) if half.shifts else (inputs, outputs // cells)
     self.conv = Conv(*shape, change, half.padding, rngs=rngs)
     self.stride, self.outputs, self.frames = stride, outputs, change[0] // 2
 
@@ -215,9 +217,10 @@ class Up(nnx.Module):
   def __init__(
     self, inputs: int, outputs: int, stride: Stride, residual: bool, half: HalfConfig, *, rngs
   ):
-    self.conv = Conv(inputs, outputs * math.prod(stride), half.change, half.padding, rngs=rngs)
-    self.stride, self.frames = stride, half.change[0] // 2
-    self.residual = residual and not half.shift
+    change = half.kernels.change
+    self.conv = Conv(inputs, outputs * math.prod(stride), change, half.padding, rngs=rngs)
+    self.stride, self.frames = stride, change[0] // 2
+    self.residual = residual and not half.shifts
 
   def __call__(self, x: jax.Array, frames: Frames) -> jax.Array:
     y = unfold(self.conv(x, frames), self.stride)

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from sorajax.geometry import VideoGeometry
 from sorajax.nn.conv import Padding
@@ -30,6 +30,24 @@ class Kernels:
   def block(self, axis: int) -> int:
     """How far beyond its own position a residual block sees on either side."""
     return self.first[axis] // 2 + self.second[axis] // 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Shift:
+  """Blocks that move channels by one position and mix them in a perceptron, in place of kernels.
+
+  Changes of size are then linear maps of whole groups; no stage needs a `factor` or a `residual`.
+
+  Attributes:
+    times: the width of the perceptron is this many times that of the block.
+  """
+
+  times: int
+  change: ClassVar[Kernel] = (1, 1, 1)
+
+  def block(self, axis: int) -> int:
+    """How far beyond its own position a block sees on either side."""
+    return 1
 
 
 WHOLE = Kernels((3, 3, 3), (3, 3, 3), (3, 3, 3))
@@ -64,34 +82,26 @@ class HalfConfig:
     stem: channels after the first convolution.
     stages: in the order in which they run.
     inner: residual blocks at the coarsest size.
-    kernels: how far convolutions reach.
+    kernels: how far convolutions reach, or what takes their place.
     causal: whether a frame sees none after it.
     padding: how space goes on beyond its edges.
-    shift: 0 for blocks of convolutions; else blocks move channels by one position and mix them in
-      a perceptron of `shift` times the width, changes of size are linear maps of whole groups, and
-      `kernels` is of no use.
   """
 
   stem: int
   stages: tuple[Stage, ...]
   inner: int
-  kernels: Kernels = WHOLE
+  kernels: Kernels | Shift = WHOLE
   causal: bool = True
   padding: Padding = 'zeros'
-  shift: int = 0
 
   def __post_init__(self) -> None:
-    if self.shift and not self.causal:
+    if self.shifts and not self.causal:
       raise ValueError('blocks that shift see the frame before; they must be causal')
 
   @property
-  def change(self) -> Kernel:
-    """The kernel of convolutions that change the size or the channels."""
-    return (1, 1, 1) if self.shift else self.kernels.change
-
-  def sees(self, axis: int) -> int:
-    """How far beyond its own position a block sees on either side."""
-    return 1 if self.shift else self.kernels.block(axis)
+  def shifts(self) -> bool:
+    """Whether its blocks shift and convolve nothing."""
+    return isinstance(self.kernels, Shift)
 
   @property
   def stride(self) -> Stride:
@@ -124,11 +134,11 @@ class VideoConfig:
     if self.encoder.stride != self.decoder.stride:
       raise ValueError(f'encoder stride {self.encoder.stride} ≠ decoder {self.decoder.stride}')
     widths = [self.encoder.stem, *(s.width for s in self.encoder.stages)]
-    for before, stage in zip(widths, () if self.encoder.shift else self.encoder.stages):
+    for before, stage in zip(widths, () if self.encoder.shifts else self.encoder.stages):
       cells = math.prod(stage.stride)
       if stage.width % cells or (stage.residual and before * cells % stage.width):
         raise ValueError(f'{before} channels cannot become {stage.width} by stride {stage.stride}')
-    for stage in () if self.decoder.shift else self.decoder.stages:
+    for stage in () if self.decoder.shifts else self.decoder.stages:
       cells = math.prod(stage.stride)
       if stage.residual and (stage.factor * stage.width % cells or cells % stage.factor):
         raise ValueError(f'{stage} cannot add its input: factor · width must divide by {cells}')
@@ -141,7 +151,7 @@ class VideoConfig:
 
 def encoder_reach(half: HalfConfig) -> int:
   """How many latents beyond its own a latent sees of the picture, up, down, left or right."""
-  block, change = half.sees(1), half.change[1] // 2
+  block, change = half.kernels.block(1), half.kernels.change[1] // 2
   reach, step = change, 1  # in patches
   for stage in half.stages:
     reach += (block * stage.blocks + change) * step
@@ -151,10 +161,10 @@ def encoder_reach(half: HalfConfig) -> int:
 
 def decoder_reach(half: HalfConfig) -> int:
   """How many latents beyond its own a pixel sees, up, down, left or right."""
-  block, change = half.sees(1), half.change[1] // 2
+  block, change = half.kernels.block(1), half.kernels.change[1] // 2
   reach, before = change + block * half.inner, half.stem
   for stage in half.stages:
-    enters = not half.shift and before != stage.factor * stage.width
+    enters = not half.shifts and before != stage.factor * stage.width
     reach = (reach + block * enters + change) * max(stage.stride[1:]) + block * stage.blocks
     before = stage.width
   return math.ceil((reach + change) / min(half.stride[1:]))
@@ -174,7 +184,7 @@ def decoder_lead(half: HalfConfig) -> int:
 
 def _frames_out(half: HalfConfig, frames: int) -> int:
   """The frames that a decoder which is not causal gives of `frames` latents, if more may follow."""
-  block, change = half.sees(0), half.change[0] // 2
+  block, change = half.kernels.block(0), half.kernels.change[0] // 2
   frames, before = frames - change - block * half.inner, half.stem
   for stage in half.stages:
     enters = before != stage.factor * stage.width
@@ -192,9 +202,8 @@ def compact(
   blocks: int = 1,
   decoder_blocks: int = 0,
   patch: int = 4,
-  kernels: Kernels = WHOLE,
+  kernels: Kernels | Shift = WHOLE,
   straight: bool = False,
-  shift: int = 0,
 ) -> VideoConfig:
   """A causal autoencoder whose decoder mirrors its encoder.
 
@@ -209,9 +218,8 @@ def compact(
     blocks: residual blocks at every size of the encoder.
     decoder_blocks: the same of the decoder; 0 for as many as the encoder has.
     patch: side of the squares of pixels that are folded into channels first.
-    kernels: how far convolutions reach.
+    kernels: how far convolutions reach, or what takes their place.
     straight: whether a linear map of every patch runs beside it.
-    shift: as `HalfConfig` says.
 
   Raises:
     ValueError: where they do not fit together.
@@ -235,8 +243,8 @@ def compact(
     Stage(s, fine, more, factor=max(coarse // fine, 1))
     for s, fine, coarse in zip(strides, widths, widths[1:])
   ]
-  encoder = HalfConfig(widths[0], tuple(down), blocks, kernels, shift=shift)
-  decoder = HalfConfig(widths[-1], tuple(up[::-1]), more, kernels, shift=shift)
+  encoder = HalfConfig(widths[0], tuple(down), blocks, kernels)
+  decoder = HalfConfig(widths[-1], tuple(up[::-1]), more, kernels)
   return VideoConfig(channels, patch, encoder, decoder, straight)
 
 
@@ -256,7 +264,9 @@ def from_dict(fields: Mapping[str, Any]) -> VideoConfig:
 
   def half(of: Mapping[str, Any]) -> HalfConfig:
     stages = tuple(Stage(**{**s, 'stride': tuple(s['stride'])}) for s in of['stages'])
-    kernels = Kernels(**{name: tuple(kernel) for name, kernel in of['kernels'].items()})
+    own = of['kernels']
+    shift = Shift(own['times']) if 'times' in own else None
+    kernels = shift or Kernels(**{name: tuple(kernel) for name, kernel in own.items()})
     return HalfConfig(**{**of, 'stages': stages, 'kernels': kernels})
 
   halves = {name: half(fields[name]) for name in ('encoder', 'decoder')}

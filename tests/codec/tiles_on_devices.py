@@ -22,7 +22,7 @@ from sorajax.codec import convolutional, video
 from sorajax.codec.codec import Codec
 from sorajax.codec.convolutional import ConvCodec
 from sorajax.codec.tiles import Tiling
-from sorajax.codec.video_config import HalfConfig, Stage, VideoConfig, compact
+from sorajax.codec.video_config import HalfConfig, Shift, Stage, VideoConfig, compact
 from sorajax.data import stored
 from sorajax.generate import film
 from sorajax.media import reader, writer
@@ -35,7 +35,7 @@ CAUSAL = VideoConfig(
 CENTRED = dataclasses.replace(
   CAUSAL, decoder=dataclasses.replace(CAUSAL.decoder, causal=False, padding='reflect')
 )
-SHIFTING = compact((2, 4, 4), 3, (8, 8), patch=2, shift=2)
+SHIFTING = compact((2, 4, 4), 3, (8, 8), patch=2, kernels=Shift(2))
 EDGE = dataclasses.replace(CAUSAL, decoder=dataclasses.replace(CAUSAL.decoder, padding='edge'))
 TILING = Tiling((8, 12), 6)  # 3 × 2 tiles of 12 × 16 latents, which do not divide over 4 devices
 LATENTS = 4, 12, 16

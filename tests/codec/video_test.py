@@ -18,7 +18,7 @@ from sorajax.codec import convolutional, video, video_config
 from sorajax.codec.convolutional import ConvCodec, ConvDecoder, ConvEncoder
 from sorajax.codec.patches import fit_patches
 from sorajax.codec.tiles import Tiling
-from sorajax.codec.video_config import HalfConfig, Stage, VideoConfig, compact
+from sorajax.codec.video_config import HalfConfig, Shift, Stage, VideoConfig, compact
 from sorajax.nn import conv
 
 PROGRAM = Path(__file__).with_name('video_on_mesh.py')
@@ -38,7 +38,7 @@ FACTORED = compact((4, 4, 4), 3, (4, 8, 8), patch=1, kernels=video_config.FACTOR
 FACTORED_CENTRED = dataclasses.replace(
   FACTORED, decoder=dataclasses.replace(FACTORED.decoder, causal=False), straight=False
 )
-SHIFTING = compact((4, 4, 4), 3, (8, 16, 16, 24), patch=1, shift=2)
+SHIFTING = compact((4, 4, 4), 3, (8, 16, 16, 24), patch=1, kernels=Shift(2))
 CONFIGS = {
   'causal': CAUSAL, 'centred decoder': CENTRED, 'centred': ALL_CENTRED, 'factored': FACTORED,
   'factored, centred decoder': FACTORED_CENTRED, 'shifting': SHIFTING,
@@ -391,6 +391,10 @@ def test_a_straight_path_does_not_go_with_halves_that_look_ahead():
 def test_ltx2_covers_8_frames_of_32_pixels_by_128_channels():
   config = video_config.ltx2()
   assert config.geometry.stride == (8, 32, 32) and config.geometry.channels == 128
+
+
+@pytest.mark.parametrize('config', [*CONFIGS.values(), video_config.ltx2()], ids=[*CONFIGS, 'ltx2'])
+def test_a_config_survives_its_json(config):
   assert video_config.from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config
 
 
