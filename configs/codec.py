@@ -40,7 +40,8 @@ def get_config(size: str = '4x16x16') -> ml_collections.ConfigDict:
     c.prepare.update(frames=(33,), fps=24.0, height=128, width=128, keep_silent=True)
   c.data = section(path='', rows=8, frames=17, size=(64, 64), turn=True, shrinks=(1, 2, 2))
   c.loss = section(
-    absolute=1.0, squared=0.0, pyramid=1.0, edges=0.5, flicker=0.5, noise=0.0, divergence=1e-4
+    absolute=1.0, squared=0.0, pyramid=1.0, edges=0.5, flicker=0.5, moving=0.0, noise=0.0,
+    divergence=1e-4,
   )  # fmt: skip
   c.optimizer = section(
     learning_rate=1e-3, matrix_rate=0.0, warmup_steps=200, decay_share=0.6, ema=0.998,

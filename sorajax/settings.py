@@ -198,6 +198,7 @@ class PictureLossConfig:
     edges: of slopes.
     spectrum: of Fourier coefficients.
     flicker: of changes from frame to frame.
+    moving: absolute difference, weighed by how far a pixel is from what it is at other times.
     divergence: of the latents from a standard normal distribution.
     roughness: of the latents in time.
     noise: latents are decoded with noise of up to this deviation on top, so that the decoder
@@ -210,6 +211,7 @@ class PictureLossConfig:
   edges: float = 0.5
   spectrum: float = 0.0
   flicker: float = 0.5
+  moving: float = 0.0
   divergence: float = 1e-4
   roughness: float = 0.0
   noise: float = 0.0

@@ -10,6 +10,7 @@ from sorajax.codec import moments
 from sorajax.sharding import reshape
 
 SCALES = 3  # halvings of the size that are looked at
+STILL = 0.02  # of pixels in [-1, 1]: what differs less from other times stands still
 
 
 def absolute(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -48,6 +49,16 @@ def flicker(a: jax.Array, b: jax.Array) -> jax.Array:
   """Absolute differences of the change from frame to frame."""
   d = a - b
   return jnp.abs(d[:, 1:] - d[:, :-1]).mean() if d.shape[1] > 1 else jnp.zeros(())
+
+
+def moving(a: jax.Array, b: jax.Array) -> jax.Array:
+  """Absolute differences, weighed by how far b is there from what it is at other times.
+
+  What moves covers few pixels and is what a clip is about.
+  """
+  weight = jnp.abs(b - b.mean(axis=1, keepdims=True)).mean(axis=4, keepdims=True) + STILL
+  share = weight / weight.mean(axis=(1, 2, 3), keepdims=True)
+  return (jax.lax.stop_gradient(share) * jnp.abs(a - b)).mean()
 
 
 def divergence(mean: jax.Array, logvar: jax.Array) -> jax.Array:

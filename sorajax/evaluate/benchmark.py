@@ -17,7 +17,8 @@ from sorajax.geometry import samples_of
 from sorajax.media import reader, writer
 from sorajax.media.atomic import make_folder
 from sorajax.worlds import captions, draw, picture, sound
-from sorajax.worlds.scene import Camera, Moves, Scene
+from sorajax.worlds.physics import Motion
+from sorajax.worlds.scene import Camera, Scene
 from sorajax.worlds.world import SPLITS
 
 FRAMES, FPS, SIZE, RATE_HZ = 49, 12.0, 64, 16_000
@@ -62,7 +63,7 @@ def spoken(split: str, number: int, seed: int = 0) -> Prompt:
       return Prompt(number, captions.full(scene, scene.motion(), rng), scene)
 
 
-def shown(scene: Scene, motion: Moves | None = None) -> Clip:
+def shown(scene: Scene, motion: Motion | None = None) -> Clip:
   """The scene as it is, or as another motion of its bodies has it."""
   motion = scene.motion() if motion is None else motion
   audio = sound.render(
@@ -70,7 +71,7 @@ def shown(scene: Scene, motion: Moves | None = None) -> Clip:
     rate_hz=RATE_HZ, channels=1,
   )  # fmt: skip
   video = picture.render(scene, motion, np.arange(FRAMES) / FPS, SIZE, SIZE)
-  return Clip(video, np.tanh(audio).astype(np.float32), FPS, RATE_HZ)
+  return Clip(video, sound.limited(audio), FPS, RATE_HZ)
 
 
 def make(model: Model, prompts: Sequence[Prompt], out: Path, batch: int) -> dict[str, Path]:

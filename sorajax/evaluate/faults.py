@@ -11,11 +11,10 @@ from sorajax.clip import Clip
 from sorajax.evaluate.benchmark import FPS, FRAMES, RATE_HZ, SIZE, shown
 from sorajax.geometry import samples_of
 from sorajax.worlds import picture
-from sorajax.worlds.physics import follow
-from sorajax.worlds.scene import COLOURS, MATERIALS, SHAPES, Body, Moves, Scene, mover
+from sorajax.worlds.physics import Motion, Placed, follow
+from sorajax.worlds.scene import COLOURS, MATERIALS, SHAPES, Body, Scene, mover
 from sorajax.worlds.speech import WORDS
 
-State = tuple[np.ndarray, np.ndarray, np.ndarray]
 Fault = Callable[[Scene, Scene], Clip]  # of a scene, and of another one, a clip of the first
 
 
@@ -23,14 +22,14 @@ def _teleport(asked: Scene, other: Scene) -> Clip:
   """After two seconds the first body is elsewhere."""
   motion = asked.motion()
 
-  def at(time_s: float) -> State:
+  def at(time_s: float) -> Placed:
     position, velocity, angle = motion.at(time_s)
     if time_s > 2.0:
       position = position.copy()
       position[0, 0] += 0.45 if position[0, 0] < 0.5 else -0.45
     return position, velocity, angle
 
-  return shown(asked, Moves(at, motion.contacts))
+  return shown(asked, Motion(at, motion.contacts))
 
 
 def _vanish(asked: Scene, other: Scene) -> Clip:
@@ -38,13 +37,13 @@ def _vanish(asked: Scene, other: Scene) -> Clip:
   whole, less = shown(asked), dataclasses.replace(asked, bodies=asked.bodies[1:])
   motion = asked.motion()
 
-  def rest(time_s: float) -> State:
+  def rest(time_s: float) -> Placed:
     position, velocity, angle = motion.at(time_s)
     return position[1:], velocity[1:], angle[1:]
 
   video = whole.video.copy()
   span = slice(round(1.5 * FPS), round(2.5 * FPS))
-  video[span] = picture.render(less, Moves(rest, ()), np.arange(FRAMES)[span] / FPS, SIZE, SIZE)
+  video[span] = picture.render(less, Motion(rest, ()), np.arange(FRAMES)[span] / FPS, SIZE, SIZE)
   return dataclasses.replace(whole, video=video)
 
 
@@ -52,18 +51,17 @@ def _swap(asked: Scene, other: Scene) -> Clip:
   """Half way, the two bodies take each other's place."""
   motion = asked.motion()
 
-  def at(time_s: float) -> State:
+  def at(time_s: float) -> Placed:
     position, velocity, angle = motion.at(time_s)
     return (position[::-1] if time_s > 2.0 else position), velocity, angle
 
-  return shown(asked, Moves(at, motion.contacts))
+  return shown(asked, Motion(at, motion.contacts))
 
 
 def _heavy(factor: float) -> Fault:
   def fault(asked: Scene, other: Scene) -> Clip:
     room = dataclasses.replace(asked.room, gravity=factor * asked.room.gravity)
-    motion = follow([mover(body) for body in asked.bodies], room, asked.seconds)
-    return shown(asked, Moves(motion.at, motion.contacts))
+    return shown(asked, follow([mover(body) for body in asked.bodies], room, asked.seconds))
 
   return fault
 
@@ -72,8 +70,7 @@ def _dull(asked: Scene, other: Scene) -> Clip:
   """Everything bounces half as high as it should."""
   movers = [mover(body) for body in asked.bodies]
   movers = [dataclasses.replace(m, restitution=0.7 * m.restitution) for m in movers]
-  motion = follow(movers, asked.room, asked.seconds)
-  return shown(asked, Moves(motion.at, motion.contacts))
+  return shown(asked, follow(movers, asked.room, asked.seconds))
 
 
 def _late(frames: int) -> Fault:

@@ -17,7 +17,7 @@ from sorajax.codec.video_config import VideoConfig
 from sorajax.settings import CodecSettings
 from sorajax.train.reconstruction import Reconstruction
 
-TERMS = ('absolute', 'squared', 'pyramid', 'edges', 'spectrum', 'flicker')
+TERMS = ('absolute', 'squared', 'pyramid', 'edges', 'spectrum', 'flicker', 'moving')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,8 +7,8 @@ import numpy as np
 from sorajax.worlds import face
 from sorajax.worlds.face import Speaker
 from sorajax.worlds.pendulum import CHIME
-from sorajax.worlds.physics import FLOOR, LEFT, RIGHT, Contact
-from sorajax.worlds.scene import Body, Moves, Scene
+from sorajax.worlds.physics import FLOOR, LEFT, RIGHT, Contact, Motion
+from sorajax.worlds.scene import Body, Scene
 from sorajax.worlds.water import SURFACE
 
 NUMBERS = ('no', 'one', 'two', 'three', 'four')
@@ -71,7 +71,7 @@ def quoted(speaker: Speaker) -> str:
   return f'"{" ".join(speaker.words)}"'
 
 
-def full(scene: Scene, motion: Moves, rng: np.random.Generator) -> str:
+def full(scene: Scene, motion: Motion, rng: np.random.Generator) -> str:
   """Sentences that tell who is there, what happens in order, the camera, the look, the sound."""
   one: One = lambda choices: choices[int(rng.integers(len(choices)))]
   parts = [] if scene.speaker is None else [_saying(scene.speaker, one)]

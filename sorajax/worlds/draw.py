@@ -9,7 +9,7 @@ import numpy as np
 from sorajax.worlds import face
 from sorajax.worlds.face import Character, Speaker
 from sorajax.worlds.pendulum import Pendulum
-from sorajax.worlds.physics import TooManyEvents
+from sorajax.worlds.physics import Motion, TooManyEvents
 from sorajax.worlds.scene import (
   AMBIENCES,
   ATTEMPTS,
@@ -30,7 +30,6 @@ from sorajax.worlds.scene import (
   WATER_DRAG,
   Body,
   Camera,
-  Moves,
   Rgb,
   Scene,
   held_out,
@@ -88,7 +87,7 @@ def cast(rng: Rng, *, most: int = 2, novel: str = '', kind: str = '') -> Cast:
 
 def shot(
   rng: Rng, who: Cast, *, seconds: float, width: float, novel: str = ''
-) -> tuple[Scene, Moves]:
+) -> tuple[Scene, Motion]:
   """A scene in which `who` plays, and what becomes of it."""
   while True:
     scene = _look(rng, PLAYS[who.kind](rng, who, seconds, width), novel)

@@ -10,7 +10,8 @@ A body is a circle, or a polygon that keeps its orientation (it slides and never
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,10 @@ AT_REST = 0.25  # a body that leaves the floor more slowly stays there
 APART = 0.05  # the speed at which bodies that meet more slowly part, lest they meet without end
 MOST_EVENTS = 400
 MOVES = ('position', 'velocity', 'acceleration')
+
+Placed = tuple[
+  np.ndarray, np.ndarray, np.ndarray
+]  # positions [N, 2], velocities [N, 2], angles [N]
 
 FLOOR, LEFT, RIGHT = 'floor', 'left', 'right'
 
@@ -111,22 +116,16 @@ class _State:
     return _State(time_s, position, velocity, *kept)
 
 
-class Motion:
-  """What became of the bodies, to be asked for any moment.
+class Motion(NamedTuple):
+  """What becomes of the bodies.
 
   Attributes:
+    at: what `Placed` says at a moment in seconds.
     contacts: in the order of their times.
   """
 
-  def __init__(self, states: Sequence[_State], contacts: Sequence[Contact]):
-    self._states, self._starts = states, np.array([s.time_s for s in states])
-    self.contacts = tuple(contacts)
-
-  def at(self, time_s: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Positions [N, 2], velocities [N, 2] and angles [N] at a moment."""
-    last = max(int(np.searchsorted(self._starts, time_s, side='right')) - 1, 0)
-    now = self._states[last].later(time_s)
-    return now.position, now.velocity, now.angle
+  at: Callable[[float], Placed]
+  contacts: tuple[Contact, ...]
 
 
 class TooManyEvents(Exception):
@@ -145,13 +144,25 @@ def follow(movers: Sequence[Mover], room: Room, seconds: float) -> Motion:
     now = states[-1]
     due = min(world.events(now), key=lambda e: e[0], default=None)
     if due is None or now.time_s + due[0] >= seconds:
-      return Motion(states, contacts)
+      return Motion(_between(states), tuple(contacts))
     if len(states) > MOST_EVENTS:
       raise TooManyEvents(f'more than {MOST_EVENTS} events in {seconds} s')
     wait, body, other = due
     after = now.later(now.time_s + wait)
     contacts += world.meet(after, body, other)
     states.append(after)
+
+
+def _between(states: Sequence[_State]) -> Callable[[float], Placed]:
+  """The bodies at a moment, by the last event before it."""
+  starts = np.array([s.time_s for s in states])
+
+  def at(time_s: float) -> Placed:
+    last = max(int(np.searchsorted(starts, time_s, side='right')) - 1, 0)
+    now = states[last].later(time_s)
+    return now.position, now.velocity, now.angle
+
+  return at
 
 
 def reach_of(one: Mover, two: Mover) -> Reach:

@@ -5,7 +5,8 @@ import math
 import numpy as np
 
 from sorajax.worlds import face
-from sorajax.worlds.scene import COLOURS, FLOOR, Body, Moves, Scene
+from sorajax.worlds.physics import Motion
+from sorajax.worlds.scene import COLOURS, FLOOR, Body, Scene
 from sorajax.worlds.water import SURFACE
 
 CLOSER = 1.4  # by how much a camera that follows enlarges
@@ -18,7 +19,7 @@ WATER, WATER_COVER = np.array([40.0, 95.0, 160.0]), 0.55
 CALM_S = 0.7  # after which waves are a third as high
 
 
-def view(scene: Scene, motion: Moves, time_s: float) -> np.ndarray:
+def view(scene: Scene, motion: Motion, time_s: float) -> np.ndarray:
   """(x, y, zoom): the centre of what is seen, and how enlarged; the floor stays below."""
   kind, amount, width = scene.camera.kind, scene.camera.amount, scene.width
   share = time_s / scene.seconds
@@ -41,12 +42,12 @@ def view(scene: Scene, motion: Moves, time_s: float) -> np.ndarray:
   return np.array([x, 0.5 / zoom + lift, zoom])
 
 
-def render(scene: Scene, motion: Moves, times: np.ndarray, height: int, width: int) -> np.ndarray:
+def render(scene: Scene, motion: Motion, times: np.ndarray, height: int, width: int) -> np.ndarray:
   """uint8 [F, H, W, 3] of the moments `times`, in seconds."""
   return np.stack([_frame(scene, motion, float(t), height, width) for t in times])
 
 
-def _frame(scene: Scene, motion: Moves, time_s: float, height: int, width: int) -> np.ndarray:
+def _frame(scene: Scene, motion: Motion, time_s: float, height: int, width: int) -> np.ndarray:
   x, y, pixel = _places(view(scene, motion, time_s), height, width)
   picture = _room(scene, x, y, pixel)
   positions, _, angles = motion.at(time_s)
@@ -120,7 +121,7 @@ def _hang(picture: np.ndarray, scene: Scene, weight: np.ndarray, x, y, pixel: fl
     picture += (colour - picture) * _cover(inside, pixel)[..., None]
 
 
-def _surface(scene: Scene, motion: Moves, x: np.ndarray, time_s: float) -> np.ndarray:
+def _surface(scene: Scene, motion: Motion, x: np.ndarray, time_s: float) -> np.ndarray:
   """y of the water [W]: level, but for the waves of what fell in."""
   assert scene.basin is not None
   level = np.full(len(x), scene.basin.level)

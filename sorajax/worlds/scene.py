@@ -2,15 +2,14 @@
 
 import dataclasses
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
 
 import numpy as np
 
 from sorajax.worlds.face import Speaker
 from sorajax.worlds.pendulum import Pendulum
-from sorajax.worlds.physics import LEFT, RIGHT, Contact, Mover, Room, follow
+from sorajax.worlds.physics import LEFT, RIGHT, Motion, Mover, Placed, Room, follow
 from sorajax.worlds.water import Basin, Dive, Diver
 
 Rgb = tuple[int, int, int]
@@ -103,18 +102,6 @@ class Camera:
   amount: float = 0.0
 
 
-class Moves(NamedTuple):
-  """What becomes of the bodies.
-
-  Attributes:
-    at: positions [N, 2], velocities [N, 2] and angles [N] at a moment in seconds.
-    contacts: in the order of their times.
-  """
-
-  at: Callable[[float], tuple[np.ndarray, np.ndarray, np.ndarray]]
-  contacts: tuple[Contact, ...]
-
-
 @dataclasses.dataclass(frozen=True)
 class Scene:
   """All that a shot shows.
@@ -155,18 +142,17 @@ class Scene:
   def room(self) -> Room:
     return Room(GRAVITY, FLOOR, 0.0, self.width)
 
-  def motion(self) -> Moves:
+  def motion(self) -> Motion:
     """What becomes of the bodies.
 
     Raises:
       TooManyEvents: they meet without end.
     """
     if self.pendulum is not None:
-      return Moves(self.pendulum.at, tuple(self.pendulum.contacts(self.seconds)))
+      return Motion(self.pendulum.at, tuple(self.pendulum.contacts(self.seconds)))
     if self.basin is not None:
       return _dives(self.bodies, self.basin, self.seconds)
-    motion = follow([mover(body) for body in self.bodies], self.room, self.seconds)
-    return Moves(motion.at, motion.contacts)
+    return follow([mover(body) for body in self.bodies], self.room, self.seconds)
 
 
 def held_out(body: Body) -> bool:
@@ -179,7 +165,7 @@ def held_out_look(scene: Scene) -> bool:
   return scene.style != 'plain' and _one_in_eight(f'{scene.camera.kind} {scene.style}')
 
 
-def held_out_events(motion: Moves) -> bool:
+def held_out_events(motion: Motion) -> bool:
   """Whether the first two contacts are a wall's and then a body's; never so in training."""
   first = [c.other if isinstance(c.other, str) else 'body' for c in motion.contacts[:2]]
   return len(first) == 2 and first[0] in (LEFT, RIGHT) and first[1] == 'body'
@@ -189,7 +175,7 @@ def _one_in_eight(what: str) -> bool:
   return zlib.crc32(what.encode()) % 8 == 0
 
 
-def _dives(bodies: Sequence[Body], basin: Basin, seconds: float) -> Moves:
+def _dives(bodies: Sequence[Body], basin: Basin, seconds: float) -> Motion:
   dives = [
     Dive(
       Diver(
@@ -201,13 +187,13 @@ def _dives(bodies: Sequence[Body], basin: Basin, seconds: float) -> Moves:
     for number, b in enumerate(bodies)
   ]  # fmt: skip
 
-  def at(time_s: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  def at(time_s: float) -> Placed:
     y, v = np.array([dive.at(time_s) for dive in dives]).T
     x = np.array([b.position[0] for b in bodies])
     return np.stack([x, y], axis=-1), np.stack([0 * v, v], axis=-1), np.zeros(len(bodies))
 
   contacts = sorted((c for dive in dives for c in dive.contacts), key=lambda c: c.time_s)
-  return Moves(at, tuple(contacts))
+  return Motion(at, tuple(contacts))
 
 
 def mover(body: Body) -> Mover:

@@ -6,8 +6,8 @@ import numpy as np
 
 from sorajax.worlds import speech
 from sorajax.worlds.pendulum import CHIME
-from sorajax.worlds.physics import Contact
-from sorajax.worlds.scene import FLOOR, MATERIALS, Body, Material, Moves, Scene
+from sorajax.worlds.physics import Contact, Motion
+from sorajax.worlds.scene import FLOOR, MATERIALS, Body, Material, Scene
 from sorajax.worlds.water import SURFACE
 
 HEARD = 0.25  # speed below which a contact is silent
@@ -17,11 +17,12 @@ ROLLING, ROLLING_HZ = 0.05, 220.0  # loudness of a ball that rolls at speed 1, a
 SPLASH_S = 0.25
 BACKGROUND = 0.004  # loudness of wind and hum
 BELL = Material(0.5, 3.0, 1050.0, (1.0, 2.0, 2.9, 4.1), 0.6)  # of a pendulum's chime
+MUCH = 0.95  # of the largest sample
 STEP_S = 0.01  # in which rolling grows louder
 
 
 def render(
-  scene: Scene, motion: Moves, rng: np.random.Generator, *, samples: int, rate_hz: int,
+  scene: Scene, motion: Motion, rng: np.random.Generator, *, samples: int, rate_hz: int,
   channels: int,
 ) -> np.ndarray:  # fmt: skip
   """float32 [S, A], about [-1, 1]; of two channels the left one is loud for what is on the left."""
@@ -46,7 +47,12 @@ def render(
   return sound
 
 
-def heard(motion: Moves) -> list[Contact]:
+def limited(audio: np.ndarray) -> np.ndarray:
+  """Samples of any size, float32 in (-1, 1)."""
+  return (MUCH * np.tanh(audio)).astype(np.float32)
+
+
+def heard(motion: Motion) -> list[Contact]:
   """The contacts that sound."""
   return [contact for contact in motion.contacts if contact.speed >= HEARD]
 
@@ -83,7 +89,7 @@ def _splash(body: Body, speed: float, rng: np.random.Generator, rate_hz: int) ->
 
 
 def _rolling(
-  body: Body, number: int, motion: Moves, seconds: float, rate_hz: int, rng: np.random.Generator
+  body: Body, number: int, motion: Motion, seconds: float, rate_hz: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, float]:
   """A rumble as loud as a ball on the floor is fast, float64 [S], and where it is on the whole."""
   times = np.arange(0, seconds, STEP_S)

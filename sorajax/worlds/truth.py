@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from sorajax.worlds import picture, sound
-from sorajax.worlds.scene import Moves, Scene
+from sorajax.worlds.physics import Motion
+from sorajax.worlds.scene import Scene
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Truth:
     return cls([Shot(**shot) for shot in found['shots']], found['novel'])
 
 
-def of(scene: Scene, motion: Moves, caption: str, frames: Sequence[int], fps: float) -> Shot:
+def of(scene: Scene, motion: Motion, caption: str, frames: Sequence[int], fps: float) -> Shot:
   """The truth of the shot that is seen in `frames` of a clip."""
   begin_s = frames[0] / fps
   times = np.arange(len(frames)) / fps

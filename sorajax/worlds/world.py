@@ -14,7 +14,6 @@ SPLITS = ('train', 'validation', 'test', 'novel')  # `novel` shows combinations 
 TERSE = 0.2  # share of captions that only name what plays
 SHOTS = (0.8, 0.16, 0.04)  # share of clips with one shot, with two, with three
 CUT_TO = '; cut to: '
-MUCH = 0.95  # of the largest sample
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,8 +72,7 @@ def generate(config: WorldConfig, split: str, seed: int, number: int) -> tuple[C
     shots.append(truth.of(scene, motion, caption, frames, c.fps))
   found = Truth.from_json(Truth(shots, novel).to_json())  # lists for tuples, as it will be read
   told = CUT_TO.join(shot.caption for shot in shots)
-  sounds = (MUCH * np.tanh(audio)).astype(np.float32)
-  return Clip(np.concatenate(video), sounds, c.fps, c.sample_rate_hz), told, found
+  return Clip(np.concatenate(video), sound.limited(audio), c.fps, c.sample_rate_hz), told, found
 
 
 def _shots(rng: np.random.Generator, config: WorldConfig, kind: str, novel: str) -> list[range]:
