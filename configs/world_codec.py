@@ -21,14 +21,15 @@ import ml_collections
 def get_config() -> ml_collections.ConfigDict:
   here = pathlib.Path(__file__)
   worlds = runpy.run_path(str(here.with_name('worlds.py')))['get_config']()
-  c = runpy.run_path(str(here.with_name('codec.py')))['get_config']('8x32x32')
+  c = runpy.run_path(str(here.with_name('codec.py')))['get_config']()
   c.name, c.prepare, c.codec = 'world_codec', worlds.prepare, worlds.codec
   c.picture.update(
-    widths=(128, 224, 256, 256, 288), patch=8, decoder_blocks=2, shift=2, straight=False
-  )
+    stride=worlds.codec.stride, channels=worlds.codec.video_channels,
+    widths=(128, 224, 256, 288), patch=8, decoder_blocks=2, shift=2, straight=False,
+  )  # fmt: skip
   c.data.update(shrinks=(1,), turn=False)  # things fall down
   # A body is small: that it is off by a pixel shows in squares more than in means.
-  c.loss.update(squared=4.0, edges=0.25, flicker=0.25)
-  c.optimizer.update(learning_rate=1e-3, matrix_rate=0.02, decay_share=0.4, warmup_steps=100)
-  c.train.update(steps=3400, log_every=20, evaluate_every=250, save_every=250, sample_every=1000)
+  c.loss.update(squared=4.0, edges=0.25, flicker=0.25, moving=2.0)
+  c.optimizer.update(learning_rate=1e-3, matrix_rate=0.02, decay_share=0.3, warmup_steps=100)
+  c.train.update(steps=16000, log_every=20, evaluate_every=500, save_every=250, sample_every=1000)
   return c

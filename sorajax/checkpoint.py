@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
+from sorajax.codec import plain
 from sorajax.data.schedule import Place
 from sorajax.errors import UserError, cannot_read, one_line
-from sorajax.media.atomic import full_disk, write_text
+from sorajax.media.atomic import full_disk, replacing, write_text
 
 STATE, DATA = 'state', 'data'
 CONFIG = 'config.json'
+WEIGHTS, STEP = 'weights.npz', 'step'
 
 
 class Checkpoints:
@@ -114,6 +117,27 @@ def restore_part(
   with _refusing(path / str(step)):
     _check_shapes({name: _tree(path / str(step))[name]}, item)
     return handler.restore(path / str(step) / STATE, args=args)[name], step
+
+
+def write_weights(folder: Path, step: int, weights: Any) -> None:
+  """Writes weights alone, as float16, and the step that they are of: enough to sample from."""
+  arrays = {name: a.astype(np.float16) for name, a in plain.flat(weights).items()}
+  with replacing(folder / WEIGHTS) as temporary, temporary.open('wb') as file:
+    np.savez(file, allow_pickle=False, **arrays, **{STEP: np.int64(step)})
+
+
+def read_weights(folder: Path, abstract: Any) -> tuple[Any, int]:
+  """What `write_weights` wrote, laid out as `abstract` says, and the step.
+
+  Raises:
+    UserError: a damaged file, or weights of another network.
+  """
+  with _refusing(folder / WEIGHTS), np.load(folder / WEIGHTS) as archive:
+    arrays = dict(archive.items())
+    step = int(arrays.pop(STEP))
+    weights = plain.unflat(arrays, abstract)
+  place = lambda a, to: jax.device_put(a.astype(to.dtype), to.sharding)
+  return jax.tree.map(place, weights, abstract), step
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ from sorajax.network import Network
 from sorajax.settings import Settings
 
 SOUNDS = ('.wav', '.flac', '.mp3', '.m4a', '.ogg', '.opus')
+TRAINED = Path(__file__).with_name('trained')  # runs that come along, a folder each
 MOST_PROMPTS_BYTES = 64 * 2**20
 
 
@@ -92,25 +93,31 @@ def load(path: str | os.PathLike[str], config: ml_collections.ConfigDict | None 
   """Loads the averaged weights of a run.
 
   Args:
-    path: the run's workdir, or one of its `checkpoints/STEP`.
+    path: the run's workdir, or one of its `checkpoints/STEP`, or the name of one that comes along,
+      such as `world`.
     config: None for the one kept with the run; another must describe the same network.
 
   Raises:
     UserError: no run there, or one of another network.
   """
   workdir, step = Path(path).absolute(), None
+  if not workdir.exists() and (TRAINED / path).is_dir():
+    workdir = TRAINED / path
   if workdir.parent.name == 'checkpoints' and workdir.name.isdigit():
     workdir, step = workdir.parent.parent, int(workdir.name)
   before = checkpoint.read_config(workdir)
   if before is None:
+    known = ', '.join(sorted(p.name for p in TRAINED.glob('*')))
     raise UserError(
-      f'no run at {path}: it has no config.json; give the --workdir of a training run'
+      f'no run at {path}: it has no config.json; give the --workdir of a training run, or name one '
+      f'that comes along: {known}'
     )
   if config is not None:
     now = json.loads(config.to_json())
     build.check_same(before, now, f'the checkpoint {path}')
   settings = build.settings(config if config is not None else ml_collections.ConfigDict(before))
-  codec = codec_lib.load(workdir / 'codec')
+  shipped = (workdir / checkpoint.WEIGHTS).is_file()
+  codec = codec_lib.load(settings.trained if shipped and settings.trained else workdir / 'codec')
   network = build.network(settings, codec)
   mesh = sharding.make_mesh(settings.mesh)
   with jax.set_mesh(mesh):
@@ -119,7 +126,10 @@ def load(path: str | os.PathLike[str], config: ml_collections.ConfigDict | None 
     abstract = jax.tree.map(
       lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, layout
     )
-    ema, step = checkpoint.restore_part(workdir / 'checkpoints', step, 'ema', abstract)
+    if shipped:
+      ema, step = checkpoint.read_weights(workdir, abstract)
+    else:
+      ema, step = checkpoint.restore_part(workdir / 'checkpoints', step, 'ema', abstract)
     frozen = jax.device_put(network.frozen(), jax.NamedSharding(mesh, sharding.P()))
   return Model(settings, network, codec, {**ema, **frozen}, mesh, workdir, step)
 

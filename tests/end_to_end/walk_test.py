@@ -1,15 +1,18 @@
 """The walk on generated films, every stage through its command line."""
 
+import functools
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from programs import ROOT, TINY, run
 
 from sorajax.data.latents import open_latents
+from sorajax.generate import service
 from sorajax.media import reader
 
 
@@ -90,3 +93,13 @@ def test_untrained_task_and_missing_checkpoint_are_refused_by_name(walk, tmp_pat
   assert error.strip().splitlines()[-1].startswith('error: ') and 'image_to_clip' in error
   error = run('launch/sample.py', f'--checkpoint={tmp_path}', f'--out={tmp_path}', fails=True)
   assert 'no run at' in error
+
+
+def test_a_shipped_run_is_the_run_rounded_to_11_bits(walk, tmp_path):
+  run('tools/ship_run.py', f'--checkpoint={walk}/run', f'--out={tmp_path}/shipped')
+  assert str(walk) not in (tmp_path / 'shipped' / 'config.json').read_text()
+  whole, shipped = service.load(walk / 'run'), service.load(tmp_path / 'shipped')
+  assert shipped.step == whole.step == 12
+  near = functools.partial(np.testing.assert_allclose, rtol=2.0**-11, atol=2.0**-24)
+  jax.tree.map(near, shipped.params, whole.params)
+  assert shipped.codec.geometry == whole.codec.geometry
