@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 READY := .venv/.ready
-EXTRAS := tests/parity tests/text/minilm_test.py tests/data/prepare_test.py
+EXTRAS := tests/parity tests/text/minilm_test.py tests/data/prepare_test.py tests/worlds/solid_test.py
 
 .PHONY: demo test test-slow notebook parity bench-codec bench-judges lint clean
 
@@ -27,7 +27,7 @@ notebook: $(READY)  ## runs the Colab notebook with two training steps (about 5 
 
 parity: $(READY)  ## against torch references, and what needs an extra (about 5 minutes, installs torch)
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0'
-	$(BIN)/python -m pip install --quiet --editable '.[dev,parity,beam]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,parity,beam,mujoco]'
 	$(BIN)/python -m pytest -m 'not slow' $(EXTRAS)
 
 bench-codec: $(READY)  ## the autoencoder beside diffusers' on the same cores (2 minutes, installs torch)

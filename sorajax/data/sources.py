@@ -97,7 +97,8 @@ class TfdsSource:
     row = dataclasses.asdict(self.rows[number.__index__()])
     # TFDS keeps numbers as float32; the rows have them whole.
     kept = {f.name: row[f.name] for f in dataclasses.fields(Example) if f.name in row}
-    return Example(**kept, media=element['media'], caption=element['caption'].decode())
+    told = {name: element[name].decode() for name in ('caption', 'truth')}
+    return Example(**kept, media=element['media'], **told)
 
   def __reduce__(self) -> tuple[Any, ...]:
     return TfdsSource, self._named

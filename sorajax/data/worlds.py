@@ -10,9 +10,12 @@ from sorajax.clip import Clip
 from sorajax.data.records import Example, Row
 from sorajax.errors import UserError
 from sorajax.geometry import samples_of
+from sorajax.worlds import draw, scene, solid
 from sorajax.worlds.world import SPLITS, WorldConfig, generate
 
-WORLD = 'world:'  # open_source('world:50000', 'train'), or 'world:50000,height=32,width=32'
+WORLD = (
+  'world:'  # open_source('world:50000', 'train'), 'world:50000,height=32', 'world:50000,kind=solid'
+)
 HELD_OUT = 1000  # at most, of every split but that of training, which has ten times as many
 NAME = 'worlds'
 
@@ -37,7 +40,8 @@ class WorldSource:
     split: one of `SPLITS`.
 
   Raises:
-    UserError: no such split, a count or a value that is no number, a key that is unknown.
+    UserError: no such split or kind, a count or a value that is no number, a key that is unknown;
+      solid bodies without MuJoCo.
   """
 
   def __init__(self, asked: str, split: str):
@@ -45,6 +49,8 @@ class WorldSource:
       raise UserError(f'{WORLD}{asked} has no split {split!r}; it has {", ".join(SPLITS)}')
     self._named = asked, split
     count, self._config = _parsed(asked)
+    if self._config.kind == scene.SOLID:
+      solid.library()
     held = min(max(count // 10, 1), HELD_OUT)
     c, number = self._config, count if split == 'train' else held
     samples = samples_of(c.frames, c.fps, c.sample_rate_hz)
@@ -85,4 +91,7 @@ def _parsed(asked: str) -> tuple[int, WorldConfig]:
       values[key] = types[key](value)  # type: ignore[operator]
     except ValueError as error:
       raise UserError(f'{WORLD}{asked}: {key} is {value!r}, which is no number') from error
+  kind = values.get('kind', '')
+  if kind not in ('', *draw.PLAYS):
+    raise UserError(f'{WORLD}{asked} has no kind {kind!r}; it has {", ".join(draw.PLAYS)}')
   return int(count), WorldConfig(**values)

@@ -8,7 +8,8 @@ from sorajax.worlds import face
 from sorajax.worlds.face import Speaker
 from sorajax.worlds.pendulum import CHIME
 from sorajax.worlds.physics import FLOOR, LEFT, RIGHT, Contact, Motion
-from sorajax.worlds.scene import Body, Scene
+from sorajax.worlds.scene import SOLID, Body, Scene
+from sorajax.worlds.solid import BACK, FRONT
 from sorajax.worlds.water import SURFACE
 
 NUMBERS = ('no', 'one', 'two', 'three', 'four')
@@ -34,12 +35,17 @@ MEETS = {
   LEFT: ('hits the left wall', 'bounces off the left side'),
   RIGHT: ('hits the right wall', 'bounces off the right side'),
   CHIME: ('strikes the chime', 'rings the bell'),
+  BACK: ('hits the back wall', 'bounces off the wall behind'),
+  FRONT: ('hits the glass in front', 'bounces off the front pane'),
   SURFACE: ('falls into the water', 'splashes into the water', 'dives in'),
 }
 MEETS_BODY = ('hits the {}', 'bumps into the {}', 'knocks against the {}')
 WAYS = {-1: ('moving left', 'thrown to the left'), 1: ('moving right', 'thrown to the right')}
 SWINGS = ('{} swings on a rod', 'a pendulum: {}', '{} hangs and swings')
-WATERS = (' above water', ', and water below', ' dropped into a basin of water')
+PLACES = {
+  'water': (' above water', ', and water below', ' dropped into a basin of water'),
+  SOLID: (' in a deep room', ' in a room with depth', ' behind a pane of glass'),
+}
 SAYS = ('says', 'speaks:', 'calls')
 SLOW = 0.2
 TOLD = 3  # events at most
@@ -50,7 +56,7 @@ def terse(scene: Scene) -> str:
   """What plays, and no more: 'red metal ball, blue wood box'."""
   speaker = scene.speaker
   said = [] if speaker is None else [f'{looks(speaker)}: {quoted(speaker)}']
-  with_what = [scene.kind] if scene.kind in ('pendulum', 'water') else []
+  with_what = [scene.kind] if scene.kind in ('pendulum', 'water', SOLID) else []
   return ', '.join([*said, *(name(body) for body in scene.bodies), *with_what])
 
 
@@ -80,7 +86,7 @@ def full(scene: Scene, motion: Motion, rng: np.random.Generator) -> str:
   elif scene.bodies:
     bodies = [f'{_article(name(body))}{_going(body, one)}' for body in scene.bodies]
     opening = f'{NUMBERS[len(bodies)]} {one(("thing", "object"))}{"s" * (len(bodies) > 1)}'
-    where = '' if scene.basin is None else one(WATERS)
+    where = '' if scene.kind not in PLACES else one(PLACES[scene.kind])
     parts.append(one((f'{opening}: {_listed(bodies)}', _listed(bodies))) + where)
   if motion.contacts and rng.random() < 0.7:
     parts.append(', then '.join(_event(scene, c, one) for c in motion.contacts[:TOLD]))

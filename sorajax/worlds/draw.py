@@ -24,6 +24,7 @@ from sorajax.worlds.scene import (
   PLAIN,
   SHAPES,
   SMALLEST,
+  SOLID,
   STATIC,
   STYLES,
   WATER_DENSITY,
@@ -36,10 +37,12 @@ from sorajax.worlds.scene import (
   held_out_events,
   held_out_look,
 )
+from sorajax.worlds.solid import AROUND, Pose, Space
 from sorajax.worlds.speech import PAUSE_S, WORDS
 from sorajax.worlds.water import Basin
 
-NOVELTIES = ('triple', 'look', 'events')  # combinations that training never shows
+NOVELTIES = ('triple', 'look', 'events')  # combinations that training never shows; rooms have all
+DEPTH, EYE = 0.9, (0.8, 2.9)  # of a room with solid bodies; y and z of who looks into it
 Rng = np.random.Generator
 
 
@@ -171,11 +174,35 @@ def _water(rng: Rng, who: Cast, seconds: float, width: float) -> Scene:
   return _scene(dropped, seconds, width, basin=basin)
 
 
+def _solid(rng: Rng, who: Cast, seconds: float, width: float) -> Scene:
+  placed, poses = list[Body](), list[Pose]()
+  reach = lambda b: AROUND[b.shape] * b.radius
+  for _ in range(ATTEMPTS):
+    if len(placed) == len(who.bodies):
+      space = Space(DEPTH, (width / 2, *EYE), tuple(poses))
+      return _scene(tuple(placed), seconds, width, space=space)
+    body = who.bodies[len(placed)]
+    r = reach(body)
+    place = rng.uniform((r, FLOOR + r, r), (width - r, 1 - r, DEPTH - r))
+    speed = rng.uniform((-0.7, -0.3, -0.5), (0.7, 0.5, 0.5))
+    turn, spin = rng.standard_normal(4), rng.uniform(-4, 4, 3)
+    turn /= np.linalg.norm(turn)
+    centres = [(*b.position, pose.z) for b, pose in zip(placed, poses)]
+    gaps = (np.linalg.norm(place - c) - r - reach(b) for b, c in zip(placed, centres))
+    if all(gap > MARGIN for gap in gaps):
+      placed.append(dataclasses.replace(body, position=_pair(place[:2]), velocity=_pair(speed[:2])))
+      poses.append(
+        Pose(float(place[2]), float(speed[2]), tuple(turn.tolist()), tuple(spin.tolist()))
+      )
+  return _solid(rng, who, seconds, width)
+
+
 PLAYS: dict[str, Callable[[Rng, Cast, float, float], Scene]] = {
   'room': _room,
   'speech': _speech,
   'pendulum': _pendulum,
   'water': _water,
+  SOLID: _solid,
 }
 
 

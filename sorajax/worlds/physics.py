@@ -22,9 +22,8 @@ APART = 0.05  # the speed at which bodies that meet more slowly part, lest they 
 MOST_EVENTS = 400
 MOVES = ('position', 'velocity', 'acceleration')
 
-Placed = tuple[
-  np.ndarray, np.ndarray, np.ndarray
-]  # positions [N, 2], velocities [N, 2], angles [N]
+# Positions [N, 2], velocities [N, 2], angles [N]; with depth [N, 3], [N, 3], quaternions [N, 4].
+Placed = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 FLOOR, LEFT, RIGHT = 'floor', 'left', 'right'
 
@@ -79,10 +78,10 @@ class Contact:
   Attributes:
     time_s: when.
     body: number of a body.
-    other: number of another, or `FLOOR`, `LEFT` or `RIGHT`.
+    other: number of another, or `FLOOR`, `LEFT` or `RIGHT`, or what else the scene has.
     speed: at which they came together.
     impulse: that they exchanged.
-    place: (x, y) where they touched.
+    place: (x, y) where they touched; with depth (x, y, z).
   """
 
   time_s: float
@@ -90,7 +89,7 @@ class Contact:
   other: int | str
   speed: float
   impulse: float
-  place: tuple[float, float]
+  place: tuple[float, ...]
 
 
 @dataclasses.dataclass

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from sorajax.worlds import face
+from sorajax.worlds import face, rays
 from sorajax.worlds.physics import Motion
 from sorajax.worlds.scene import COLOURS, FLOOR, Body, Scene
 from sorajax.worlds.water import SURFACE
@@ -49,6 +49,19 @@ def render(scene: Scene, motion: Motion, times: np.ndarray, height: int, width: 
 
 def _frame(scene: Scene, motion: Motion, time_s: float, height: int, width: int) -> np.ndarray:
   x, y, pixel = _places(view(scene, motion, time_s), height, width)
+  if scene.space is None:
+    picture = _flat(scene, motion, time_s, x, y, pixel)
+  else:
+    picture = rays.paint(scene, motion.at(time_s), x, y, pixel)
+  if scene.style == 'night':
+    picture = picture * NIGHT
+  elif scene.style == 'sepia':
+    picture = (picture @ BRIGHTNESS)[..., None] * SEPIA
+  return np.rint(picture.clip(0, 255)).astype(np.uint8)
+
+
+def _flat(scene: Scene, motion: Motion, time_s: float, x, y, pixel: float) -> np.ndarray:
+  """The picture of a scene without depth, float64 [H, W, 3]."""
   picture = _room(scene, x, y, pixel)
   positions, _, angles = motion.at(time_s)
   if scene.pendulum is not None:
@@ -65,13 +78,7 @@ def _frame(scene: Scene, motion: Motion, time_s: float, height: int, width: int)
     picture += (WATER - picture) * (WATER_COVER * under)[..., None]
   if scene.speaker is not None:
     _speak(picture, scene, time_s, x, y, pixel)  # in front, so that the mouth is seen
-  return np.rint(_styled(picture, scene.style).clip(0, 255)).astype(np.uint8)
-
-
-def _styled(picture: np.ndarray, style: str) -> np.ndarray:
-  if style == 'night':
-    return picture * NIGHT
-  return (picture @ BRIGHTNESS)[..., None] * SEPIA if style == 'sepia' else picture
+  return picture
 
 
 def _within(rising: np.ndarray, low: float, high: float) -> slice:

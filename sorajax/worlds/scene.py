@@ -10,6 +10,7 @@ import numpy as np
 from sorajax.worlds.face import Speaker
 from sorajax.worlds.pendulum import Pendulum
 from sorajax.worlds.physics import LEFT, RIGHT, Motion, Mover, Placed, Room, follow
+from sorajax.worlds.solid import Hall, Solid, Space, tumble
 from sorajax.worlds.water import Basin, Dive, Diver
 
 Rgb = tuple[int, int, int]
@@ -29,6 +30,7 @@ SHAPES = ('ball', 'box', 'diamond')
 KINDS: Mapping[str, float] = MappingProxyType(  # of scenes, and how often each comes
   {'room': 0.6, 'speech': 0.2, 'pendulum': 0.1, 'water': 0.1}
 )
+SOLID = 'solid'  # the kind that has depth and needs MuJoCo; it comes only where it is asked for
 AMBIENCES = ('quiet', 'wind', 'hum')
 
 
@@ -118,6 +120,7 @@ class Scene:
     pendulum: from which the body hangs.
     basin: of the water into which the bodies fall.
     speaker: who speaks.
+    space: depth of the room, where the bodies are solid.
   """
 
   bodies: tuple[Body, ...]
@@ -131,11 +134,17 @@ class Scene:
   pendulum: Pendulum | None = None
   basin: Basin | None = None
   speaker: Speaker | None = None
+  space: Space | None = None
 
   @property
   def kind(self) -> str:
-    """One of `KINDS`."""
-    parts = {'pendulum': self.pendulum, 'water': self.basin, 'speech': self.speaker}
+    """One of `KINDS`, or `SOLID`."""
+    parts = {
+      'pendulum': self.pendulum,
+      'water': self.basin,
+      'speech': self.speaker,
+      SOLID: self.space,
+    }
     return next((kind for kind, part in parts.items() if part is not None), 'room')
 
   @property
@@ -147,11 +156,15 @@ class Scene:
 
     Raises:
       TooManyEvents: they meet without end.
+      UserError: the room has depth and MuJoCo is not installed.
     """
     if self.pendulum is not None:
       return Motion(self.pendulum.at, tuple(self.pendulum.contacts(self.seconds)))
     if self.basin is not None:
       return _dives(self.bodies, self.basin, self.seconds)
+    if self.space is not None:
+      hall = Hall(GRAVITY, FLOOR, self.width, self.space.depth)
+      return tumble(_solids(self.bodies, self.space), hall, self.seconds)
     return follow([mover(body) for body in self.bodies], self.room, self.seconds)
 
 
@@ -194,6 +207,17 @@ def _dives(bodies: Sequence[Body], basin: Basin, seconds: float) -> Motion:
 
   contacts = sorted((c for dive in dives for c in dive.contacts), key=lambda c: c.time_s)
   return Motion(at, tuple(contacts))
+
+
+def _solids(bodies: Sequence[Body], space: Space) -> list[Solid]:
+  return [
+    Solid(
+      b.shape, b.radius, MATERIALS[b.material].density * b.radius**3,
+      MATERIALS[b.material].restitution, (*b.position, pose.z), (*b.velocity, pose.approach),
+      pose.turn, pose.spin,
+    )
+    for b, pose in zip(bodies, space.poses, strict=True)
+  ]  # fmt: skip
 
 
 def mover(body: Body) -> Mover:

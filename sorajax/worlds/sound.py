@@ -2,12 +2,14 @@
 splashes, characters speak, and something hums or blows all the while.
 """
 
+import math
+
 import numpy as np
 
 from sorajax.worlds import speech
 from sorajax.worlds.pendulum import CHIME
 from sorajax.worlds.physics import Contact, Motion
-from sorajax.worlds.scene import FLOOR, MATERIALS, Body, Material, Scene
+from sorajax.worlds.scene import FLOOR, MATERIALS, SOLID, Body, Material, Scene
 from sorajax.worlds.water import SURFACE
 
 HEARD = 0.25  # speed below which a contact is silent
@@ -35,7 +37,7 @@ def render(
       sound[first : first + len(struck)] += struck[:, None] * sides(contact.place[0])
   seconds = min(scene.seconds, samples / rate_hz)
   for number, body in enumerate(scene.bodies):
-    if body.shape == 'ball' and scene.kind in ('room', 'speech'):
+    if body.shape == 'ball' and scene.kind in ('room', 'speech', SOLID):
       rolled, x = _rolling(body, number, motion, seconds, rate_hz, rng)
       sound[: len(rolled)] += rolled[:, None] * sides(x)
   if scene.speaker is not None:
@@ -95,7 +97,7 @@ def _rolling(
   times = np.arange(0, seconds, STEP_S)
   states = [motion.at(float(t)) for t in times]
   position = np.array([p[number] for p, _, _ in states])
-  speed = np.array([abs(v[number, 0]) for _, v, _ in states])
+  speed = np.array([math.hypot(*v[number, ::2]) for _, v, _ in states])  # along the floor
   loud = speed * (position[:, 1] < FLOOR + body.radius + 1e-6)
   if not loud.any():
     return np.zeros(0), 0.0

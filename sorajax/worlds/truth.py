@@ -18,15 +18,17 @@ class Shot:
 
   Attributes:
     caption: of this shot.
-    kind: one of `scene.KINDS`.
+    kind: one of `scene.KINDS`, or `scene.SOLID`.
     scene: what was drawn; the times in it count from the start of the shot.
     first_frame: number of its first frame.
     times_s: [F], of its frames.
-    position: [F, N, 2], x and y of every body in heights of the picture, y up.
-    velocity: [F, N, 2].
-    angle: [F, N], radians.
+    position: [F, N, 2], x and y of every body in heights of the picture, y up; with depth
+      [F, N, 3], z to the viewer.
+    velocity: the same.
+    angle: [F, N], radians; with depth [F, N, 4], the turn as a quaternion (w, x, y, z).
     visible: [F, N], whether the centre is in view.
-    view: [F, 3], x and y of the centre of what is seen, and the enlargement.
+    view: [F, 3], x and y of the centre of what is seen, on the pane where there is depth, and the
+      enlargement.
     mouth: [F], how far the speaker's mouth is open, 0 to 1; empty without one.
     contacts: body, other, time_s, speed, impulse and place of each.
     onsets: time_s and bodies of each contact that is heard.
@@ -40,7 +42,7 @@ class Shot:
   times_s: list[float]
   position: list[list[list[float]]]
   velocity: list[list[list[float]]]
-  angle: list[list[float]]
+  angle: list[list[Any]]
   visible: list[list[bool]]
   view: list[list[float]]
   mouth: list[float]
@@ -82,7 +84,8 @@ def of(scene: Scene, motion: Motion, caption: str, frames: Sequence[int], fps: f
   moments = [motion.at(float(t)) for t in times]
   position, velocity, angle = (np.stack(part) for part in zip(*moments))
   views = np.stack([picture.view(scene, motion, float(t)) for t in times])
-  off = np.abs(position - views[:, None, :2]) * views[:, None, 2:]
+  shown = position if scene.space is None else scene.space.seen(position)
+  off = np.abs(shown - views[:, None, :2]) * views[:, None, 2:]
   visible = (off <= (scene.width / 2, 0.5)).all(axis=-1)
   late = lambda found: found | {k: v + begin_s for k, v in found.items() if k.endswith('_s')}
   contacts = [late(dataclasses.asdict(contact)) for contact in motion.contacts]

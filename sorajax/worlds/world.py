@@ -8,6 +8,7 @@ import numpy as np
 from sorajax.clip import Clip
 from sorajax.geometry import samples_of
 from sorajax.worlds import captions, draw, picture, sound, truth
+from sorajax.worlds.scene import SOLID
 from sorajax.worlds.truth import Truth
 
 SPLITS = ('train', 'validation', 'test', 'novel')  # `novel` shows combinations never trained on
@@ -29,7 +30,7 @@ class WorldConfig:
     audio_channels: 1, or 2 for a sound that comes from where things are.
     most: bodies in a scene.
     cut_frames: cuts come before frames 1 + n · this.
-    kind: of all scenes, one of `scene.KINDS`; '' for any.
+    kind: of all scenes, one of `scene.KINDS` or `scene.SOLID`; '' for any of `KINDS`.
   """
 
   frames: int = 49
@@ -48,10 +49,12 @@ def generate(config: WorldConfig, split: str, seed: int, number: int) -> tuple[C
 
   Raises:
     ValueError: a split that is none of `SPLITS`.
+    UserError: the kind is `scene.SOLID` and MuJoCo is not installed.
   """
   rng = np.random.default_rng([seed, SPLITS.index(split), number])
   c = config
-  novel = draw.NOVELTIES[number % len(draw.NOVELTIES)] if split == 'novel' else ''
+  novelties = draw.NOVELTIES[: 3 if c.kind in ('', 'room') else 2]
+  novel = novelties[number % len(novelties)] if split == 'novel' else ''
   who = draw.cast(rng, most=c.most, novel=novel, kind=c.kind)
   short = rng.random() < TERSE
   samples = samples_of(c.frames, c.fps, c.sample_rate_hz)
@@ -82,7 +85,7 @@ def _shots(rng: np.random.Generator, config: WorldConfig, kind: str, novel: str)
   )
   places = places[1:] if len(places) > 2 else places  # no first shot of less than a second
   drawn = int(rng.choice(len(SHOTS), p=SHOTS))
-  several = kind in ('room', 'speech') and not novel
+  several = kind in ('room', 'speech', SOLID) and not novel
   count = min(drawn, len(places)) if several else 0
   cuts = rng.choice(places, count, replace=False)
   edges = [0, *sorted(int(cut) for cut in cuts), config.frames]

@@ -8,7 +8,7 @@ from tiny import refused
 from sorajax.data.generated import write_clips
 from sorajax.data.latents import clip_of
 from sorajax.data.prepare_file import PrepareConfig
-from sorajax.data.sources import open_source
+from sorajax.data.sources import build_tfds, open_source
 
 CONFIG = PrepareConfig(
   frames=(5,), fps=8.0, height=16, width=16, sample_rate_hz=8000, audio_channels=1
@@ -46,6 +46,11 @@ def test_no_held_out_clip_is_a_training_clip(folder):
   captions = {split: {open_source(folder, split)[i].caption for i in range(2)}
               for split in ('train', 'validation')}  # fmt: skip
   assert not captions['train'] & captions['validation']
+
+
+def test_tfds_keeps_what_is_true_of_a_clip(folder, tmp_path):
+  stored, tfds = open_source(folder, 'train'), build_tfds(folder, tmp_path)
+  assert open_source(f'tfds:{tfds}', 'train')[7] == stored[7] and stored[7].truth
 
 
 def test_shards_are_cut_where_they_are_full(folder, tmp_path, monkeypatch):

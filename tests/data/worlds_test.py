@@ -1,6 +1,7 @@
 """The generated world read as any other source."""
 
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -53,3 +54,11 @@ def test_what_cannot_be_made_is_refused(uri, match):
     open_source(uri, 'train')
   with refused("no split 'dev'"):
     open_source('world:9', 'dev')
+
+
+def test_a_kind_that_is_unknown_or_lacks_its_package_is_refused(monkeypatch):
+  with refused("has no kind 'lake'; it has room, speech"):
+    open_source('world:9,kind=lake', 'train')
+  monkeypatch.setitem(sys.modules, 'mujoco', None)
+  with refused(r"pip install 'sorajax\[mujoco\]'"):
+    open_source('world:9,kind=solid', 'train')

@@ -220,6 +220,13 @@ def test_held_out_combinations_are_shown_in_their_split_alone():
     )
 
 
+@each_kind
+def test_every_kind_has_novel_clips(kind):
+  config = WorldConfig(17, 8.0, 16, 16, 8000, kind=kind)
+  novel = {generate(config, 'novel', 0, number)[2].novel for number in range(3)}
+  assert novel == set(draw.NOVELTIES[: 3 if kind == 'room' else 2])
+
+
 def test_held_out_looks_and_events_are_shown_in_their_split_alone():
   body = Body('ball', 'red', 'wood', 0.1, (0.5, 0.5), (0.0, 0.0))
   looks = {
