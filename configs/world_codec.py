@@ -23,9 +23,10 @@ def get_config() -> ml_collections.ConfigDict:
   worlds = runpy.run_path(str(here.with_name('worlds.py')))['get_config']()
   c = runpy.run_path(str(here.with_name('codec.py')))['get_config']()
   c.name, c.prepare, c.codec = 'world_codec', worlds.prepare, worlds.codec
+  c.codec.stride = (4, 32, 32)
   c.picture.update(
-    stride=worlds.codec.stride, channels=worlds.codec.video_channels,
-    widths=(128, 224, 256, 288), patch=8, decoder_blocks=2, shift=2, straight=False,
+    stride=c.codec.stride, channels=c.codec.video_channels, widths=(128, 224, 256, 288), patch=8,
+    decoder_blocks=2, shift=2, straight=False,
   )  # fmt: skip
   c.data.update(shrinks=(1,), turn=False)  # things fall down
   # A body is small: that it is off by a pixel shows in squares more than in means.

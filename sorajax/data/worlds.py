@@ -13,9 +13,7 @@ from sorajax.geometry import samples_of
 from sorajax.worlds import draw, scene, solid
 from sorajax.worlds.world import SPLITS, WorldConfig, generate
 
-WORLD = (
-  'world:'  # open_source('world:50000', 'train'), 'world:50000,height=32', 'world:50000,kind=solid'
-)
+WORLD = 'world:'  # open_source('world:50000', 'train'), or 'world:50000,height=32,kind=solid'
 HELD_OUT = 1000  # at most, of every split but that of training, which has ten times as many
 NAME = 'worlds'
 
