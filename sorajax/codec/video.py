@@ -20,11 +20,13 @@ from sorajax.codec.video_blocks import (
   Carried,
   Conv,
   Down,
+  DownMap,
   Frames,
   Norm,
   ShiftBlock,
   Up,
   fold,
+  led,
   pixel_norm,
   unfold,
 )
@@ -104,9 +106,7 @@ class StraightDown(nnx.Module):
 
   def __call__(self, x: jax.Array, frames: Frames) -> jax.Array:
     t = self.stride[0]
-    if t > 1 and frames.begin(x):
-      x = jnp.concatenate([jnp.repeat(x[:, :1], t - 1, axis=1), x], axis=1)
-    return self.map(fold(frames.groups(x, t), self.stride), frames)
+    return self.map(fold(frames.groups(led(x, t, frames), t), self.stride), frames)
 
 
 class StraightUp(nnx.Module):
@@ -129,8 +129,12 @@ class DownStage(nnx.Module):
 
   def __init__(self, inputs: int, stage: Stage, half: HalfConfig, *, rngs: nnx.Rngs):
     self.blocks = _blocks(stage.blocks, inputs, half, rngs)
-    change = (stage.stride, stage.residual, half)
-    self.change = Down(inputs, stage.width, *change, rngs=rngs)
+    size = inputs, stage.width, stage.stride
+    self.change = (
+      DownMap(*size, half, rngs=rngs)
+      if half.shifts
+      else Down(*size, stage.residual, half, rngs=rngs)
+    )
 
   def __call__(self, x: jax.Array, frames: Frames) -> jax.Array:
     for block in each(self.blocks):

@@ -185,30 +185,46 @@ def shifted(x: jax.Array, frames: Frames) -> jax.Array:
   )
 
 
+class DownMap(nnx.Module):
+  """Divides the size by `stride` through a linear map of whole groups."""
+
+  def __init__(self, inputs: int, outputs: int, stride: Stride, half: HalfConfig, *, rngs):
+    values = inputs * math.prod(stride)
+    self.conv = Conv(values, outputs, (1, 1, 1), half.padding, rngs=rngs)
+    self.stride = stride
+
+  def __call__(self, x: jax.Array, frames: Frames) -> jax.Array:
+    t = self.stride[0]
+    return self.conv(fold(frames.groups(led(x, t, frames), t), self.stride), frames)
+
+
 class Down(nnx.Module):
-  """Divides the size by `stride`; the first frame stands for a whole group of frames."""
+  """Divides the size by `stride` through a convolution."""
 
   def __init__(
     self, inputs: int, outputs: int, stride: Stride, residual: bool, half: HalfConfig, *, rngs
   ):
-    change, cells = half.kernels.change, math.prod(stride)
-    self.maps_groups, self.residual = half.shifts, residual and not half.shifts
-    shape = (inputs * cells, outputs) if half.shifts else (inputs, outputs // cells)
-    self.conv = Conv(*shape, change, half.padding, rngs=rngs)
-    self.stride, self.outputs, self.frames = stride, outputs, change[0] // 2
+    change = half.kernels.change
+    self.conv = Conv(inputs, outputs // math.prod(stride), change, half.padding, rngs=rngs)
+    self.stride, self.outputs, self.residual = stride, outputs, residual
+    self.frames = change[0] // 2
 
   def __call__(self, x: jax.Array, frames: Frames) -> jax.Array:
     t = self.stride[0]
-    if t > 1 and frames.begin(x):
-      x = jnp.concatenate([jnp.repeat(x[:, :1], t - 1, axis=1), x], axis=1)
-    if self.maps_groups:
-      return self.conv(fold(frames.groups(x, t), self.stride), frames)
+    x = led(x, t, frames)
     y = fold(frames.groups(self.conv(x, frames), t), self.stride)
     if not self.residual:
       return y
     x = fold(frames.groups(frames.await_windows(x, self.frames), t), self.stride)
     many = x.shape[4] // self.outputs
     return y + sharding.reshape(x, (*x.shape[:4], self.outputs, many)).mean(axis=-1)
+
+
+def led(x: jax.Array, t: int, frames: Frames) -> jax.Array:
+  """x, in which the first frame stands for a whole group of t."""
+  if t == 1 or not frames.begin(x):
+    return x
+  return jnp.concatenate([jnp.repeat(x[:, :1], t - 1, axis=1), x], axis=1)
 
 
 class Up(nnx.Module):
