@@ -72,6 +72,7 @@ class Speaker:
 
 
 BLINK_S = 0.15
+REACH = 1.35  # of the radius of a face, within which all of it lies, its hat too
 FEATURES = (20.0, 20.0, 30.0)  # colour of eyes and of the inside of the mouth
 
 

@@ -7,6 +7,7 @@ stepped; energy drifts by rounding alone. Lengths are in heights of the picture,
 A body is a circle, or a polygon that keeps its orientation (it slides and never tumbles).
 """
 
+import bisect
 import dataclasses
 import itertools
 import math
@@ -105,12 +106,15 @@ class _State:
   faster: np.ndarray  # by which `turning` grows, radians a second²
   resting: np.ndarray  # on the floor
 
-  def later(self, time_s: float) -> '_State':
+  def placed(self, time_s: float) -> Placed:
     t = time_s - self.time_s
     position = self.position + self.velocity * t + self.acceleration * (t * t / 2)
     velocity = self.velocity + self.acceleration * t
-    angle = self.angle + self.turning * t + self.faster * (t * t / 2)
-    turning = self.turning + self.faster * t
+    return position, velocity, self.angle + self.turning * t + self.faster * (t * t / 2)
+
+  def later(self, time_s: float) -> '_State':
+    position, velocity, angle = self.placed(time_s)
+    turning = self.turning + self.faster * (time_s - self.time_s)
     kept = self.acceleration.copy(), angle, turning, self.faster.copy(), self.resting.copy()
     return _State(time_s, position, velocity, *kept)
 
@@ -154,14 +158,8 @@ def follow(movers: Sequence[Mover], room: Room, seconds: float) -> Motion:
 
 def _between(states: Sequence[_State]) -> Callable[[float], Placed]:
   """The bodies at a moment, by the last event before it."""
-  starts = np.array([s.time_s for s in states])
-
-  def at(time_s: float) -> Placed:
-    last = max(int(np.searchsorted(starts, time_s, side='right')) - 1, 0)
-    now = states[last].later(time_s)
-    return now.position, now.velocity, now.angle
-
-  return at
+  starts = [s.time_s for s in states]
+  return lambda time_s: states[max(bisect.bisect(starts, time_s) - 1, 0)].placed(time_s)
 
 
 def reach_of(one: Mover, two: Mover) -> Reach:

@@ -1,6 +1,7 @@
 """Pictures of a scene, drawn by distance: an edge is blended over one pixel, wherever it lies."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -67,8 +68,7 @@ def _flat(scene: Scene, motion: Motion, time_s: float, x, y, pixel: float) -> np
   if scene.pendulum is not None:
     _hang(picture, scene, positions[0], x, y, pixel)
   for body, place, angle in zip(scene.bodies, positions, angles):
-    rim = body.radius + pixel
-    near = _within(-y, -place[1] - rim, -place[1] + rim), _within(x, place[0] - rim, place[0] + rim)
+    near = _near(place, body.radius + pixel, x, y)
     across, up = x[near[1]] - place[0], (y[near[0]] - place[1])[:, None]
     cover, paint = _body(body, across, up, angle, pixel, scene.style)
     picture[near] += (paint - picture[near]) * cover[..., None]
@@ -81,8 +81,10 @@ def _flat(scene: Scene, motion: Motion, time_s: float, x, y, pixel: float) -> np
   return picture
 
 
-def _within(rising: np.ndarray, low: float, high: float) -> slice:
-  return slice(*np.searchsorted(rising, (low, high)))
+def _near(place: Sequence[float], reach: float, x, y) -> tuple[slice, slice]:
+  """The rows and columns of the pixels that lie no further from a place along either side."""
+  within = lambda rising, at: slice(*np.searchsorted(rising, (at - reach, at + reach)))
+  return within(-y, -place[1]), within(x, place[0])
 
 
 def _places(seen: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray, float]:
@@ -107,8 +109,10 @@ def _room(scene: Scene, x: np.ndarray, y: np.ndarray, pixel: float) -> np.ndarra
 def _speak(picture: np.ndarray, scene: Scene, time_s: float, x, y, pixel: float) -> None:
   """Paints the speaker."""
   assert scene.speaker is not None
+  near = _near(scene.speaker.place, face.REACH * scene.speaker.radius + pixel, x, y)
+  picture = picture[near]
   named = lambda colour: np.array(COLOURS[colour], float)
-  painted = face.layers(scene.speaker, time_s, x, y, pixel, named)
+  painted = face.layers(scene.speaker, time_s, x[near[1]], y[near[0]], pixel, named)
   for number, (cover, colour) in enumerate(painted):
     outlined = scene.style == 'outlined' and not number
     picture += ((_outlined(colour, cover) if outlined else colour) - picture) * cover[..., None]

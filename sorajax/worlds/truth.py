@@ -69,7 +69,8 @@ class Truth:
     return [shot.first_frame for shot in self.shots[1:]]
 
   def to_json(self) -> str:
-    return json.dumps(dataclasses.asdict(self))
+    # `dataclasses.asdict` would copy every number first.
+    return json.dumps({'shots': [vars(shot) for shot in self.shots], 'novel': self.novel})
 
   @classmethod
   def from_json(cls, text: str) -> 'Truth':
