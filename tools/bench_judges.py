@@ -32,7 +32,7 @@ _SEED = flags.DEFINE_integer('seed', 0, 'Of the scenes.')
 
 COLUMNS = (
   'sync', 'lag_frames', 'gravity', 'residual', 'restitution', 'count', 'steady', 'colours',
-  'shapes', 'materials', 'directions',
+  'shapes', 'materials', 'directions', 'events',
 )  # fmt: skip
 
 

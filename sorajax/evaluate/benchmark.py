@@ -9,6 +9,7 @@ import numpy as np
 import tqdm
 
 from sorajax.clip import Clip
+from sorajax.evaluate import events
 from sorajax.evaluate.judges import Verdict, judge
 from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
@@ -49,7 +50,8 @@ def prompt(split: str, number: int, seed: int = 0, fewest: int = 1) -> Prompt:
     drawn, _ = draw.shot(rng, cast, seconds=FRAMES / FPS, width=1.0, novel=novel)
     if len(drawn.bodies) >= fewest:
       scene = dataclasses.replace(drawn, camera=Camera(), style='plain', ambience='quiet')
-      return Prompt(number, captions.full(scene, scene.motion(), rng), scene)
+      text = captions.full(scene, scene.motion(), rng, events.told(scene))
+      return Prompt(number, text, scene)
 
 
 def spoken(split: str, number: int, seed: int = 0) -> Prompt:

@@ -58,6 +58,15 @@ def _swap(asked: Scene, other: Scene) -> Clip:
   return shown(asked, Motion(at, motion.contacts))
 
 
+def _exchanged(asked: Scene, other: Scene) -> Clip:
+  """Each of two bodies begins where, and as fast as, the other should."""
+  at = lambda body, as_: dataclasses.replace(
+    body, radius=as_.radius, position=as_.position, velocity=as_.velocity
+  )
+  bodies = tuple(at(body, as_) for body, as_ in zip(asked.bodies, asked.bodies[::-1]))
+  return shown(dataclasses.replace(asked, bodies=bodies))
+
+
 def _heavy(factor: float) -> Fault:
   def fault(asked: Scene, other: Scene) -> Clip:
     room = dataclasses.replace(asked.room, gravity=factor * asked.room.gravity)
@@ -149,5 +158,6 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
     'other shapes': _changed('shape', list(SHAPES)),
     'other materials': _changed('material', list(MATERIALS)),
     'left and right mirrored': _mirrored,
+    'two bodies exchanged from the start': _exchanged,
   }
 )

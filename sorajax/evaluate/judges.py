@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from sorajax.clip import Clip
-from sorajax.evaluate import mechanics, speech, strikes, track
+from sorajax.evaluate import events, mechanics, speech, strikes, track
 from sorajax.evaluate.sync import Agreement, agree
 from sorajax.evaluate.track import Track
 from sorajax.worlds import captions, sound
@@ -39,6 +39,7 @@ class Verdict:
     shapes: share of the bodies whose shape is the prompt's.
     materials: share of the bodies heard alone whose sound is the prompt's.
     directions: share of the bodies told to move left or right that do.
+    events: share of the told events that come first, and in their order.
   """
 
   sync: Agreement
@@ -52,6 +53,7 @@ class Verdict:
   shapes: float
   materials: float
   directions: float
+  events: float
 
 
 def judge(clip: Clip, asked: Scene) -> Verdict:
@@ -59,7 +61,7 @@ def judge(clip: Clip, asked: Scene) -> Verdict:
 
   Args:
     clip: as it was decoded.
-    asked: what the prompt tells, of which positions and speeds are not used.
+    asked: what the prompt tells; of where bodies are and how fast, only the events that it tells.
   """
   frames = [track.patches(frame) for frame in clip.video]
   names = [body.colour for body in asked.bodies]
@@ -87,6 +89,7 @@ def judge(clip: Clip, asked: Scene) -> Verdict:
     shapes=_share(_shape(frames, b.colour) == b.shape for b in asked.bodies),
     materials=_share(_materials(clip, asked, tracks, hits, heard)),
     directions=_share(_directions(asked, tracks, clip.fps)),
+    events=events.order(asked, tracks, hits, clip.fps),
   )
 
 
@@ -120,6 +123,7 @@ class Summary:
   shapes: float
   materials: float
   directions: float
+  events: float
 
 
 def summary(verdicts: Sequence[Verdict]) -> Summary:
@@ -132,7 +136,10 @@ def summary(verdicts: Sequence[Verdict]) -> Summary:
     _of(np.median, every('gravity')), _of(np.median, every('residual')),
     _of(np.median, joined('restitution')), _of(np.mean, every('count')),
     float(np.mean(every('jumps') == 0)),
-    *(_of(np.mean, every(name)) for name in ('colours', 'shapes', 'materials', 'directions')),
+    *(
+      _of(np.mean, every(name))
+      for name in ('colours', 'shapes', 'materials', 'directions', 'events')
+    ),
   )  # fmt: skip
 
 

@@ -31,6 +31,7 @@ MEASURES: Mapping[str, tuple[str, str]] = {  # of `Summary`: how it is told, and
   'shapes': ('shapes of the prompt', '{:.3f}'),
   'materials': ('materials, by their sound', '{:.3f}'),
   'directions': ('directions of the prompt', '{:.3f}'),
+  'events': ('events of the prompt in their order', '{:.3f}'),
 }
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem;

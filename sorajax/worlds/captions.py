@@ -43,6 +43,7 @@ WATERS = (' above water', ', and water below', ' dropped into a basin of water')
 SAYS = ('says', 'speaks:', 'calls')
 SLOW = 0.2
 TOLD = 3  # events at most
+TELLS = 0.7  # share of captions that tell them
 One = Callable[[Sequence[str]], str]
 
 
@@ -71,8 +72,17 @@ def quoted(speaker: Speaker) -> str:
   return f'"{" ".join(speaker.words)}"'
 
 
-def full(scene: Scene, motion: Motion, rng: np.random.Generator) -> str:
-  """Sentences that tell who is there, what happens in order, the camera, the look, the sound."""
+def full(
+  scene: Scene, motion: Motion, rng: np.random.Generator, told: Sequence[Contact] | None = None
+) -> str:
+  """Sentences that tell who is there, what happens in order, the camera, the look, the sound.
+
+  Args:
+    scene: what is told of.
+    motion: of its bodies.
+    rng: chooses the words.
+    told: the events to tell; None for the first ones, in most captions.
+  """
   one: One = lambda choices: choices[int(rng.integers(len(choices)))]
   parts = [] if scene.speaker is None else [_saying(scene.speaker, one)]
   if scene.pendulum is not None:
@@ -82,8 +92,9 @@ def full(scene: Scene, motion: Motion, rng: np.random.Generator) -> str:
     opening = f'{NUMBERS[len(bodies)]} {one(("thing", "object"))}{"s" * (len(bodies) > 1)}'
     where = '' if scene.basin is None else one(WATERS)
     parts.append(one((f'{opening}: {_listed(bodies)}', _listed(bodies))) + where)
-  if motion.contacts and rng.random() < 0.7:
-    parts.append(', then '.join(_event(scene, c, one) for c in motion.contacts[:TOLD]))
+  if told is None:
+    told = motion.contacts[:TOLD] if motion.contacts and rng.random() < TELLS else ()
+  parts.append(', then '.join(_event(scene, c, one) for c in told))
   parts.append(one(VIEWS[scene.camera.kind]).format(*(name(body) for body in scene.bodies[:1])))
   parts += [one(LOOKS[scene.style]), one(HEARD[scene.ambience])]
   return '; '.join(part for part in parts if part)
