@@ -32,6 +32,12 @@ MEASURES: Mapping[str, tuple[str, str]] = {  # of `Summary`: how it is told, and
   'materials': ('materials, by their sound', '{:.3f}'),
   'directions': ('directions of the prompt', '{:.3f}'),
   'events': ('events of the prompt in their order', '{:.3f}'),
+  'words': ('words of the prompt', '{:.3f}'),
+  'register': ('low and high voices of the prompt', '{:.3f}'),
+  'voice': ('voices of the characters, by a sample', '{:.3f}'),
+  'face': ('traits of the faces of the prompt', '{:.3f}'),
+  'cuts': ('cuts of the storyboard, F1', '{:.3f}'),
+  'cast': ('shots with the bodies of the storyboard', '{:.3f}'),
 }
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem;

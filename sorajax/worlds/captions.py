@@ -100,9 +100,13 @@ def full(
   return '; '.join(part for part in parts if part)
 
 
+def register(pitch_hz: float) -> str:
+  """'low', 'high', or '' of a voice between."""
+  return 'low' if pitch_hz < face.LOW_HZ else 'high' if pitch_hz > face.HIGH_HZ else ''
+
+
 def _saying(speaker: Speaker, one: One) -> str:
-  pitch = speaker.character.voice.pitch_hz
-  high = 'low' if pitch < face.LOW_HZ else 'high' if pitch > face.HIGH_HZ else ''
+  high = register(speaker.character.voice.pitch_hz)
   voice = f' in a {high} voice' if high else ''
   return f'{_article(looks(speaker))} {one(SAYS)} {quoted(speaker)}{voice}'
 
