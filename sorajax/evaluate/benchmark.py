@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ import tqdm
 
 from sorajax.clip import Clip
 from sorajax.evaluate import events
-from sorajax.evaluate.judges import Verdict, judge
+from sorajax.evaluate.judges import judge, judge_speech, summary, together
 from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
 from sorajax.generate.service import Model
@@ -197,6 +198,28 @@ def watch(path: Path) -> Clip:
   return dataclasses.replace(reader.read(path), fps=FPS)
 
 
-def judged(folder: Path, prompts: Sequence[Prompt]) -> list[Verdict]:
-  """A verdict on the clip of each prompt."""
-  return [judge(watch(film(folder, p)), p.scene) for p in prompts]
+@dataclasses.dataclass(frozen=True)
+class Kind:
+  """Prompts that are judged alike.
+
+  Attributes:
+    name: of the kind.
+    ask: for the prompt of a split that has a number.
+    judge: the clip of a prompt.
+    sum_up: many verdicts.
+  """
+
+  name: str
+  ask: Callable[[str, int], Prompt]
+  judge: Callable[[Clip, Any], Any]
+  sum_up: Callable[[Sequence[Any]], Any]
+
+  def judged(self, folder: Path, prompts: Sequence[Prompt]) -> list[Any]:
+    """A verdict on the clip of each prompt."""
+    return [self.judge(watch(film(folder, p)), p) for p in prompts]
+
+
+KINDS = (
+  Kind('rooms', prompt, lambda clip, asked: judge(clip, asked.scene), summary),
+  Kind('speakers', spoken, lambda clip, asked: judge_speech(clip, asked.speaker), together),
+)

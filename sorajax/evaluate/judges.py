@@ -58,6 +58,13 @@ class Verdict:
   directions: float
   events: float
 
+  @property
+  def worth(self) -> float:
+    """One number to sort clips by: what is right of what was asked for."""
+    known = [self.sync.f1, self.count, self.colours, self.shapes]
+    known += [x for x in (self.materials, self.directions, self.events) if not np.isnan(x)]
+    return float(np.mean(known)) - 0.2 * (self.jumps > 0)
+
 
 def judge(clip: Clip, asked: Scene) -> Verdict:
   """Judges a clip of one shot in a room, seen by a camera that stands still.
@@ -165,6 +172,11 @@ class Spoken:
   register: float
   voice: float
   face: float
+
+  @property
+  def worth(self) -> float:
+    """One number to sort clips by: what is right of what was asked for."""
+    return float(np.mean([self.sync.f1, self.words, self.face]))
 
 
 def judge_speech(clip: Clip, asked: Speaker) -> Spoken:
