@@ -56,7 +56,10 @@ class Line(Prompt):
 
 
 def prompt(split: str, number: int, seed: int = 0, fewest: int = 1) -> Prompt:
-  """A room with at least `fewest` bodies, drawn plainly, seen by a camera that stands still."""
+  """A room with at least `fewest` bodies, drawn plainly, seen by a camera that stands still.
+
+  Its caption tells the first events as far as a viewer can tell them, `events.told`.
+  """
   rng = np.random.default_rng([seed, SPLITS.index(split), number, 1])
   novel = 'triple' if split == 'novel' else ''
   while True:

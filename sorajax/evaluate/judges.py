@@ -22,7 +22,7 @@ TOLERANCE_FRAMES = 1.5  # between an impact that is seen and the strike that is 
 SHAPES = {'ball': 0.785, 'box': 1.0, 'diamond': 0.52}  # share of the box around it that it fills
 HEARD_S = 0.12  # of a strike, by which its material is told
 BEFORE_S = 0.04  # of the sound that a strike is added to
-CUT_FRAMES = 1.001  # between a cut that is declared and one that is seen
+CUT_FRAMES = 1.001  # between a cut that is declared and one that is seen: a frame, and rounding
 FIRST_S = 0.2  # in which the first direction of a body shows
 
 
