@@ -320,7 +320,7 @@ def _materials(clip: Clip, asked: Scene, tracks: dict[str, Track], hits, heard: 
     radius = float(np.median(tracks[body.colour].radius[tracks[body.colour].seen]))
     votes = [_material(clip, time_s, radius) for time_s in close]
     if votes:
-      yield max(set(votes), key=votes.count) == body.material
+      yield max(votes, key=votes.count) == body.material
 
 
 def _material(clip: Clip, time_s: float, radius: float) -> str:
