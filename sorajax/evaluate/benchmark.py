@@ -1,27 +1,31 @@
 """The prompts of the generated world's benchmark, and clips of each from mp4 files to be judged."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import tqdm
 
 from sorajax.clip import Clip
-from sorajax.evaluate.judges import Verdict, judge
+from sorajax.evaluate import events
+from sorajax.evaluate.judges import judge, judge_speech, summary, together
 from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
 from sorajax.generate.service import Model
-from sorajax.geometry import samples_of
 from sorajax.media import reader, writer
 from sorajax.media.atomic import make_folder
-from sorajax.worlds import captions, draw, picture, sound
+from sorajax.worlds import captions, draw, world
+from sorajax.worlds.face import Speaker
 from sorajax.worlds.physics import Motion
 from sorajax.worlds.scene import Camera, Scene
-from sorajax.worlds.world import SPLITS
+from sorajax.worlds.world import SPLITS, WorldConfig
 
 FRAMES, FPS, SIZE, RATE_HZ = 49, 12.0, 64, 16_000
+CONFIG = WorldConfig(FRAMES, FPS, SIZE, SIZE, RATE_HZ)
 TRUTH, MODEL, CUT, CHANCE = 'truth', 'model', 'sound and picture apart', 'sound of another clip'
 
 
@@ -40,38 +44,102 @@ class Prompt:
   scene: Scene
 
 
+@dataclasses.dataclass(frozen=True)
+class Line(Prompt):
+  """A prompt in which a character speaks.
+
+  Attributes:
+    speaker: of the scene.
+  """
+
+  speaker: Speaker
+
+
 def prompt(split: str, number: int, seed: int = 0, fewest: int = 1) -> Prompt:
-  """A room with at least `fewest` bodies, drawn plainly, seen by a camera that stands still."""
+  """A room with at least `fewest` bodies, drawn plainly, seen by a camera that stands still.
+
+  Its caption tells the first events as far as a viewer can tell them, `events.told`.
+  """
   rng = np.random.default_rng([seed, SPLITS.index(split), number, 1])
   novel = 'triple' if split == 'novel' else ''
   while True:
     cast = draw.cast(rng, most=2, kind='room', novel=novel)
     drawn, _ = draw.shot(rng, cast, seconds=FRAMES / FPS, width=1.0, novel=novel)
     if len(drawn.bodies) >= fewest:
-      scene = dataclasses.replace(drawn, camera=Camera(), style='plain', ambience='quiet')
-      return Prompt(number, captions.full(scene, scene.motion(), rng), scene)
+      scene = _plain(drawn)
+      text = captions.full(scene, scene.motion(), rng, events.told(scene))
+      return Prompt(number, text, scene)
 
 
-def spoken(split: str, number: int, seed: int = 0) -> Prompt:
+def spoken(split: str, number: int, seed: int = 0) -> Line:
   """A character that speaks, alone, drawn plainly, seen by a camera that stands still."""
   rng = np.random.default_rng([seed, SPLITS.index(split), number, 2])
   while True:
     cast = draw.cast(rng, kind='speech')
-    if not cast.bodies:
-      drawn, _ = draw.shot(rng, cast, seconds=FRAMES / FPS, width=1.0)
-      scene = dataclasses.replace(drawn, camera=Camera(), style='plain', ambience='quiet')
-      return Prompt(number, captions.full(scene, scene.motion(), rng), scene)
+    if cast.bodies:
+      continue
+    drawn, _ = draw.shot(rng, cast, seconds=FRAMES / FPS, width=1.0)
+    if drawn.speaker is not None:
+      scene = _plain(drawn)
+      return Line(number, captions.full(scene, scene.motion(), rng), scene, drawn.speaker)
+
+
+@dataclasses.dataclass(frozen=True)
+class Storyboard:
+  """Shots of the same bodies.
+
+  Attributes:
+    number: in the split.
+    text: the captions of all shots.
+    scenes: what each shot shows.
+    cuts: first frames of all shots but the first.
+  """
+
+  number: int
+  text: str
+  scenes: tuple[Scene, ...]
+  cuts: tuple[int, ...]
+
+  @property
+  def spans(self) -> list[range]:
+    """The frames of each shot."""
+    return [range(a, b) for a, b in itertools.pairwise([0, *self.cuts, FRAMES])]
+
+
+def storyboard(split: str, number: int, seed: int = 0) -> Storyboard:
+  """Two or three shots of a room, all drawn plainly, seen by cameras that stand still."""
+  rng = np.random.default_rng([seed, SPLITS.index(split), number, 3])
+  novel = 'triple' if split == 'novel' else ''
+  cast = draw.cast(rng, most=2, kind='room', novel=novel)
+  spans = world.spans(rng, CONFIG, cuts=int(rng.integers(1, 3)))
+  scenes, told = list[Scene](), list[str]()
+  for frames in spans:
+    drawn, _ = draw.shot(rng, cast, seconds=len(frames) / FPS, width=1.0, novel=novel)
+    scenes.append(_plain(drawn))
+    told.append(captions.full(scenes[-1], scenes[-1].motion(), rng, events.told(scenes[-1])))
+  cuts = tuple(frames[0] for frames in spans[1:])
+  return Storyboard(number, world.CUT_TO.join(told), tuple(scenes), cuts)
+
+
+def _plain(scene: Scene) -> Scene:
+  return dataclasses.replace(scene, camera=Camera(), style='plain', ambience='quiet')
 
 
 def shown(scene: Scene, motion: Motion | None = None) -> Clip:
   """The scene as it is, or as another motion of its bodies has it."""
   motion = scene.motion() if motion is None else motion
-  audio = sound.render(
-    scene, motion, np.random.default_rng(0), samples=samples_of(FRAMES, FPS, RATE_HZ),
-    rate_hz=RATE_HZ, channels=1,
-  )  # fmt: skip
-  video = picture.render(scene, motion, np.arange(FRAMES) / FPS, SIZE, SIZE)
-  return Clip(video, sound.limited(audio), FPS, RATE_HZ)
+  film = world.film(CONFIG, scene, motion, range(FRAMES), np.random.default_rng(0))
+  return world.joined(CONFIG, [film])
+
+
+def shown_shots(board: Storyboard) -> Clip:
+  """The scenes of a storyboard, cut where it says."""
+  rng = np.random.default_rng(0)
+  films = list[world.Film]()
+  for drawn, frames in zip(board.scenes, board.spans):
+    scene = dataclasses.replace(drawn, seconds=len(frames) / FPS)
+    films.append(world.film(CONFIG, scene, scene.motion(), frames, rng))
+  return world.joined(CONFIG, films)
 
 
 def make(model: Model, prompts: Sequence[Prompt], out: Path, batch: int) -> dict[str, Path]:
@@ -133,6 +201,28 @@ def watch(path: Path) -> Clip:
   return dataclasses.replace(reader.read(path), fps=FPS)
 
 
-def judged(folder: Path, prompts: Sequence[Prompt]) -> list[Verdict]:
-  """A verdict on the clip of each prompt."""
-  return [judge(watch(film(folder, p)), p.scene) for p in prompts]
+@dataclasses.dataclass(frozen=True)
+class Kind:
+  """Prompts that are judged alike.
+
+  Attributes:
+    name: of the kind.
+    ask: for the prompt of a split that has a number.
+    judge: the clip of a prompt.
+    sum_up: many verdicts.
+  """
+
+  name: str
+  ask: Callable[[str, int], Prompt]
+  judge: Callable[[Clip, Any], Any]
+  sum_up: Callable[[Sequence[Any]], Any]
+
+  def judged(self, folder: Path, prompts: Sequence[Prompt]) -> list[Any]:
+    """A verdict on the clip of each prompt."""
+    return [self.judge(watch(film(folder, p)), p) for p in prompts]
+
+
+KINDS = (
+  Kind('rooms', prompt, lambda clip, asked: judge(clip, asked.scene), summary),
+  Kind('speakers', spoken, lambda clip, asked: judge_speech(clip, asked.speaker), together),
+)

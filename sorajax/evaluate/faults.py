@@ -8,14 +8,26 @@ from typing import Any
 import numpy as np
 
 from sorajax.clip import Clip
-from sorajax.evaluate.benchmark import FPS, FRAMES, RATE_HZ, SIZE, shown
+from sorajax.evaluate.benchmark import (
+  FPS,
+  FRAMES,
+  RATE_HZ,
+  SIZE,
+  Line,
+  Storyboard,
+  shown,
+  shown_shots,
+)
 from sorajax.geometry import samples_of
 from sorajax.worlds import picture
+from sorajax.worlds.face import Speaker
 from sorajax.worlds.physics import Motion, Placed, follow
 from sorajax.worlds.scene import COLOURS, MATERIALS, SHAPES, Body, Scene, mover
 from sorajax.worlds.speech import WORDS
 
 Fault = Callable[[Scene, Scene], Clip]  # of a scene, and of another one, a clip of the first
+SpokenFault = Callable[[Line, Line], Clip]
+CutFault = Callable[[Storyboard, Storyboard], Clip]
 
 
 def _teleport(asked: Scene, other: Scene) -> Clip:
@@ -56,6 +68,15 @@ def _swap(asked: Scene, other: Scene) -> Clip:
     return (position[::-1] if time_s > 2.0 else position), velocity, angle
 
   return shown(asked, Motion(at, motion.contacts))
+
+
+def _exchanged(asked: Scene, other: Scene) -> Clip:
+  """Each of two bodies begins where, and as fast as, the other should."""
+  at = lambda body, as_: dataclasses.replace(
+    body, radius=as_.radius, position=as_.position, velocity=as_.velocity
+  )
+  bodies = tuple(at(body, as_) for body, as_ in zip(asked.bodies, asked.bodies[::-1]))
+  return shown(dataclasses.replace(asked, bodies=bodies))
 
 
 def _heavy(factor: float) -> Fault:
@@ -109,29 +130,81 @@ def _mirrored(asked: Scene, other: Scene) -> Clip:
   return dataclasses.replace(whole, video=whole.video[:, :, ::-1])
 
 
-def _mouth_late(frames: int) -> Fault:
-  def fault(asked: Scene, other: Scene) -> Clip:
-    whole = shown(asked)
+def _mouth_late(frames: int) -> SpokenFault:
+  def fault(asked: Line, other: Line) -> Clip:
+    whole = shown(asked.scene)
     still = np.repeat(whole.video[:1], frames, axis=0)
     return dataclasses.replace(whole, video=np.concatenate([still, whole.video[:-frames]]))
 
   return fault
 
 
-def _other_words(asked: Scene, other: Scene) -> Clip:
+def _said_by(asked: Line, speaker: Speaker) -> Clip:
+  return shown(dataclasses.replace(asked.scene, speaker=speaker))
+
+
+def _other_words(asked: Line, other: Line) -> Clip:
   """The same face says other words, in picture and sound."""
-  assert asked.speaker is not None
   free = [word for word in WORDS if word not in asked.speaker.words]
-  said = dataclasses.replace(asked.speaker, words=tuple(free[: len(asked.speaker.words)]))
-  return shown(dataclasses.replace(asked, speaker=said))
+  words = tuple(free[: len(asked.speaker.words)])
+  return _said_by(asked, dataclasses.replace(asked.speaker, words=words))
 
 
-SPOKEN_FAULTS: Mapping[str, Fault] = MappingProxyType(
+def _of_another(part: str) -> SpokenFault:
+  """The same words, by a character with the voice, or with the face, of another one."""
+
+  def fault(asked: Line, other: Line) -> Clip:
+    taken: dict[str, Any] = {part: getattr(other.speaker.character, part)}
+    mixed = dataclasses.replace(asked.speaker.character, **taken)
+    return _said_by(asked, dataclasses.replace(asked.speaker, character=mixed))
+
+  return fault
+
+
+def _cut_late(frames: int) -> CutFault:
+  def fault(asked: Storyboard, other: Storyboard) -> Clip:
+    late = tuple(cut + frames for cut in asked.cuts)
+    return shown_shots(dataclasses.replace(asked, cuts=late))
+
+  return fault
+
+
+def _not_cut(asked: Storyboard, other: Storyboard) -> Clip:
+  return shown_shots(dataclasses.replace(asked, scenes=asked.scenes[:1], cuts=()))
+
+
+def _cut_once_more(asked: Storyboard, other: Storyboard) -> Clip:
+  """Half way through its longest shot, another storyboard's first scene begins."""
+  longest = max(range(len(asked.spans)), key=lambda number: len(asked.spans[number]))
+  span, scenes = asked.spans[longest], list(asked.scenes)
+  scenes.insert(longest + 1, other.scenes[0])
+  cuts = tuple(sorted((*asked.cuts, (span.start + span.stop) // 2)))
+  return shown_shots(dataclasses.replace(asked, scenes=tuple(scenes), cuts=cuts))
+
+
+def _recast(asked: Storyboard, other: Storyboard) -> Clip:
+  """Other bodies play in all shots but the first."""
+  later = range(1, len(asked.scenes))
+  scenes = (asked.scenes[0], *(other.scenes[number % len(other.scenes)] for number in later))
+  return shown_shots(dataclasses.replace(asked, scenes=scenes))
+
+
+CUT_FAULTS: Mapping[str, CutFault] = MappingProxyType(
+  {
+    'cut 4 frames late': _cut_late(4),
+    'not cut': _not_cut,
+    'cut once more': _cut_once_more,
+    'other bodies after the first cut': _recast,
+  }
+)
+SPOKEN_FAULTS: Mapping[str, SpokenFault] = MappingProxyType(
   {
     'mouth 2 frames late': _mouth_late(2),
     'mouth 4 frames late': _mouth_late(4),
-    'sound of another clip': _foreign,
+    'sound of another clip': lambda asked, other: _foreign(asked.scene, other.scene),
     'other words': _other_words,
+    'the voice of another': _of_another('voice'),
+    'the face of another': _of_another('face'),
   }
 )
 FAULTS: Mapping[str, Fault] = MappingProxyType(
@@ -149,5 +222,6 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
     'other shapes': _changed('shape', list(SHAPES)),
     'other materials': _changed('material', list(MATERIALS)),
     'left and right mirrored': _mirrored,
+    'two bodies exchanged from the start': _exchanged,
   }
 )

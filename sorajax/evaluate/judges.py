@@ -10,16 +10,19 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from sorajax.clip import Clip
-from sorajax.evaluate import mechanics, speech, strikes, track
+from sorajax.evaluate import events, faces, mechanics, speech, strikes, track, voices
 from sorajax.evaluate.sync import Agreement, agree
 from sorajax.evaluate.track import Track
+from sorajax.media import shots
 from sorajax.worlds import captions, sound
+from sorajax.worlds.face import Speaker
 from sorajax.worlds.scene import MATERIALS, Body, Scene
 
 TOLERANCE_FRAMES = 1.5  # between an impact that is seen and the strike that is heard
 SHAPES = {'ball': 0.785, 'box': 1.0, 'diamond': 0.52}  # share of the box around it that it fills
 HEARD_S = 0.12  # of a strike, by which its material is told
 BEFORE_S = 0.04  # of the sound that a strike is added to
+CUT_FRAMES = 1.001  # between a cut that is declared and one that is seen: a frame, and rounding
 FIRST_S = 0.2  # in which the first direction of a body shows
 
 
@@ -39,6 +42,7 @@ class Verdict:
     shapes: share of the bodies whose shape is the prompt's.
     materials: share of the bodies heard alone whose sound is the prompt's.
     directions: share of the bodies told to move left or right that do.
+    events: share of the told events that come first, and in their order.
   """
 
   sync: Agreement
@@ -52,6 +56,14 @@ class Verdict:
   shapes: float
   materials: float
   directions: float
+  events: float
+
+  @property
+  def worth(self) -> float:
+    """One number to sort clips by: what is right of what was asked for."""
+    known = [self.sync.f1, self.count, self.colours, self.shapes]
+    known += [x for x in (self.materials, self.directions, self.events) if not np.isnan(x)]
+    return float(np.mean(known)) - 0.2 * (self.jumps > 0)
 
 
 def judge(clip: Clip, asked: Scene) -> Verdict:
@@ -59,7 +71,7 @@ def judge(clip: Clip, asked: Scene) -> Verdict:
 
   Args:
     clip: as it was decoded.
-    asked: what the prompt tells, of which positions and speeds are not used.
+    asked: what the prompt tells; of where bodies are and how fast, only the events that it tells.
   """
   frames = [track.patches(frame) for frame in clip.video]
   names = [body.colour for body in asked.bodies]
@@ -87,6 +99,7 @@ def judge(clip: Clip, asked: Scene) -> Verdict:
     shapes=_share(_shape(frames, b.colour) == b.shape for b in asked.bodies),
     materials=_share(_materials(clip, asked, tracks, hits, heard)),
     directions=_share(_directions(asked, tracks, clip.fps)),
+    events=events.order(asked, tracks, hits, clip.fps),
   )
 
 
@@ -120,6 +133,7 @@ class Summary:
   shapes: float
   materials: float
   directions: float
+  events: float
 
 
 def summary(verdicts: Sequence[Verdict]) -> Summary:
@@ -132,49 +146,137 @@ def summary(verdicts: Sequence[Verdict]) -> Summary:
     _of(np.median, every('gravity')), _of(np.median, every('residual')),
     _of(np.median, joined('restitution')), _of(np.mean, every('count')),
     float(np.mean(every('jumps') == 0)),
-    *(_of(np.mean, every(name)) for name in ('colours', 'shapes', 'materials', 'directions')),
+    *(
+      _of(np.mean, every(name))
+      for name in ('colours', 'shapes', 'materials', 'directions', 'events')
+    ),
   )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class Spoken:
-  """A clip, or many, in which a character speaks.
+  """A clip in which a character speaks.
 
   Attributes:
     sync: mouths that are seen to open, vowels that are heard, and which of them coincide.
     lags_frames: heard after seen, of those that coincide.
     words: share of the prompt's words that are heard where they should be, one after the other.
+    register: whether the voice is as low, or as high, as the prompt tells; NaN where it tells none.
+    voice: whether it is the voice of the character's sample of speech.
+    face: share of the face's traits that are the prompt's.
   """
 
   sync: Agreement
   lags_frames: tuple[float, ...]
   words: float
+  register: float
+  voice: float
+  face: float
 
   @property
-  def lag_frames(self) -> float:
-    """The median of its size."""
-    return _of(np.median, np.abs(np.array(self.lags_frames)))
+  def worth(self) -> float:
+    """One number to sort clips by: what is right of what was asked for."""
+    return float(np.mean([self.sync.f1, self.words, self.face]))
 
 
-def judge_speech(clip: Clip, asked: Scene) -> Spoken:
+def judge_speech(clip: Clip, asked: Speaker) -> Spoken:
   """Judges a clip of a character that speaks, alone, before a camera that stands still."""
-  speaker = asked.speaker
-  assert speaker is not None
-  seen = speech.openings_s(clip, speaker.character.face.skin)
+  who = asked.character
+  seen = speech.openings_s(clip, who.face.skin)
   heard, said = speech.vowels_s(clip), [word for _, _, word in speech.words(clip)]
-  right = [a == b for a, b in zip(said, speaker.words)]
+  right = [a == b for a, b in zip(said, asked.words)]
+  voice, own = voices.heard(clip), voices.of(who, clip.sample_rate_hz)
+  told = captions.register(who.voice.pitch_hz)
   return Spoken(
-    agree(seen, heard, TOLERANCE_FRAMES / clip.fps), _lags(seen, heard, clip.fps),
-    sum(right) / max(len(said), len(speaker.words)),
+    sync=agree(seen, heard, TOLERANCE_FRAMES / clip.fps),
+    lags_frames=_lags(seen, heard, clip.fps),
+    words=sum(right) / max(len(said), len(asked.words)),
+    register=float(voice is not None and voice.fits(told)) if told else float('nan'),
+    voice=float(voice is not None and own is not None and voice.same(own)),
+    face=faces.likeness(faces.traits(clip), who.face),
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class SpokenSummary:
+  """Many clips in which characters speak; means over clips, and what none of them tells is NaN.
+
+  Attributes:
+    sync: F1 of mouths and vowels.
+    lag_frames: heard after seen, the median of its size.
+    words: as in `Spoken`, as are the rest.
+  """
+
+  sync: float
+  lag_frames: float
+  words: float
+  register: float
+  voice: float
+  face: float
+
+
+def together(verdicts: Sequence[Spoken]) -> SpokenSummary:
+  """What many clips of one kind are worth."""
+  lags = np.array([lag for v in verdicts for lag in v.lags_frames])
+  mean = lambda name: _of(np.mean, np.array([getattr(v, name) for v in verdicts], float))
+  return SpokenSummary(
+    sum((v.sync for v in verdicts), Agreement()).f1, _of(np.median, np.abs(lags)),
+    *(mean(name) for name in ('words', 'register', 'voice', 'face')),
   )  # fmt: skip
 
 
-def together(verdicts: Sequence[Spoken]) -> Spoken:
-  """Many clips as one."""
-  return Spoken(
-    sum((v.sync for v in verdicts), Agreement()),
-    tuple(lag for v in verdicts for lag in v.lags_frames),
-    float(np.mean([v.words for v in verdicts])),
+@dataclasses.dataclass(frozen=True)
+class Cutting:
+  """A clip of several shots.
+
+  Attributes:
+    cuts: that are declared, that are seen, and which of them are within a frame of each other.
+    cast: share of the declared shots that show the bodies of the storyboard, and no others.
+  """
+
+  cuts: Agreement
+  cast: float
+
+
+def judge_cuts(clip: Clip, scenes: Sequence[Scene], spans: Sequence[range]) -> Cutting:
+  """Judges a clip of several shots, each of one scene, before cameras that stand still.
+
+  Args:
+    clip: as it was decoded.
+    scenes: what the storyboard tells of each shot.
+    spans: the frames of each shot.
+  """
+  declared = np.array([span.start for span in spans[1:]]) / clip.fps
+  found = np.array(shots.cuts_of(clip)) / clip.fps
+  right = []
+  for scene, span in zip(scenes, spans):
+    shown = {p.colour for frame in clip.video[span.start : span.stop] for p in track.patches(frame)}
+    right.append(shown == {body.colour for body in scene.bodies})
+  return Cutting(agree(declared, found, CUT_FRAMES / clip.fps), _share(right))
+
+
+@dataclasses.dataclass(frozen=True)
+class CutSummary:
+  """Many clips of several shots.
+
+  Attributes:
+    precision: share of the cuts that are seen which are declared.
+    recall: share of the cuts that are declared which are seen.
+    cuts: F1 of both.
+    cast: as in `Cutting`.
+  """
+
+  precision: float
+  recall: float
+  cuts: float
+  cast: float
+
+
+def all_cuts(verdicts: Sequence[Cutting]) -> CutSummary:
+  """What many clips of one kind are worth."""
+  cuts = sum((v.cuts for v in verdicts), Agreement())
+  return CutSummary(
+    cuts.precision, cuts.recall, cuts.f1, float(np.mean([v.cast for v in verdicts]))
   )
 
 
@@ -218,7 +320,7 @@ def _materials(clip: Clip, asked: Scene, tracks: dict[str, Track], hits, heard: 
     radius = float(np.median(tracks[body.colour].radius[tracks[body.colour].seen]))
     votes = [_material(clip, time_s, radius) for time_s in close]
     if votes:
-      yield max(set(votes), key=votes.count) == body.material
+      yield max(votes, key=votes.count) == body.material
 
 
 def _material(clip: Clip, time_s: float, radius: float) -> str:

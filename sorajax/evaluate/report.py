@@ -12,12 +12,11 @@ import numpy as np
 from matplotlib import figure
 
 from sorajax.evaluate import benchmark
-from sorajax.evaluate.benchmark import CHANCE, MODEL, TRUTH, Prompt
-from sorajax.evaluate.judges import Summary, Verdict, summary
+from sorajax.evaluate.benchmark import CHANCE, MODEL, TRUTH, Kind, Prompt
 from sorajax.evaluate.sync import beyond_chance
 from sorajax.media.sheet import contact_sheet
 
-MEASURES: Mapping[str, tuple[str, str]] = {  # of `Summary`: how it is told, and printed
+MEASURES: Mapping[str, tuple[str, str]] = {  # of summaries: how each is told, and printed
   'precision': ('strikes that are seen', '{:.3f}'),
   'recall': ('impacts that are heard', '{:.3f}'),
   'sync': ('sync, F1 of both', '{:.3f}'),
@@ -31,6 +30,21 @@ MEASURES: Mapping[str, tuple[str, str]] = {  # of `Summary`: how it is told, and
   'shapes': ('shapes of the prompt', '{:.3f}'),
   'materials': ('materials, by their sound', '{:.3f}'),
   'directions': ('directions of the prompt', '{:.3f}'),
+  'events': ('events of the prompt in their order', '{:.3f}'),
+  'words': ('words of the prompt', '{:.3f}'),
+  'register': ('low and high voices of the prompt', '{:.3f}'),
+  'voice': ('voices of the characters, by a sample', '{:.3f}'),
+  'face': ('traits of the faces of the prompt', '{:.3f}'),
+  'cuts': ('cuts of the storyboard, F1', '{:.3f}'),
+  'cast': ('shots with the bodies of the storyboard', '{:.3f}'),
+}
+PLOTS: Mapping[str, tuple[str, tuple[float, float]]] = {  # of verdicts: how told, and its span
+  'lags_frames': ('lag of the sound, frames', (-3, 3)),
+  'gravity': ('gravity above the scene’s', (-1, 1)),
+  'restitution': ('restitution above the material’s', (-0.8, 0.8)),
+  'count': ('share of frames with the right count', (0, 1)),
+  'words': ('share of the prompt’s words', (0, 1)),
+  'face': ('share of the prompt’s traits of a face', (0, 1)),
 }
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem;
@@ -45,16 +59,20 @@ tr:nth-child(even) { background: #eef0f3 }
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-  """What a benchmark found.
+  """What a benchmark found of one kind of prompts.
 
   Attributes:
+    prompts: what was asked for.
+    folders: of the clips of each row.
     verdicts: of each row, in the order of the prompts.
     rows: what each row is worth.
     corrected: its sync on a scale on which truth is 1 and the sound of another clip 0.
   """
 
-  verdicts: Mapping[str, Sequence[Verdict]]
-  rows: Mapping[str, Summary]
+  prompts: Sequence[Prompt]
+  folders: Mapping[str, Path]
+  verdicts: Mapping[str, Sequence[Any]]
+  rows: Mapping[str, Any]
   corrected: Mapping[str, float]
 
   def as_json(self) -> dict[str, Any]:
@@ -73,8 +91,8 @@ class Found:
     """The cells of a table, its head first."""
     yield ['', *self.rows]
     yield ['sync beyond chance', *(f'{self.corrected[row]:.3f}' for row in self.rows)]
-    for name, (told, _) in MEASURES.items():
-      yield [told, *(cell(found, name) for found in self.rows.values())]
+    for field in dataclasses.fields(self.rows[TRUTH]):
+      yield [MEASURES[field.name][0], *(cell(found, field.name) for found in self.rows.values())]
 
   def as_text(self) -> str:
     """The table in Markdown."""
@@ -86,37 +104,32 @@ class Found:
     return f'<table>{"".join(f"<tr>{row}</tr>" for row in rows)}</table>'
 
 
-def cell(found: Summary, measure: str) -> str:
+def cell(found: Any, measure: str) -> str:
   """A measure of a row as it is printed; – where nothing tells it."""
   value = getattr(found, measure)
   return '–' if np.isnan(value) else MEASURES[measure][1].format(value)
 
 
-def of(verdicts: Mapping[str, Sequence[Verdict]]) -> Found:
-  """Sums up the verdicts of each row."""
-  rows = {row: summary(found) for row, found in verdicts.items()}
+def of(kind: Kind, prompts: Sequence[Prompt], folders: Mapping[str, Path]) -> Found:
+  """Judges the clips of each row."""
+  verdicts = {row: kind.judged(folder, prompts) for row, folder in folders.items()}
+  rows = {row: kind.sum_up(found) for row, found in verdicts.items()}
   zero, one = rows[CHANCE].sync, rows[TRUTH].sync
-  return Found(verdicts, rows, {r: beyond_chance(s.sync, zero, one) for r, s in rows.items()})
+  corrected = {row: beyond_chance(found.sync, zero, one) for row, found in rows.items()}
+  return Found(prompts, folders, verdicts, rows, corrected)
 
 
-def page(title: str, found: Found, prompts: Sequence[Prompt], folders: Mapping[str, Path]) -> str:
-  """The whole page: the table, distributions, and the model's clips beside the true ones.
+def page(title: str, found: Mapping[str, Found]) -> str:
+  """The whole page: of each kind the table, distributions, and clips beside the true ones.
 
   Args:
     title: of the page.
-    found: by the judges.
-    prompts: what was asked for.
-    folders: of the clips of each row.
+    found: of each kind of prompts.
   """
-  parts = [f'<h1>{html.escape(title)}</h1>', found.as_html()]
-  parts.append(f'<h2>Distributions</h2>{_image(_distributions(found.verdicts))}')
-  order = np.argsort([-worth(v) for v in found.verdicts[MODEL]])
-  shown = {'best': order[0], 'median': order[len(order) // 2], 'worst': order[-1]}
-  for name, place in shown.items():
-    asked = prompts[int(place)]
-    parts.append(f'<h2>The {name} clip</h2><p>{html.escape(asked.text)}</p><div class="pair">')
-    parts += [_clip(row, benchmark.film(folders[row], asked)) for row in (MODEL, TRUTH)]
-    parts.append('</div>')
+  parts = [f'<h1>{html.escape(title)}</h1>']
+  for kind, known in found.items():
+    parts += [f'<h2>{html.escape(kind.capitalize())}</h2>', known.as_html()]
+    parts += [_image(_distributions(known.verdicts)), *_clips(known)]
   body = '\n'.join(parts)
   return (
     f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
@@ -124,11 +137,15 @@ def page(title: str, found: Found, prompts: Sequence[Prompt], folders: Mapping[s
   )
 
 
-def worth(verdict: Verdict) -> float:
-  """One number to sort clips by: what is right of what was asked for."""
-  known = [verdict.sync.f1, verdict.count, verdict.colours, verdict.shapes]
-  known += [x for x in (verdict.materials, verdict.directions) if not np.isnan(x)]
-  return float(np.mean(known)) - 0.2 * (verdict.jumps > 0)
+def _clips(found: Found) -> Iterator[str]:
+  """The model's best, median and worst clip beside the true ones."""
+  order = np.argsort([-verdict.worth for verdict in found.verdicts[MODEL]])
+  shown = {'best': order[0], 'median': order[len(order) // 2], 'worst': order[-1]}
+  for name, place in shown.items():
+    asked = found.prompts[int(place)]
+    yield f'<h3>The {name} clip</h3><p>{html.escape(asked.text)}</p><div class="pair">'
+    yield from (_clip(row, benchmark.film(found.folders[row], asked)) for row in (MODEL, TRUTH))
+    yield '</div>'
 
 
 def _clip(row: str, film: Path) -> str:
@@ -141,22 +158,14 @@ def _clip(row: str, film: Path) -> str:
   )
 
 
-def _distributions(verdicts: Mapping[str, Sequence[Verdict]]) -> bytes:
+def _distributions(verdicts: Mapping[str, Sequence[Any]]) -> bytes:
   """Histograms of what is measured of events and of clips, a line for each row, as png."""
-  joined = lambda name: {
-    row: [x for v in found for x in getattr(v, name)] for row, found in verdicts.items()
-  }
-  every = lambda name: {row: [getattr(v, name) for v in found] for row, found in verdicts.items()}
-  plots = (
-    ('lag of the sound, frames', joined('lags_frames'), (-3, 3)),
-    ('gravity above the scene’s', every('gravity'), (-1, 1)),
-    ('restitution above the material’s', joined('restitution'), (-0.8, 0.8)),
-    ('share of frames with the right count', every('count'), (0, 1)),
-  )
-  drawn = figure.Figure(figsize=(12, 6), layout='constrained')
-  for axis, (told, values, span) in zip(drawn.subplots(2, 2).flat, plots):
-    for row, found in values.items():
-      known = np.clip(np.array(found, float)[~np.isnan(found)], *span) if len(found) else []
+  plots = {name: plot for name, plot in PLOTS.items() if hasattr(verdicts[TRUTH][0], name)}
+  drawn = figure.Figure(figsize=(4 * len(plots), 3.2), layout='constrained')
+  for axis, (name, (told, span)) in zip(drawn.subplots(1, len(plots)), plots.items()):
+    for row, found in verdicts.items():
+      values = np.concatenate([np.atleast_1d(getattr(v, name)) for v in found]).astype(float)
+      known = np.clip(values[~np.isnan(values)], *span)
       if len(known):
         weights = np.full(len(known), 1 / len(known))
         axis.hist(known, 31, span, weights=weights, histtype='step', label=row)

@@ -3,9 +3,11 @@
 import os
 from collections import deque
 
+import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 from scenedetect import AdaptiveDetector, FrameTimecode
 
+from sorajax.clip import Clip
 from sorajax.errors import UserError
 from sorajax.media.picture import decode_from
 from sorajax.media.source import check_whole, declared_s, fps_of, opened, video_of
@@ -33,7 +35,7 @@ def detect_shots(path: str | os.PathLike[str]) -> list[tuple[float, float]]:
       raise UserError(f'{path} has no picture; give a film')
     stream.thread_type = 'AUTO'
     fps = fps_of(stream)
-    detector = AdaptiveDetector(min_scene_len=max(round(SHORTEST_S * fps), 1))
+    detector = _detector(fps)
     width = max(round(stream.width * LOOK_HEIGHT / stream.height), 16)
     # The detector counts frames and speaks of a cut a few frames late: keep that many times.
     recent: deque[tuple[int, float]] = deque(maxlen=detector.event_buffer_length + 2)
@@ -50,3 +52,16 @@ def detect_shots(path: str | os.PathLike[str]) -> list[tuple[float, float]]:
   if not end_s:
     raise UserError(f'cannot read {path}: no frame of it decodes')
   return list(zip(starts, starts[1:] + [end_s]))
+
+
+def cuts_of(clip: Clip) -> list[int]:
+  """The first frames of all shots of a clip but the first; of one in its last frames, nothing."""
+  detector, found = _detector(clip.fps), list[int]()
+  for number, frame in enumerate(clip.video):
+    bgr = np.ascontiguousarray(frame[..., ::-1])
+    found += [c.frame_num for c in detector.process_frame(FrameTimecode(number, clip.fps), bgr)]
+  return found
+
+
+def _detector(fps: float) -> AdaptiveDetector:
+  return AdaptiveDetector(min_scene_len=max(round(SHORTEST_S * fps), 1))

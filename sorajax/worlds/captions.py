@@ -49,6 +49,7 @@ PLACES = {
 SAYS = ('says', 'speaks:', 'calls')
 SLOW = 0.2
 TOLD = 3  # events at most
+TELLS = 0.7  # share of captions that tell them
 One = Callable[[Sequence[str]], str]
 
 
@@ -77,8 +78,17 @@ def quoted(speaker: Speaker) -> str:
   return f'"{" ".join(speaker.words)}"'
 
 
-def full(scene: Scene, motion: Motion, rng: np.random.Generator) -> str:
-  """Sentences that tell who is there, what happens in order, the camera, the look, the sound."""
+def full(
+  scene: Scene, motion: Motion, rng: np.random.Generator, told: Sequence[Contact] | None = None
+) -> str:
+  """Sentences that tell who is there, what happens in order, the camera, the look, the sound.
+
+  Args:
+    scene: what is told of.
+    motion: of its bodies.
+    rng: chooses the words.
+    told: the events to tell; None for the first ones, in most captions.
+  """
   one: One = lambda choices: choices[int(rng.integers(len(choices)))]
   parts = [] if scene.speaker is None else [_saying(scene.speaker, one)]
   if scene.pendulum is not None:
@@ -88,16 +98,21 @@ def full(scene: Scene, motion: Motion, rng: np.random.Generator) -> str:
     opening = f'{NUMBERS[len(bodies)]} {one(("thing", "object"))}{"s" * (len(bodies) > 1)}'
     where = '' if scene.kind not in PLACES else one(PLACES[scene.kind])
     parts.append(one((f'{opening}: {_listed(bodies)}', _listed(bodies))) + where)
-  if motion.contacts and rng.random() < 0.7:
-    parts.append(', then '.join(_event(scene, c, one) for c in motion.contacts[:TOLD]))
+  if told is None:
+    told = motion.contacts[:TOLD] if motion.contacts and rng.random() < TELLS else ()
+  parts.append(', then '.join(_event(scene, c, one) for c in told))
   parts.append(one(VIEWS[scene.camera.kind]).format(*(name(body) for body in scene.bodies[:1])))
   parts += [one(LOOKS[scene.style]), one(HEARD[scene.ambience])]
   return '; '.join(part for part in parts if part)
 
 
+def register(pitch_hz: float) -> str:
+  """'low', 'high', or '' of a voice between."""
+  return 'low' if pitch_hz < face.LOW_HZ else 'high' if pitch_hz > face.HIGH_HZ else ''
+
+
 def _saying(speaker: Speaker, one: One) -> str:
-  pitch = speaker.character.voice.pitch_hz
-  high = 'low' if pitch < face.LOW_HZ else 'high' if pitch > face.HIGH_HZ else ''
+  high = register(speaker.character.voice.pitch_hz)
   voice = f' in a {high} voice' if high else ''
   return f'{_article(looks(speaker))} {one(SAYS)} {quoted(speaker)}{voice}'
 

@@ -164,7 +164,7 @@ def _word(word: Sequence[Syllable], voice: Voice, rng, rate_hz: int) -> np.ndarr
   knot_pitch = np.interp(knots, t, pitch)
   made = np.zeros(len(t))
   for k in harmonics:
-    gain = voiced * _resonance(k * knot_pitch, formants) / k  # the source falls by 6 dB an octave
+    gain = voiced * resonance(k * knot_pitch, formants) / k  # the source falls by 6 dB an octave
     made += np.interp(t, knots, gain) * np.sin(k * phase)
   for s in word:
     consonant = CONSONANTS[s.text[0]]
@@ -196,12 +196,17 @@ def _tract(word: Sequence[Syllable], voice: Voice, times: np.ndarray):
   return loud, voice.tract * np.stack([np.interp(times, at, v) for v in values.T])
 
 
-def _resonance(hz: np.ndarray, formants: np.ndarray) -> np.ndarray:
-  """The gain of a cascade of resonators at `hz` [K], 1 for low frequencies."""
-  gain = np.ones(len(hz))
+def resonance(hz: np.ndarray, formants: np.ndarray) -> np.ndarray:
+  """The gain of a cascade of resonators, 1 for low frequencies.
+
+  Args:
+    hz: any shape.
+    formants: [3, ...], each of a shape that goes with that of `hz`.
+  """
+  gain = np.ones(())
   for centre, width in zip(formants, BANDWIDTHS_HZ):
     ratio = hz / centre
-    gain /= np.hypot(1 - ratio**2, ratio * width / centre)
+    gain = gain / np.hypot(1 - ratio**2, ratio * width / centre)
   return gain
 
 

@@ -2,19 +2,22 @@
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 
 from sorajax.clip import Clip
 from sorajax.geometry import samples_of
 from sorajax.worlds import captions, draw, picture, sound, truth
-from sorajax.worlds.scene import SOLID
+from sorajax.worlds.physics import Motion
+from sorajax.worlds.scene import SOLID, Scene
 from sorajax.worlds.truth import Truth
 
 SPLITS = ('train', 'validation', 'test', 'novel')  # `novel` shows combinations never trained on
 TERSE = 0.2  # share of captions that only name what plays
 SHOTS = (0.8, 0.16, 0.04)  # share of clips with one shot, with two, with three
 CUT_TO = '; cut to: '
+Film = tuple[np.ndarray, np.ndarray]  # pictures uint8 [F, H, W, 3], and sound [S, A] of any size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,36 +60,51 @@ def generate(config: WorldConfig, split: str, seed: int, number: int) -> tuple[C
   novel = novelties[number % len(novelties)] if split == 'novel' else ''
   who = draw.cast(rng, most=c.most, novel=novel, kind=c.kind)
   short = rng.random() < TERSE
-  samples = samples_of(c.frames, c.fps, c.sample_rate_hz)
-  audio = np.zeros((samples, c.audio_channels))
-  video, shots = [], list[truth.Shot]()
-  for frames in _shots(rng, c, who.kind, novel):
+  several = who.kind in ('room', 'speech', SOLID) and not novel
+  cuts = int(rng.choice(len(SHOTS), p=SHOTS))
+  films, shots = list[Film](), list[truth.Shot]()
+  for frames in spans(rng, c, cuts if several else 0):
     scene, motion = draw.shot(
       rng, who, seconds=len(frames) / c.fps, width=c.width / c.height, novel=novel
     )
     caption = captions.terse(scene) if short else captions.full(scene, motion, rng)
-    times = np.arange(len(frames)) / c.fps
-    video.append(picture.render(scene, motion, times, c.height, c.width))
-    first = samples_of(frames[0], c.fps, c.sample_rate_hz)
-    audio[first:] += sound.render(
-      scene, motion, rng, samples=samples - first, rate_hz=c.sample_rate_hz,
-      channels=c.audio_channels,
-    )  # fmt: skip
+    films.append(film(c, scene, motion, frames, rng))
     shots.append(truth.of(scene, motion, caption, frames, c.fps))
   found = Truth.from_json(Truth(shots, novel).to_json())  # lists for tuples, as it will be read
   told = CUT_TO.join(shot.caption for shot in shots)
-  return Clip(np.concatenate(video), sound.limited(audio), c.fps, c.sample_rate_hz), told, found
+  return joined(c, films), told, found
 
 
-def _shots(rng: np.random.Generator, config: WorldConfig, kind: str, novel: str) -> list[range]:
-  """The frames of each shot."""
+def film(
+  config: WorldConfig, scene: Scene, motion: Motion, frames: range, rng: np.random.Generator
+) -> Film:
+  """The shot that is seen in `frames` of a clip, and is heard from there to its end."""
+  c = config
+  silent = samples_of(frames[0], c.fps, c.sample_rate_hz)
+  audio = sound.render(
+    scene, motion, rng, samples=samples_of(c.frames, c.fps, c.sample_rate_hz) - silent,
+    rate_hz=c.sample_rate_hz, channels=c.audio_channels,
+  )  # fmt: skip
+  times = np.arange(len(frames)) / c.fps
+  return picture.render(scene, motion, times, c.height, c.width), audio
+
+
+def joined(config: WorldConfig, films: Sequence[Film]) -> Clip:
+  """A clip of shots, one after the other."""
+  c = config
+  audio = np.zeros((samples_of(c.frames, c.fps, c.sample_rate_hz), c.audio_channels))
+  for _, heard in films:
+    audio[len(audio) - len(heard) :] += heard
+  video = np.concatenate([seen for seen, _ in films])
+  return Clip(video, sound.limited(audio), c.fps, c.sample_rate_hz)
+
+
+def spans(rng: np.random.Generator, config: WorldConfig, cuts: int) -> list[range]:
+  """The frames of each shot of a clip with so many cuts, or as many as it has room for."""
   places = np.arange(
     1 + config.cut_frames, config.frames - config.cut_frames + 1, config.cut_frames
   )
   places = places[1:] if len(places) > 2 else places  # no first shot of less than a second
-  drawn = int(rng.choice(len(SHOTS), p=SHOTS))
-  several = kind in ('room', 'speech', SOLID) and not novel
-  count = min(drawn, len(places)) if several else 0
-  cuts = rng.choice(places, count, replace=False)
-  edges = [0, *sorted(int(cut) for cut in cuts), config.frames]
+  drawn = rng.choice(places, min(cuts, len(places)), replace=False)
+  edges = [0, *sorted(int(cut) for cut in drawn), config.frames]
   return [range(a, b) for a, b in itertools.pairwise(edges)]

@@ -32,7 +32,7 @@ def test_truth_is_nearly_perfect(true):
   assert found.sync > 0.85 and abs(lag(true)) < 0.2 and found.lag_frames < 0.3
   assert abs(found.gravity) < 0.02 and abs(found.restitution) < 0.03
   assert found.residual * 64 < 0.3 and found.steady == 1
-  for name in ('count', 'colours', 'shapes', 'materials', 'directions'):
+  for name in ('count', 'colours', 'shapes', 'materials', 'directions', 'events'):
     assert getattr(found, name) > 0.9
 
 
@@ -52,6 +52,7 @@ def test_truth_is_nearly_perfect(true):
     ('other shapes', 'shapes', 0.6),
     ('other materials', 'materials', 0.5),
     ('left and right mirrored', 'directions', 0.7),
+    ('two bodies exchanged from the start', 'events', 0.4),
   ],
 )
 def test_a_fault_moves_its_measure(true, fault, name, least):
