@@ -1,10 +1,10 @@
 """Judges a model of the generated world: python launch/evaluate.py --checkpoint=RUN --out=REPORT.
 
-Samples the benchmark's prompts of rooms and of speakers, which were never trained on, and judges
-the mp4 files in four rows: true clips, the model's, the model's without attention between sound and
-picture, and true pictures with the sound of another clip. Writes REPORT/report.html, a page that
-plays its clips and needs nothing else, and REPORT/report.json. Killed, the same command goes on
-with what is missing.
+Samples the benchmark's prompts, which were never trained on: of rooms and of speakers from text
+alone, and of rooms from first frames, beginnings, sounds and pictures. Judges the mp4 files in four
+rows: true clips, the model's, the model's without attention between sound and picture, and true
+pictures with the sound of another clip. Writes REPORT/report.html, a page that plays its clips and
+needs nothing else, and REPORT/report.json. Killed, the same command goes on with what is missing.
 """
 
 import json
@@ -23,6 +23,7 @@ _CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Workdir of a run, or one 
 _SPLIT = flags.DEFINE_enum('split', 'test', SPLITS[1:], 'Of the prompts.')
 _COUNT = flags.DEFINE_integer('count', 200, 'Prompts of each kind.', 2)
 _BATCH = flags.DEFINE_integer('batch', 8, 'Clips sampled at once.', 1)
+_KINDS = flags.DEFINE_list('kinds', list(benchmark.KINDS), 'Of prompts, with commas between.')
 _OUT = flags.DEFINE_string('out', None, 'Folder for the clips and the report.')
 flags.mark_flags_as_required(['checkpoint', 'out'])
 
@@ -31,9 +32,10 @@ def main() -> None:
   out = make_folder(_OUT.value)
   model = service.load(_CHECKPOINT.value, _CONFIG.value)
   found = dict[str, report.Found]()
-  for kind in benchmark.KINDS:
+  for kind in benchmark.kinds(_KINDS.value, model.settings.train.tasks):
     prompts = [kind.ask(_SPLIT.value, number) for number in range(_COUNT.value)]
-    folders = benchmark.make(model, prompts, out / 'clips' / kind.name, _BATCH.value)
+    clips = out / 'clips' / kind.name.replace(' ', '_')
+    folders = benchmark.make(model, prompts, clips, _BATCH.value, kind.task)
     found[kind.name] = report.of(kind, prompts, folders)
     print(f'{kind.name}\n{found[kind.name].as_text()}\n')
   all_found = {name: known.as_json() for name, known in found.items()}

@@ -2,8 +2,9 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -11,8 +12,11 @@ import numpy as np
 import tqdm
 
 from sorajax.clip import Clip
+from sorajax.errors import UserError
 from sorajax.evaluate import events
-from sorajax.evaluate.judges import judge, judge_speech, summary, together
+from sorajax.evaluate.fidelity import psnr_db
+from sorajax.evaluate.judges import Verdict, judge, judge_speech, summary, together
+from sorajax.generate import service
 from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
 from sorajax.generate.service import Model
@@ -142,7 +146,9 @@ def shown_shots(board: Storyboard) -> Clip:
   return world.joined(CONFIG, films)
 
 
-def make(model: Model, prompts: Sequence[Prompt], out: Path, batch: int) -> dict[str, Path]:
+def make(
+  model: Model, prompts: Sequence[Prompt], out: Path, batch: int, task: str = 'text_to_clip'
+) -> dict[str, Path]:
   """Writes the clips of all rows as mp4 and tells in which folder each row lies.
 
   What is there already is not made again.
@@ -152,27 +158,35 @@ def make(model: Model, prompts: Sequence[Prompt], out: Path, batch: int) -> dict
     prompts: from 0 on, without a gap.
     out: the rows' folders are made in it.
     batch: clips sampled at once.
+    task: what the model does; what it is given comes from the true clip of the prompt.
   """
   folders = {row: out / row.replace(' ', '_') for row in (TRUTH, MODEL, CUT, CHANCE)}
   true = lambda missing: [shown(p.scene) for p in missing]
   foreign = lambda missing: (_with_next_sound(p, prompts, folders[TRUTH]) for p in missing)
   _write_missing(folders[TRUTH], prompts, true)
   _write_missing(folders[CHANCE], prompts, foreign)
-  _write_missing(folders[MODEL], prompts, lambda missing: sampled(model, missing, batch))
-  _write_missing(
-    folders[CUT], prompts, lambda missing: sampled(model, missing, batch, joined=False)
-  )
+
+  def ask(p: Prompt) -> Request:
+    given, true_film = None, str(film(folders[TRUTH], p))
+    if task != 'text_to_clip':
+      given = service.read_given(model, true_film, (SIZE, SIZE), FPS)
+    given_s = FRAMES / FPS / 2 if task == 'extend' else 0.0
+    form = FRAMES / FPS, FPS, SIZE, SIZE
+    return Request(p.text, p.number, *form, task=task, given=given, given_s=given_s)
+
+  def answer(joined: bool) -> Callable[[list[Prompt]], Iterator[Clip]]:
+    sampler = Sampler(model.settings, model.network, model.codec, batch, joined)
+    return lambda missing: sampled(model, sampler, [ask(p) for p in missing])
+
+  _write_missing(folders[MODEL], prompts, answer(joined=True))
+  _write_missing(folders[CUT], prompts, answer(joined=False))
   return folders
 
 
-def sampled(
-  model: Model, prompts: Sequence[Prompt], batch: int, joined: bool = True
-) -> Iterator[Clip]:
-  """What a model makes of prompts, each with its number as the seed."""
-  ask = lambda p: Request(p.text, p.number, FRAMES / FPS, FPS, SIZE, SIZE)
-  sampler = Sampler(model.settings, model.network, model.codec, batch, joined)
+def sampled(model: Model, sampler: Sampler, requests: Sequence[Request]) -> Iterator[Clip]:
+  """What a model makes of requests, in their order."""
   with jax.set_mesh(model.mesh):
-    for made in sampler(model.params, [ask(p) for p in prompts]):
+    for made in sampler(model.params, requests):
       yield made.clip
 
 
@@ -210,19 +224,53 @@ class Kind:
     ask: for the prompt of a split that has a number.
     judge: the clip of a prompt.
     sum_up: many verdicts.
+    task: what the model does with them, one of `tasks.capabilities`.
   """
 
   name: str
   ask: Callable[[str, int], Prompt]
   judge: Callable[[Clip, Any], Any]
   sum_up: Callable[[Sequence[Any]], Any]
+  task: str = 'text_to_clip'
 
   def judged(self, folder: Path, prompts: Sequence[Prompt]) -> list[Any]:
     """A verdict on the clip of each prompt."""
     return [self.judge(watch(film(folder, p)), p) for p in prompts]
 
 
-KINDS = (
-  Kind('rooms', prompt, lambda clip, asked: judge(clip, asked.scene), summary),
-  Kind('speakers', spoken, lambda clip, asked: judge_speech(clip, asked.speaker), together),
+def _judge_room(clip: Clip, asked: Prompt) -> Verdict:
+  return judge(clip, asked.scene)
+
+
+def _judge_begun(clip: Clip, asked: Prompt) -> Verdict:
+  """Also how much of the true first frame is kept."""
+  begun = psnr_db(shown(asked.scene).video[0], clip.video[0])
+  return dataclasses.replace(_judge_room(clip, asked), first_frame_db=begun)
+
+
+KINDS: Mapping[str, Kind] = MappingProxyType(
+  {
+    kind.name: kind
+    for kind in (
+      Kind('rooms', prompt, _judge_room, summary),
+      Kind('speakers', spoken, lambda clip, asked: judge_speech(clip, asked.speaker), together),
+      Kind('first frames', prompt, _judge_begun, summary, 'image_to_clip'),
+      Kind('beginnings', prompt, _judge_begun, summary, 'extend'),
+      Kind('sounds', prompt, _judge_room, summary, 'audio_to_video'),
+      Kind('pictures', prompt, _judge_room, summary, 'video_to_audio'),
+    )
+  }
 )
+
+
+def kinds(names: Sequence[str], tasks: Mapping[str, float]) -> list[Kind]:
+  """The kinds of these names whose task is in a mixture; `UserError` for an unknown name."""
+  strange = [name for name in names if name not in KINDS]
+  if strange:
+    raise UserError(f'there are no prompts of kind {strange[0]!r}; there are {", ".join(KINDS)}')
+  found = [KINDS[name] for name in names if tasks.get(KINDS[name].task, 0) > 0]
+  if not found:
+    raise UserError(
+      f'the model has learned none of {", ".join(names)}; it knows {", ".join(tasks)}'
+    )
+  return found

@@ -23,6 +23,14 @@ SHAPES = {'ball': 0.785, 'box': 1.0, 'diamond': 0.52}  # share of the box around
 HEARD_S = 0.12  # of a strike, by which its material is told
 BEFORE_S = 0.04  # of the sound that a strike is added to
 CUT_FRAMES = 1.001  # between a cut that is declared and one that is seen: a frame, and rounding
+MEANS = (  # of verdicts, in the order of their summary
+  'colours',
+  'shapes',
+  'materials',
+  'directions',
+  'events',
+  'first_frame_db',
+)
 FIRST_S = 0.2  # in which the first direction of a body shows
 
 
@@ -43,6 +51,7 @@ class Verdict:
     materials: share of the bodies heard alone whose sound is the prompt's.
     directions: share of the bodies told to move left or right that do.
     events: share of the told events that come first, and in their order.
+    first_frame_db: PSNR of the first frame, where it was given.
   """
 
   sync: Agreement
@@ -57,6 +66,7 @@ class Verdict:
   materials: float
   directions: float
   events: float
+  first_frame_db: float = float('nan')
 
   @property
   def worth(self) -> float:
@@ -134,6 +144,7 @@ class Summary:
   materials: float
   directions: float
   events: float
+  first_frame_db: float
 
 
 def summary(verdicts: Sequence[Verdict]) -> Summary:
@@ -148,7 +159,7 @@ def summary(verdicts: Sequence[Verdict]) -> Summary:
     float(np.mean(every('jumps') == 0)),
     *(
       _of(np.mean, every(name))
-      for name in ('colours', 'shapes', 'materials', 'directions', 'events')
+      for name in MEANS
     ),
   )  # fmt: skip
 

@@ -31,6 +31,7 @@ MEASURES: Mapping[str, tuple[str, str]] = {  # of summaries: how each is told, a
   'materials': ('materials, by their sound', '{:.3f}'),
   'directions': ('directions of the prompt', '{:.3f}'),
   'events': ('events of the prompt in their order', '{:.3f}'),
+  'first_frame_db': ('first frame as it was given, dB', '{:.1f}'),
   'words': ('words of the prompt', '{:.3f}'),
   'register': ('low and high voices of the prompt', '{:.3f}'),
   'voice': ('voices of the characters, by a sample', '{:.3f}'),
@@ -88,11 +89,12 @@ class Found:
     }  # fmt: skip
 
   def lines(self) -> Iterator[list[str]]:
-    """The cells of a table, its head first."""
+    """The cells of a table, its head first; without the measures that nothing tells."""
     yield ['', *self.rows]
     yield ['sync beyond chance', *(f'{self.corrected[row]:.3f}' for row in self.rows)]
     for field in dataclasses.fields(self.rows[TRUTH]):
-      yield [MEASURES[field.name][0], *(cell(found, field.name) for found in self.rows.values())]
+      if not all(np.isnan(getattr(found, field.name)) for found in self.rows.values()):
+        yield [MEASURES[field.name][0], *(cell(found, field.name) for found in self.rows.values())]
 
   def as_text(self) -> str:
     """The table in Markdown."""

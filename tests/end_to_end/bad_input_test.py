@@ -168,6 +168,10 @@ CASES = (
     'prepare-no-output', 'launch/prepare.py', (TINY, '--input={walk}/films'),
     ('--output', 'must have a value'),
   ),
+  Case(
+    'evaluate-kind', 'launch/evaluate.py',
+    ('--checkpoint={walk}/run', '--out={here}/out', '--kinds=roms'), ("'roms'", 'first frames'),
+  ),
   Case('sample-no-checkpoint', 'launch/sample.py', ('--out={here}/out',), ('--checkpoint', 'must')),
   prepare('no-config', '--config={bad}/no.py', says=('{bad}/no.py', 'configs/film.py')),
   prepare('config-folder', '--config={bad}', says=('{bad}', 'configs/film.py')),
