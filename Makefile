@@ -35,7 +35,7 @@ bench-codec: $(READY)  ## the autoencoder beside diffusers' on the same cores (2
 	$(BIN)/python -m pip install --quiet --editable '.[dev,parity]'
 	$(BIN)/python tools/bench_codec.py
 
-bench-judges: $(READY)  ## the judges of the generated world on truth and on planted faults (5 minutes)
+bench-judges: $(READY)  ## the judges of the generated world on truth and on planted faults (9 minutes)
 	$(BIN)/python tools/bench_judges.py
 
 lint: $(READY)
