@@ -64,4 +64,6 @@ def _filled(frame: np.ndarray) -> float:
   head = np.bincount(parts[parts > 0]).argmax()
   rows, columns = np.nonzero(parts == head)
   low = rows > (rows.min() + rows.max()) / 2
+  if not low.any():  # it is a line
+    return 1.0
   return float(low.sum() / ((np.ptp(rows[low]) + 1) * (np.ptp(columns[low]) + 1)))

@@ -157,10 +157,7 @@ def summary(verdicts: Sequence[Verdict]) -> Summary:
     _of(np.median, every('gravity')), _of(np.median, every('residual')),
     _of(np.median, joined('restitution')), _of(np.mean, every('count')),
     float(np.mean(every('jumps') == 0)),
-    *(
-      _of(np.mean, every(name))
-      for name in MEANS
-    ),
+    *(_of(np.mean, every(name)) for name in MEANS),
   )  # fmt: skip
 
 
