@@ -19,7 +19,7 @@ def get_config() -> ml_collections.ConfigDict:
     validation_fraction=0.1,
   )
   c.codec = _section(
-    stride=(4, 16, 16), video_channels=96, frame_samples=320, group=4, audio_channels=64
+    stride=(4, 16, 16), video_channels=96, frame_samples=320, group=4, mels=0, audio_channels=64
   )
   c.mesh = _section(data=-1, fsdp=1, context=1, tensor=1)
   c.data = _section(path='', caption_dropout=0.1)

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import tiny
 
+from sorajax.clip import Clip
 from sorajax.codec import plain, sound
 from sorajax.codec.audio import Autoencoder, AutoencoderConfig
 from sorajax.codec.mel import MelConfig
@@ -70,3 +71,9 @@ def cut(x: np.ndarray, pieces: int, seed: int) -> list[np.ndarray]:
   """`x` cut anywhere, some of it into pieces of nothing."""
   places = np.random.default_rng(seed).integers(0, len(x) + 1, pieces - 1)
   return np.split(x, np.sort(places))
+
+
+def clip_of(audio: np.ndarray, rate_hz: int) -> Clip:
+  """The sound with pictures of no pattern."""
+  frames = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3)).astype(np.uint8)
+  return Clip(frames, audio, 8.0, rate_hz)

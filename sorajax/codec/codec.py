@@ -19,6 +19,7 @@ from sorajax.codec.convolutional import ConvCodec
 from sorajax.codec.lapped import LappedCodec
 from sorajax.codec.patches import PatchCodec
 from sorajax.codec.sound import MelCodec, SqueezeCodec
+from sorajax.codec.spectrogram import SpectrogramCodec
 from sorajax.errors import UserError, cannot_read, one_line
 from sorajax.geometry import AudioGeometry, Geometry, VideoGeometry
 from sorajax.media.atomic import make_folder, replacing, write_text
@@ -84,7 +85,8 @@ class SoundCodec(Half, Protocol):
 
 
 KINDS: Mapping[str, Any] = {
-  kind.kind: kind for kind in (PatchCodec, ConvCodec, LappedCodec, SqueezeCodec, MelCodec)
+  kind.kind: kind
+  for kind in (PatchCodec, ConvCodec, LappedCodec, SpectrogramCodec, SqueezeCodec, MelCodec)
 }
 
 

@@ -5,9 +5,13 @@ from collections.abc import Iterable
 
 from sorajax.clip import Clip
 from sorajax.codec.codec import Codec
-from sorajax.codec.lapped import fit_lapped, lapped_geometry
+from sorajax.codec.lapped import LappedCodec, fit_lapped, lapped_geometry
+from sorajax.codec.mel import MelConfig
 from sorajax.codec.patches import fit_patches
+from sorajax.codec.spectrogram import SpectrogramCodec, fit_spectrogram
 from sorajax.errors import UserError
+
+WINDOW_HOPS = 4  # in a window of a spectrogram
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,9 +22,10 @@ class LinearConfig:
     stride: (frames, height, width) of a patch.
     video_channels: of at most 3 · frames · height · width.
     video_whiten: how far the channels' spreads are made equal, 0 to 1; see `codec.pca.fit`.
-    frame_samples: N, coefficients of an MDCT frame.
-    group: MDCT frames in a latent.
-    audio_channels: latent channels, of at most N · group · A.
+    frame_samples: N, coefficients of an MDCT frame, or samples between frames of a spectrogram.
+    group: frames in a latent.
+    mels: bands of a log-mel spectrogram; 0 for an MDCT, which keeps the waves too.
+    audio_channels: latent channels, of at most N · group · A, or mels · group · A.
     audio_whiten: as for the picture.
   """
 
@@ -29,6 +34,7 @@ class LinearConfig:
   video_whiten: float = 0.5
   frame_samples: int = 320
   group: int = 4
+  mels: int = 0
   audio_channels: int = 64
   audio_whiten: float = 0.5
 
@@ -46,18 +52,30 @@ def fit_linear(
   Raises:
     UserError: no clips, or more channels than a patch has values.
   """
-  geometry = lapped_geometry(
-    sample_rate_hz, audio_channels, config.frame_samples, config.group, config.audio_channels
-  )
+  sounds = _Again(lambda: (c.audio for c in clips))
+  form = (sample_rate_hz, audio_channels)
   try:
     video = fit_patches(
       (c.video for c in clips), config.stride, config.video_channels, config.video_whiten
     )
-    sounds = _Again(lambda: (c.audio for c in clips))
-    audio = fit_lapped(sounds, geometry, config.group, config.audio_whiten)
+    audio = (_fit_spectrogram if config.mels else _fit_lapped)(sounds, config, *form)
   except ValueError as error:
     raise UserError(f'config.codec: {error}') from error
   return Codec(video, audio)
+
+
+def _fit_lapped(sounds: Iterable, c: LinearConfig, rate: int, channels: int) -> LappedCodec:
+  geometry = lapped_geometry(rate, channels, c.frame_samples, c.group, c.audio_channels)
+  return fit_lapped(sounds, geometry, c.group, c.audio_whiten)
+
+
+def _fit_spectrogram(
+  sounds: Iterable, c: LinearConfig, rate: int, channels: int
+) -> SpectrogramCodec:
+  mel = MelConfig(
+    rate, channels, WINDOW_HOPS * c.frame_samples, c.frame_samples, c.mels, edges='silence'
+  )
+  return fit_spectrogram(sounds, mel, c.group, c.audio_channels, c.audio_whiten)
 
 
 class _Again:

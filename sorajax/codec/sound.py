@@ -17,7 +17,7 @@ from sorajax.codec.past import Past
 from sorajax.codec.plain import Params
 from sorajax.codec.squeeze import Squeeze, SqueezeConfig
 from sorajax.codec.statistics import Statistics, unmeasured
-from sorajax.codec.streams import Carried, Direct, Framing, Overlap, SoundDecoder, SoundEncoder
+from sorajax.codec.streams import Carried, Direct, Framing, Overlap, Streamed
 from sorajax.codec.vocoder import Vocoder, VocoderConfig, WideConfig, WideVocoder, flattened
 from sorajax.errors import UserError
 from sorajax.geometry import AudioGeometry
@@ -26,7 +26,7 @@ CHUNK = 16  # latents
 STATISTICS = ('mean', 'scale', 'spread')
 
 
-class _Learned:
+class _Learned(Streamed):
   """What both codecs below share; `params`, `statistics` and `chunk` are theirs."""
 
   config: Any
@@ -37,24 +37,6 @@ class _Learned:
   @property
   def spread(self) -> np.ndarray:
     return self.statistics.spread
-
-  def encoder(self: Any) -> SoundEncoder:
-    """Codes a sound piece by piece."""
-    return SoundEncoder(self)
-
-  def decoder(self: Any) -> SoundDecoder:
-    """Decodes a sound piece by piece."""
-    return SoundDecoder(self)
-
-  def encode(self, audio: np.ndarray) -> np.ndarray:
-    """Samples to latents; `UserError` for bad ones."""
-    encoder = self.encoder()
-    return np.concatenate([encoder.push(audio), encoder.finish()])
-
-  def decode(self, latents: np.ndarray, samples: int) -> np.ndarray:
-    """Latents to `samples` samples at `output_rate_hz`."""
-    decoder = self.decoder()
-    return np.concatenate([decoder.push(latents), decoder.finish()])[:samples]
 
   def encode_chunk(self, samples: np.ndarray, carried: Carried) -> tuple[np.ndarray, Carried]:
     """The samples of a chunk → its latents, and what the next chunk needs."""

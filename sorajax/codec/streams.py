@@ -148,6 +148,28 @@ class SoundDecoder:
     return values
 
 
+class Streamed:
+  """What a `Chunked` codec offers: its streams, and whole sounds by them."""
+
+  def encoder(self: Any) -> SoundEncoder:
+    """Codes a sound piece by piece."""
+    return SoundEncoder(self)
+
+  def decoder(self: Any) -> SoundDecoder:
+    """Decodes a sound piece by piece."""
+    return SoundDecoder(self)
+
+  def encode(self, audio: np.ndarray) -> np.ndarray:
+    """Samples to latents; `UserError` for bad ones."""
+    encoder = self.encoder()
+    return np.concatenate([encoder.push(audio), encoder.finish()])
+
+  def decode(self, latents: np.ndarray, samples: int) -> np.ndarray:
+    """Latents to `samples` samples at the codec's `output_rate_hz`."""
+    decoder = self.decoder()
+    return np.concatenate([decoder.push(latents), decoder.finish()])[:samples]
+
+
 class Direct:
   """The tail of a decoder whose values are samples already."""
 
