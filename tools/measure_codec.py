@@ -5,9 +5,10 @@
   python tools/measure_codec.py --config=configs/sounds.py --input=SOUND_CLIPS --half=sound \\
     --codec=SOUNDING/codec
 
-Linear codecs are fitted on training clips. JPEG and AAC get as many bits as the latents hold
-with 8 bits a number; of a JPEG only the coded picture counts, not its headers. With
-`pip install '.[eval]'`, --dnsmos adds what DNSMOS thinks of the speech (Reddy et al. 2021).
+Linear codecs are fitted on training clips; `spectrogram` keeps log-mel spectra and finds waves for
+them, so its SNR tells nothing. JPEG and AAC get as many bits as the latents hold with 8 bits a
+number; of a JPEG only the coded picture counts, not its headers. With `pip install '.[eval]'`,
+--dnsmos adds what DNSMOS thinks of the speech (Reddy et al. 2021).
 """
 
 import dataclasses
@@ -27,7 +28,7 @@ from sorajax.build import frozen
 from sorajax.clip import Clip
 from sorajax.codec import codec as codec_lib
 from sorajax.codec.lapped import LappedCodec, fit_lapped, lapped_geometry
-from sorajax.codec.linear import LinearConfig
+from sorajax.codec.linear import LinearConfig, fit_sound
 from sorajax.codec.patches import PatchCodec, fit_patches
 from sorajax.codec.pca import DENSE, Pca
 from sorajax.data.latents import clip_of, evenly
@@ -51,6 +52,7 @@ MULTIPLES = (1, 2, 4)  # of the channels of a learned codec, where patches are l
 FEWER_CLIPS = 400  # on which linear codecs of large patches are fitted
 MOST_CLIPS = 1000  # of a split
 BITS = 8  # a number
+FRAMES, MELS = 8, 80  # frames of a spectrogram in a latent, and their bands
 SIDE = 256  # pixels, of the picture that tokens a second are counted on
 Coded = Callable[[Clip], np.ndarray]
 
@@ -129,6 +131,12 @@ def sounds(
       _first(full.pca, count),
     )
     _sound_row('linear', codec, heard, spoken)
+  frame = config.frame_samples * config.group // FRAMES
+  for count in sorted(own, reverse=True):
+    c = dataclasses.replace(
+      config, frame_samples=frame, group=FRAMES, mels=MELS, audio_channels=count
+    )
+    _sound_row('spectrogram', fit_sound([c.audio for c in train], c, rate, channels), heard, spoken)
   for name, codec in learned.items():
     _sound_row(name, codec, heard, spoken)
     bits = codec.geometry.channels * codec.geometry.latents_per_second * BITS

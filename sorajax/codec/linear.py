@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Iterable
 
+import numpy as np
+
 from sorajax.clip import Clip
 from sorajax.codec.codec import Codec
 from sorajax.codec.lapped import LappedCodec, fit_lapped, lapped_geometry
@@ -11,7 +13,7 @@ from sorajax.codec.patches import fit_patches
 from sorajax.codec.spectrogram import SpectrogramCodec, fit_spectrogram
 from sorajax.errors import UserError
 
-WINDOW_HOPS = 4  # in a window of a spectrogram
+WINDOW_HOPS = 6  # in a window of a spectrogram
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,28 +55,30 @@ def fit_linear(
     UserError: no clips, or more channels than a patch has values.
   """
   sounds = _Again(lambda: (c.audio for c in clips))
-  form = (sample_rate_hz, audio_channels)
   try:
     video = fit_patches(
       (c.video for c in clips), config.stride, config.video_channels, config.video_whiten
     )
-    audio = (_fit_spectrogram if config.mels else _fit_lapped)(sounds, config, *form)
+    audio = fit_sound(sounds, config, sample_rate_hz, audio_channels)
   except ValueError as error:
     raise UserError(f'config.codec: {error}') from error
   return Codec(video, audio)
 
 
-def _fit_lapped(sounds: Iterable, c: LinearConfig, rate: int, channels: int) -> LappedCodec:
-  geometry = lapped_geometry(rate, channels, c.frame_samples, c.group, c.audio_channels)
-  return fit_lapped(sounds, geometry, c.group, c.audio_whiten)
+def fit_sound(
+  sounds: Iterable[np.ndarray], config: LinearConfig, sample_rate_hz: int, audio_channels: int
+) -> LappedCodec | SpectrogramCodec:
+  """The sound half, fitted on clips float32 [S, A] that can be gone through twice.
 
-
-def _fit_spectrogram(
-  sounds: Iterable, c: LinearConfig, rate: int, channels: int
-) -> SpectrogramCodec:
-  mel = MelConfig(
-    rate, channels, WINDOW_HOPS * c.frame_samples, c.frame_samples, c.mels, edges='silence'
-  )
+  Raises:
+    ValueError: no clips, or more channels than a latent's frames have values.
+  """
+  c, form = config, (sample_rate_hz, audio_channels)
+  if not c.mels:
+    geometry = lapped_geometry(*form, c.frame_samples, c.group, c.audio_channels)
+    return fit_lapped(sounds, geometry, c.group, c.audio_whiten)
+  window = WINDOW_HOPS * c.frame_samples
+  mel = MelConfig(*form, window, c.frame_samples, c.mels, edges='silence')
   return fit_spectrogram(sounds, mel, c.group, c.audio_channels, c.audio_whiten)
 
 
