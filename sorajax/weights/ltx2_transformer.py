@@ -6,11 +6,13 @@ lie as query, as key; there they lie audio → video, video → audio.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -18,6 +20,7 @@ from sorajax import sharding
 from sorajax.errors import UserError
 from sorajax.model.config import StreamConfig, TransformerConfig
 from sorajax.model.transformer import Transformer
+from sorajax.weights.shards import Shards
 
 Params = dict[str, Any]
 
@@ -180,7 +183,11 @@ class Tensor:
 def shapes(config: TransformerConfig) -> Params:
   """The parameters' tree, with a shape in every place."""
   with sharding.no_mesh():
-    module = nnx.eval_shape(lambda: Transformer(config, rngs=nnx.Rngs(0)))
+    return _abstract(config)
+
+
+def _abstract(config: TransformerConfig) -> Params:
+  module = nnx.eval_shape(lambda: Transformer(config, rngs=nnx.Rngs(0)))
   return nnx.to_pure_dict(nnx.state(module, nnx.Param))
 
 
@@ -221,6 +228,45 @@ def saved_of(config: TransformerConfig, params: Params) -> dict[str, np.ndarray]
     parts = leaf if path[0].key == 'blocks' else leaf[None]
     made.update({tensor.name: tensor.there(part) for tensor, part in zip(where[path], parts)})
   return made
+
+
+def load(
+  config: TransformerConfig, saved: Shards, mesh: jax.sharding.Mesh, dtype: Any = np.float32
+) -> Params:
+  """The tensors of a folder → parameters in `dtype`, laid over the devices of a mesh.
+
+  The host holds one tensor at a time, and a device its part of the parameters and of that tensor.
+
+  Raises:
+    UserError: tensors that are missing, have another shape, or are left over.
+  """
+  where = places(config)
+  check(where, saved.shapes())
+
+  def read(tensor: Tensor, layout: jax.NamedSharding) -> jax.Array:
+    value = tensor.here(saved[tensor.name])
+    return jax.make_array_from_callback(
+      value.shape, layout, lambda index: np.asarray(value[index], dtype)
+    )
+
+  def take(path, leaf, layout):
+    if path[0].key != 'blocks':
+      return read(where[path][0], layout)
+    whole = jax.jit(lambda: jnp.zeros(leaf.shape, dtype), out_shardings=layout)()
+    of_layer = jax.NamedSharding(mesh, sharding.P(*layout.spec[1:]))
+    for i, tensor in enumerate(where[path]):
+      whole = _with_layer(whole, read(tensor, of_layer), i)
+    return whole
+
+  with jax.set_mesh(mesh):
+    abstract = _abstract(config)
+    layouts = sharding.shardings(mesh, abstract)
+    return jax.tree_util.tree_map_with_path(take, abstract, layouts)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _with_layer(whole: jax.Array, part: jax.Array, i: int) -> jax.Array:
+  return jax.lax.dynamic_update_index_in_dim(whole, part, i, 0)
 
 
 def check(where: Mapping[Any, list[Tensor]], given: Mapping[str, tuple[int, ...]]) -> None:

@@ -48,7 +48,7 @@ def options(version: str, seed: int) -> dict:
     made |= {'base_height': draw(100, 2048), 'base_width': draw(100, 2048)}
   heads = draw(1, 3)
   audio_heads = heads if made['rope_type'] == 'split' else draw(1, 3)
-  size, audio_size = 2 * draw(2, 7), 2 * draw(1, 5)
+  size, audio_size = 2 * draw(3, 8), 2 * draw(1, 5)
   return {
     'in_channels': (channels := draw(3, 6)), 'out_channels': channels,
     'audio_in_channels': (sound := draw(2, 5)), 'audio_out_channels': sound,

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import math
 import runpy
 from pathlib import Path
@@ -7,11 +8,13 @@ import jax
 import ml_dtypes
 import numpy as np
 import pytest
+from programs import run
 from released import PARAMETERS, SMALL, VERSIONS
 from tiny import refused
 
 from sorajax import build
 from sorajax.weights import ltx2_transformer
+from sorajax.weights.shards import NAME, Shards
 
 CONFIG = Path(__file__).resolve().parents[2] / 'configs/ltx2.py'
 each_version = pytest.mark.parametrize('version', VERSIONS)
@@ -87,3 +90,64 @@ def test_of_many_tensors_that_do_not_fit_some_are_named():
   config = ltx2_transformer.config_of({**VERSIONS['2.5'], **SMALL})
   with refused(r'missing \(.*(, .*){7} and \d+ more\); give'):
     ltx2_transformer.params_of(config, {})
+
+
+EVEN = {
+  'num_attention_heads': 2, 'attention_head_dim': 8, 'cross_attention_dim': 16,
+  'audio_num_attention_heads': 2, 'audio_attention_head_dim': 4, 'audio_cross_attention_dim': 8,
+}  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path):
+  """A checkpoint of three files in half precision, as diffusers lays it out."""
+  save = pytest.importorskip('safetensors.numpy', reason="needs 'sorajax[weights]'").save_file
+  saved = {**VERSIONS['2.5'], **SMALL, **EVEN}
+  given = tensors(ltx2_transformer.config_of(saved), ml_dtypes.bfloat16)
+  files = [f'{NAME.removesuffix(".safetensors")}-0000{i}-of-00003.safetensors' for i in (1, 2, 3)]
+  for i, file in enumerate(files):
+    save({name: given[name] for name in sorted(given)[i::3]}, tmp_path / file)
+  index = {name: files[i % 3] for i, name in enumerate(sorted(given))}
+  (tmp_path / f'{NAME}.index.json').write_text(json.dumps({'weight_map': index}))
+  (tmp_path / 'config.json').write_text(json.dumps({'_class_name': 'LTX2', **saved}))
+  return tmp_path
+
+
+def test_a_folder_is_read_onto_a_mesh(folder):
+  found = json.loads(run(str(Path(__file__).with_name('load_on_mesh.py')), str(folder)))
+  assert found['same'] and found['types'] == ['float32']
+  assert found['whole'] == [2, 16, 2, 8] and found['part'] == [2, 8, 1, 8]
+
+
+def test_a_folder_of_one_file_is_read(folder):
+  save = pytest.importorskip('safetensors.numpy').save_file
+  several = dict(Shards(folder))
+  (folder / f'{NAME}.index.json').unlink()
+  save(several, folder / NAME)
+  one = Shards(folder)
+  assert len(one) == len(several) and one.shapes() == Shards(folder).shapes()
+  assert all((one[name] == value).all() for name, value in several.items())
+
+
+def test_a_damaged_folder_is_refused(folder):
+  first, second, third = sorted(folder.glob('*-of-*'))
+  whole = first.read_bytes()
+  first.write_bytes(whole[:-5])
+  with refused(f'cannot read .*{first.name}: .*; download the checkpoint again'):
+    Shards(folder)
+  first.unlink()
+  second.unlink()
+  with refused(f'lacks {first.name}, {second.name}; download'):
+    Shards(folder)
+  first.write_bytes(whole)
+  second.write_bytes(third.read_bytes())
+  with refused(f'{second.name} lacks .*, which the index says that it holds; download'):
+    Shards(folder)
+  (folder / f'{NAME}.index.json').write_text('{')
+  with refused('cannot read .*index.json: '):
+    Shards(folder)
+  with refused('cannot read .*config.json: No such file'):
+    (folder / 'config.json').unlink()
+    (folder / f'{NAME}.index.json').unlink()
+    first.rename(folder / NAME)
+    Shards(folder).config()
