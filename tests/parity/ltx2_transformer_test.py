@@ -1,5 +1,6 @@
 """The transformer against diffusers' LTX2VideoTransformer3DModel on the same random weights."""
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -156,6 +157,23 @@ def theirs(reference, latent, text, given: Inputs, cross: bool, joined: bool) ->
   return dict(zip(('video', 'audio'), made))
 
 
+@contextlib.contextmanager
+def other_gates(reference, given: Inputs):
+  """Within, the gates alone are given the other stream's level, as in Lightricks' own program."""
+  scale = reference.config.cross_attn_timestep_scale_multiplier
+  highest = {m: torch.from_numpy(s.max(1) * np.float32(scale)) for m, s in given.sigma.items()}
+  gates = (
+    (reference.av_cross_attn_video_a2v_gate, highest['audio']),
+    (reference.av_cross_attn_audio_v2a_gate, highest['video']),
+  )
+  handles = [g.register_forward_pre_hook(lambda *_, level=level: (level,)) for g, level in gates]
+  try:
+    yield
+  finally:
+    for handle in handles:
+      handle.remove()
+
+
 def apart(a, b) -> float:
   a, b = (np.asarray(x, np.float64) for x in (a, b))
   assert a.shape == b.shape
@@ -180,19 +198,22 @@ def exact(monkeypatch):
 
 @pytest.mark.parametrize(
   'version, seed, level',
-  [(*case, 'other') for case in CASES] + [(*case, 'own') for case in CASES if case[1] == 0],
+  [(*case, 'other') for case in CASES]
+  + [(*case, level) for case in CASES if case[1] == 0 for level in ('own', 'mixed')],
 )
 def test_values_equal_the_reference(version, seed, level, exact):
   reference, config, params = both(version, seed)
   assert (config.cross_level, config.cross_gate_level) == ('other', 'other')
-  config = dataclasses.replace(config, cross_level=level, cross_gate_level=level)
+  own = {'cross_level': 'own', 'cross_gate_level': 'other' if level == 'mixed' else 'own'}
+  config = config if level == 'other' else dataclasses.replace(config, **own)
   given = inputs(config, seed)
   joined = seed != 1
   run = tiny.quick_jit(lambda *a: ours(config, *a, given, joined))
   made = run(params, given.latent, given.text)
   tensor = lambda tree: {m: torch.from_numpy(x) for m, x in tree.items()}
   fed = reference, tensor(given.latent), tensor(given.text), given, level == 'other', joined
-  with torch.no_grad():
+  gates = other_gates(reference, given) if level == 'mixed' else contextlib.nullcontext()
+  with torch.no_grad(), gates:
     wanted = theirs(*fed)
     exact()
     nearer = theirs(*fed)
