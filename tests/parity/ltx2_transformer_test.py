@@ -21,8 +21,9 @@ REASON = "needs pip install 'sorajax[parity]'"
 torch = pytest.importorskip('torch', reason=REASON)
 ltx2 = pytest.importorskip('diffusers.models.transformers.transformer_ltx2', reason=REASON)
 
-FORWARD, GRADIENT = 1e-5, 1e-4  # ‖ours − theirs‖ ÷ ‖theirs‖
-EXACT = 2e-6  # where theirs has frequencies as exact as ours
+FORWARD, GRADIENT = 2e-6, 1e-4  # ‖ours − theirs‖ ÷ ‖theirs‖
+# Theirs rounds the frequencies of a level's sinusoids, so that angles of up to 1000 are 2e-5 off.
+ROUNDED = 2e-5
 FLAGS = (
   'gated', 'modulated', 'split', 'own_gate', 'use_prompt_embeddings', 'use_prompt_adaln_single',
   'ff_bias', 'audio_ff_bias', 'use_keyframes_abs_pos_embedding',
@@ -49,7 +50,7 @@ def options(version: str, seed: int) -> dict:
     made |= {'base_height': draw(100, 2048), 'base_width': draw(100, 2048)}
   heads = draw(1, 3)
   audio_heads = heads if made['rope_type'] == 'split' else draw(1, 3)
-  size, audio_size = 2 * draw(3, 8), 2 * draw(1, 5)
+  size, audio_size = 2 * draw(3, 8), 2 * draw(3, 6)
   return {
     'in_channels': (channels := draw(3, 6)), 'out_channels': channels,
     'audio_in_channels': (sound := draw(2, 5)), 'audio_out_channels': sound,
@@ -220,7 +221,7 @@ def test_values_equal_the_reference(version, seed, level, exact):
   for m in MODALITIES:
     errors = apart(made[m], wanted[m]), apart(made[m], nearer[m])
     print(f'{version} {seed} {level} {m} %.2e %.2e' % errors)
-    assert errors[0] <= FORWARD and errors[1] <= EXACT
+    assert errors[0] <= ROUNDED and errors[1] <= FORWARD
 
 
 @each_case
