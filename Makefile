@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 READY := .venv/.ready
-EXTRAS := tests/parity tests/text/minilm_test.py tests/data/prepare_test.py tests/worlds/solid_test.py
+EXTRAS := tests/parity tests/weights tests/text/minilm_test.py tests/data/prepare_test.py tests/worlds/solid_test.py
 
 .PHONY: demo test test-slow notebook parity bench-codec bench-judges lint clean
 

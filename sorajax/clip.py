@@ -71,6 +71,8 @@ class Tokens:
     segment: int32 [B, T]; which clip of a packed row, counted from 1; 0 is padding.
     shot: int32 [B, T]; which shot of the storyboard.
     loss_mask: float32 [B, T]; 1 where the loss counts.
+    keyframe: bool [B, T]; whether a token is of a frame that stands alone; None where none is
+      marked.
   """
 
   latent: Array
@@ -79,6 +81,7 @@ class Tokens:
   segment: Array
   shot: Array
   loss_mask: Array
+  keyframe: Array | None = None
 
   def replace(self, **changes: Array) -> 'Tokens':
     return dataclasses.replace(self, **changes)

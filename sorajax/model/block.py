@@ -1,6 +1,7 @@
 """One layer: self-attention, text, audio↔video, MLP, for every stream alike."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ from flax import nnx
 from sorajax.model.config import StreamConfig, TransformerConfig
 from sorajax.nn import layers, param
 from sorajax.nn.attention import Attention
-from sorajax.nn.rope import Rope
+from sorajax.nn.rope import ROTATIONS, Rope
 
 
 @jax.tree_util.register_dataclass
@@ -48,10 +49,13 @@ class Stream(nnx.Module):
   def __init__(self, c: TransformerConfig, own: StreamConfig, other_width: int, *, rngs):
     D = own.width
     self_size, cross_size = (own.heads, own.head_dim), (c.cross_heads, c.cross_head_dim)
-    text_width = D if c.caption_projection else c.text_width
-    self.self_attention = Attention(D, D, *self_size, gated=c.gated, rngs=rngs)
-    self.text_attention = Attention(D, text_width, *self_size, gated=c.gated, rngs=rngs)
-    self.cross_attention = Attention(D, other_width, *cross_size, gated=c.gated, rngs=rngs)
+    text_width = c.read_width(own)
+    attention = functools.partial(
+      Attention, gated=c.gated, rotate=ROTATIONS[c.rope_pairs], rngs=rngs
+    )
+    self.self_attention = attention(D, D, *self_size)
+    self.text_attention = attention(D, text_width, *self_size)
+    self.cross_attention = attention(D, other_width, *cross_size)
     self.mlp = layers.Mlp(D, own.hidden, bias=own.mlp_bias, rngs=rngs)
     self.table = param.zeros((9 if c.text_modulation else 6, D), (None, None))
     self.cross_table = param.zeros((5, D), (None, None))

@@ -16,6 +16,8 @@ class StreamConfig:
     hidden: F of the MLP.
     rope_max: largest expected (seconds, y, x), in seconds and pixels; (seconds,) for sound.
     mlp_bias: whether the MLP has biases.
+    text_width: width of the part of the text that this stream alone reads; 0 where it reads all.
+    keyframes: whether tokens of a frame that stands alone are marked by a learned vector.
   """
 
   channels: int
@@ -25,6 +27,8 @@ class StreamConfig:
   hidden: int
   rope_max: tuple[float, ...]
   mlp_bias: bool = True
+  text_width: int = 0
+  keyframes: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +38,8 @@ class TransformerConfig:
   Attributes:
     streams: modality → its half.
     layers: L.
-    text_width: width of the text encoder's output.
+    text_width: width of the text encoder's output. Where the streams have widths of their own, it
+      is their sum, and the channels are those of audio, then those of video.
     cross_heads: H of audio↔video attention, both ways.
     cross_head_dim: K of audio↔video attention, both ways.
     gated: whether every attention has a gate per head.
@@ -44,8 +49,12 @@ class TransformerConfig:
       the same at every step of sampling.
     caption_projection: whether an MLP takes the text to each stream's width; if not, keys and
       values read the text encoder's output as it is.
+    cross_level: whose noise level scales and shifts the tokens for audio↔video attention: that of
+      each token, or the highest of its clip in the other stream.
     cross_gate_level: whose noise level sets the gate of audio↔video attention.
+    cross_gate_scale: what the noise level is multiplied by where it sets that gate; 1000 elsewhere.
     rope_theta: ratio of the highest to the lowest rotary frequency.
+    rope_pairs: which two channels of a head turn together: k and k + K/2, or 2k and 2k + 1.
     remat: what the backward pass recomputes: nothing, all but matrix products, or everything.
     unroll: layers unrolled in each turn of the scan.
     compute: type of activations and matrix products.
@@ -60,8 +69,11 @@ class TransformerConfig:
   text_modulation: bool = True
   text_levels: bool = False
   caption_projection: bool = True
+  cross_level: Literal['own', 'other'] = 'own'
   cross_gate_level: Literal['own', 'other'] = 'own'
+  cross_gate_scale: float = 1000.0
   rope_theta: float = 10_000.0
+  rope_pairs: Literal['split', 'interleaved'] = 'split'
   remat: Literal['none', 'dots', 'full'] = 'none'
   unroll: int = 1
   compute: Literal['float32', 'bfloat16'] = 'float32'
@@ -75,5 +87,12 @@ class TransformerConfig:
         raise ValueError(
           f'head_dim of {name} and cross_head_dim must be even, for rotary positions'
         )
+    own = [s.text_width for s in self.streams.values()]
+    if any(own) and (not all(own) or sum(own) != self.text_width):
+      raise ValueError(f"text_width {self.text_width} is not the sum of the streams' {own}")
     if self.layers % self.unroll:
       raise ValueError(f'unroll {self.unroll} does not divide layers {self.layers}; try 1')
+
+  def read_width(self, own: StreamConfig) -> int:
+    """Width of the text as the layers of a stream read it."""
+    return own.width if self.caption_projection else own.text_width or self.text_width

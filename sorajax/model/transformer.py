@@ -29,13 +29,22 @@ class Ends(nnx.Module):
     self.level = layers.LevelModulation(D, 9 if c.text_modulation else 6, rngs=rngs)
     self.cross_level = layers.LevelModulation(D, 4, rngs=rngs)
     self.gate_level = layers.LevelModulation(D, 1, rngs=rngs)
-    text_width = D if c.caption_projection else c.text_width
+    text_width = c.read_width(own)
     self.text_level = layers.LevelModulation(text_width, 2, rngs=rngs) if c.text_levels else None
     if c.caption_projection:
-      self.text_up = layers.Linear(c.text_width, D, axes=(None, 'embed'), rngs=rngs)
+      given = own.text_width or c.text_width
+      self.text_up = layers.Linear(given, D, axes=(None, 'embed'), rngs=rngs)
       self.text_out = layers.Linear(D, D, axes=(None, 'embed'), rngs=rngs)
+    self.keyframe = param.zeros((D,), (None,)) if own.keyframes else None
     self.out_table = param.zeros((2, D), (None, None))
     self.out = layers.Linear(D, own.channels, axes=('embed', None), scale=0.0, rngs=rngs)
+
+  def read_in(self, tokens: Tokens, dtype) -> jax.Array:
+    """Latents [B, T, C] → [B, T, D] in `dtype`."""
+    x = self.embed(tokens.latent.astype(dtype))
+    if self.keyframe is None or tokens.keyframe is None:
+      return x
+    return x + jnp.where(tokens.keyframe[..., None], self.keyframe[...].astype(dtype), 0)
 
   def project_text(self, text: jax.Array) -> jax.Array:
     """[B, L, text_width] → [B, L, D]."""
@@ -81,7 +90,7 @@ class Transformer(nnx.Module):
     at, embedding = {}, {}
     for m in sorted(c.streams):
       at[m], embedding[m] = self._context(m, tokens, text.astype(dtype), text_segment, text_key)
-    xs = {m: self.ends[m].embed(tokens[m].latent.astype(dtype)) for m in sorted(c.streams)}
+    xs = {m: self.ends[m].read_in(tokens[m], dtype) for m in sorted(c.streams)}
 
     def layer(xs, block):
       return block(xs, at, joined=joined), None
@@ -95,14 +104,13 @@ class Transformer(nnx.Module):
     c, own, ends = self.config, self.config.streams[m], self.ends[m]
     t, dtype = tokens[m], text.dtype
     rows, embedding = ends.level(t.sigma, dtype)
-    cross_rows, _ = ends.cross_level(t.sigma, dtype)
-    gate_sigma = t.sigma
-    if c.cross_gate_level == 'other':
-      gate_sigma = clip_level(tokens[other_of(m, c.streams)], t.segment)
-    cross_gate, _ = ends.gate_level(gate_sigma, dtype)
+    cross_rows, _ = ends.cross_level(_level_of(c.cross_level, m, tokens), dtype)
+    gate_sigma = _level_of(c.cross_gate_level, m, tokens)
+    cross_gate, _ = ends.gate_level(gate_sigma, dtype, c.cross_gate_scale)
     text_rows = None
     if ends.text_level is not None:
       text_rows, _ = ends.text_level(clip_level(t, text_segment), dtype)
+    text = _part_of(text, m, c)
     seconds = max(s.rope_max[0] for s in c.streams.values())
     context = Context(
       segment=t.segment,
@@ -132,6 +140,21 @@ def clip_level(tokens: Tokens, segment: jax.Array) -> jax.Array:
   sigma, other = (reshard(x, 'batch', None) for x in (tokens.sigma, tokens.segment))
   same = segment[:, :, None] == other[:, None, :]
   return jnp.where(same, sigma[:, None, :], 0.0).max(axis=-1)
+
+
+def _level_of(whose: str, m: str, tokens: dict[str, Tokens]) -> jax.Array:
+  """The noise level of each token of stream m, or that of its clip in the other stream: [B, T]."""
+  if whose == 'own':
+    return tokens[m].sigma
+  return clip_level(tokens[other_of(m, tokens)], tokens[m].segment)
+
+
+def _part_of(text: jax.Array, m: str, c: TransformerConfig) -> jax.Array:
+  """The channels of the text that stream m reads."""
+  if not c.streams[m].text_width:
+    return text
+  before = sum(s.text_width for name, s in c.streams.items() if name < m)
+  return text[..., before : before + c.streams[m].text_width]
 
 
 def _text_key(segment: jax.Array, shot: jax.Array, padding: int) -> jax.Array:

@@ -50,10 +50,12 @@ def _reference(q, k, v, q_segment, k_segment):
 class Attention(nnx.Module):
   """Multi-head attention with RMS-normed queries and keys and a gate per head.
 
-  Queries and keys are normed over the whole inner width H·K before they are turned.
+  Queries and keys are normed over the whole inner width H·K before `rotate` turns them.
   """
 
-  def __init__(self, width, context_width, heads, head_dim, *, gated: bool, rngs: nnx.Rngs):
+  def __init__(
+    self, width, context_width, heads, head_dim, *, gated: bool, rotate=rope.rotate, rngs: nnx.Rngs
+  ):  # fmt: skip
     inner, axes = (heads, head_dim), ('embed', 'heads', None)
     self.query = param.normal(rngs, (width, *inner), axes, scale=width**-0.5)
     self.key = param.normal(rngs, (context_width, *inner), axes, scale=context_width**-0.5)
@@ -66,6 +68,7 @@ class Attention(nnx.Module):
     self.out_bias = param.zeros((width,), (None,))
     self.query_norm, self.key_norm = (param.ones(inner, ('heads', None)) for _ in range(2))
     self.gate = layers.Linear(width, heads, scale=0.0, rngs=rngs) if gated else None
+    self.rotate = rotate
 
   def __call__(self, x, context, segments, ropes=(None, None)):
     """x [B, T, D], context [B, S, D'], their segments and rotations → [B, T, D]."""
@@ -83,4 +86,4 @@ class Attention(nnx.Module):
     y = y + bias[...].astype(y.dtype)
     if norm is not None:
       y = layers.rms_norm(y, axis=(-2, -1)) * norm[...].astype(y.dtype)
-    return y if turn is None else rope.rotate(y, turn)
+    return y if turn is None else self.rotate(y, turn)

@@ -66,7 +66,7 @@ def sinusoid(value: jax.Array, width: int, longest: float = 10_000.0) -> jax.Arr
 class LevelModulation(nnx.Module):
   """Noise level → rows of AdaLN-single (Chen et al. 2023, PixArt-α, section 2.3).
 
-  The embedding is `sigma · 1000` as 256 sinusoids through Linear-SiLU-Linear; the rows are a
+  The embedding is `sigma · scale` as 256 sinusoids through Linear-SiLU-Linear; the rows are a
   linear map of its SiLU, shared by all layers, to which each layer adds a table of its own.
   """
 
@@ -75,9 +75,9 @@ class LevelModulation(nnx.Module):
     self.out = Linear(width, width, axes=(None, 'embed'), rngs=rngs)
     self.rows = Linear(width, rows * width, axes=('embed', None), scale=0.0, rngs=rngs)
 
-  def __call__(self, sigma: jax.Array, dtype) -> tuple[jax.Array, jax.Array]:
+  def __call__(self, sigma: jax.Array, dtype, scale=1000.0) -> tuple[jax.Array, jax.Array]:
     """sigma [B, T] → (rows [B, T, rows·D], embedding [B, T, D]), in `dtype`."""
-    wave = sinusoid(sigma * 1000.0, 256).astype(dtype)
+    wave = sinusoid(sigma * scale, 256).astype(dtype)
     embedding = self.out(jax.nn.silu(self.up(wave)))
     return self.rows(jax.nn.silu(embedding)), embedding
 

@@ -5,6 +5,9 @@ The angle of position p along one axis is θ^e · π/2 · (2p/max − 1), with e
 head sees different ones. Frequencies are computed in float64 on the host.
 """
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,3 +47,17 @@ def rotate(x: jax.Array, rope: Rope) -> jax.Array:
   first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
   turned = [first * cos - second * sin, second * cos + first * sin]
   return jnp.concatenate(turned, axis=-1).astype(x.dtype)
+
+
+def rotate_neighbours(x: jax.Array, rope: Rope) -> jax.Array:
+  """Turns the pair (x[2k], x[2k + 1]) by its angle: [B, T, H, K] → the same, in float32 within."""
+  cos, sin = rope
+  pairs = x.astype(jnp.float32).reshape(*x.shape[:-1], -1, 2)
+  first, second = pairs[..., 0], pairs[..., 1]
+  turned = jnp.stack([first * cos - second * sin, second * cos + first * sin], axis=-1)
+  return turned.reshape(x.shape).astype(x.dtype)
+
+
+ROTATIONS: Mapping[str, Callable[[jax.Array, Rope], jax.Array]] = MappingProxyType(
+  {'split': rotate, 'interleaved': rotate_neighbours}
+)

@@ -87,6 +87,13 @@ def test_angles_are_those_of_their_definition():
   np.testing.assert_allclose(sin[0, 0, 0], np.sin(angle), atol=1e-5)
 
 
+def test_interleaved_pairs_are_split_pairs_in_another_order():
+  x, turn = vectors(0), table(positions(0))
+  order = np.arange(HEAD_DIM).reshape(-1, 2).T.ravel()  # the first of each pair, then the second
+  split = rope.rotate(x[..., order], turn)
+  np.testing.assert_array_equal(rope.rotate_neighbours(x, turn)[..., order], split)
+
+
 def test_half_precision_stays_half_precision():
   x = jnp.asarray(vectors(0), jnp.bfloat16)
   turned = rope.rotate(x, table(positions(0)))

@@ -1,0 +1,349 @@
+"""LTX-2's transformer as diffusers saves it ↔ parameters of `model.transformer`.
+
+The two keep the same numbers in another order. Here the layers are stacked along a first axis, a
+linear map is [in, out], heads have a dimension of their own, and the rows of audio↔video attention
+lie as query, as key; there they lie audio → video, video → audio.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from sorajax import sharding
+from sorajax.errors import UserError
+from sorajax.model.config import StreamConfig, TransformerConfig
+from sorajax.model.transformer import Transformer
+from sorajax.weights.shards import Shards
+
+Params = dict[str, Any]
+
+# Options that may have one value alone; where a config.json lacks an option, it has this value.
+FIXED: Mapping[str, Any] = {
+  'patch_size': 1, 'patch_size_t': 1, 'audio_patch_size': 1, 'audio_patch_size_t': 1,
+  'activation_fn': 'gelu-approximate', 'qk_norm': 'rms_norm_across_heads',
+  'norm_elementwise_affine': False, 'norm_eps': 1e-6, 'attention_bias': True,
+  'attention_out_bias': True, 'rope_double_precision': True, 'causal_offset': 1,
+  'timestep_scale_multiplier': 1000,
+}  # fmt: skip
+DEFAULTS: Mapping[str, Any] = {
+  'in_channels': 128, 'out_channels': 128, 'num_attention_heads': 32, 'attention_head_dim': 128,
+  'cross_attention_dim': 4096, 'pos_embed_max_pos': 20, 'base_height': 2048, 'base_width': 2048,
+  'gated_attn': False, 'cross_attn_mod': False, 'ff_bias': True,
+  'audio_in_channels': 128, 'audio_out_channels': 128, 'audio_num_attention_heads': 32,
+  'audio_attention_head_dim': 64, 'audio_cross_attention_dim': 2048, 'audio_pos_embed_max_pos': 20,
+  'audio_gated_attn': False, 'audio_cross_attn_mod': False, 'audio_ff_bias': True,
+  'num_layers': 48, 'caption_channels': 3840, 'rope_theta': 10000.0, 'rope_type': 'interleaved',
+  'cross_attn_timestep_scale_multiplier': 1000, 'use_prompt_embeddings': True,
+  'use_prompt_adaln_single': True, 'use_keyframes_abs_pos_embedding': False,
+}  # fmt: skip
+# A codec's geometry says where its latents lie; nothing here depends on these.
+ELSEWHERE = (
+  'vae_scale_factors', 'audio_scale_factor', 'audio_sampling_rate', 'audio_hop_length',
+  'perturbed_attn',
+)  # fmt: skip
+SHOWN = 8  # names of a kind in an error
+
+
+def config_of(saved: Mapping[str, Any]) -> TransformerConfig:
+  """The config.json of `LTX2VideoTransformer3DModel` → the same transformer here.
+
+  It does not say whose noise level drives audio↔video attention: diffusers' pipelines give the
+  other stream's to all of it, as here; Lightricks' own program gives it to the gate alone, which is
+  `cross_level='own'`. Where both streams are equally noisy throughout, the two are the same.
+
+  Raises:
+    UserError: an option that this project does not have.
+  """
+  s = {**DEFAULTS, **FIXED, **saved}
+  _check_options(s)
+  streams = {
+    'audio': _stream(s, 'audio_', ()),
+    'video': _stream(
+      s, '', (float(s['base_height']), float(s['base_width'])),
+      keyframes=s['use_keyframes_abs_pos_embedding'],
+    ),
+  }  # fmt: skip
+  try:
+    return TransformerConfig(
+      streams=streams,
+      layers=s['num_layers'],
+      text_width=sum(stream.text_width for stream in streams.values()),
+      cross_heads=streams['audio'].heads,
+      cross_head_dim=streams['audio'].head_dim,
+      gated=s['gated_attn'],
+      text_modulation=s['cross_attn_mod'],
+      text_levels=s['cross_attn_mod'] and s['use_prompt_adaln_single'],
+      caption_projection=s['use_prompt_embeddings'],
+      cross_level='other',
+      cross_gate_level='other',
+      cross_gate_scale=float(s['cross_attn_timestep_scale_multiplier']),
+      rope_theta=float(s['rope_theta']),
+      rope_pairs=s['rope_type'],
+    )
+  except ValueError as error:
+    raise UserError(f'the transformer does not fit together: {error}') from error
+
+
+def _stream(s: Mapping[str, Any], prefix: str, sides: tuple, keyframes=False) -> StreamConfig:
+  heads, head_dim = s[f'{prefix}num_attention_heads'], s[f'{prefix}attention_head_dim']
+  width = heads * head_dim
+  text = 'caption_channels' if s['use_prompt_embeddings'] else f'{prefix}cross_attention_dim'
+  return StreamConfig(
+    channels=s[f'{prefix}in_channels'],
+    width=width,
+    heads=heads,
+    head_dim=head_dim,
+    hidden=4 * width,
+    rope_max=(float(s[f'{prefix}pos_embed_max_pos']), *sides),
+    mlp_bias=s[f'{prefix}ff_bias'],
+    text_width=s[text],
+    keyframes=keyframes,
+  )
+
+
+def _check_options(s: Mapping[str, Any]) -> None:
+  """Raises where the options are not those of a transformer that can be built here."""
+  unknown = sorted(
+    name for name in s
+    if name not in {*FIXED, *DEFAULTS, *ELSEWHERE} and not name.startswith('_')
+  )  # fmt: skip
+  if unknown:
+    raise UserError(f'the transformer has {_listed(unknown)}, which this project does not know')
+  for name, value in FIXED.items():
+    if s[name] != value:
+      raise UserError(f'the transformer has {name}={s[name]}; only {value} is known')
+  if s['rope_type'] not in ('split', 'interleaved'):
+    raise UserError(f'the transformer has rope_type={s["rope_type"]}; split, interleaved are known')
+  width = lambda prefix: s[f'{prefix}num_attention_heads'] * s[f'{prefix}attention_head_dim']
+  alike = [
+    ('in_channels', s['in_channels'], 'out_channels', s['out_channels']),
+    ('audio_in_channels', s['audio_in_channels'], 'audio_out_channels', s['audio_out_channels']),
+    ('gated_attn', s['gated_attn'], 'audio_gated_attn', s['audio_gated_attn']),
+    ('cross_attn_mod', s['cross_attn_mod'], 'audio_cross_attn_mod', s['audio_cross_attn_mod']),
+    ('cross_attention_dim', s['cross_attention_dim'], 'its heads together', width('')),
+    (
+      'audio_cross_attention_dim', s['audio_cross_attention_dim'], 'its heads together',
+      width('audio_'),
+    ),
+  ]  # fmt: skip
+  if s['rope_type'] == 'split':  # their rotation cuts both streams by the picture's heads
+    heads = [f'{prefix}num_attention_heads' for prefix in ('', 'audio_')]
+    alike.append((heads[0], s[heads[0]], heads[1], s[heads[1]]))
+  for one, a, other, b in alike:
+    if a != b and b is not None:
+      raise UserError(f'the transformer has {one} {a} and {other} {b}; only equal ones are known')
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+  """A tensor of a checkpoint, and how it becomes a parameter of one layer, or of none.
+
+  Attributes:
+    name: in the checkpoint.
+    shape: in the checkpoint.
+    ours: shape of the parameter, without layers.
+    swapped: the axis along which audio ← video and video ← audio trade places; None for none.
+  """
+
+  name: str
+  shape: tuple[int, ...]
+  ours: tuple[int, ...]
+  swapped: int | None = None
+
+  def here(self, value: np.ndarray) -> np.ndarray:
+    """As saved → as a parameter, in the same type."""
+    return self._traded((value.T if self._is_matrix else value).reshape(self.ours))
+
+  def there(self, value: np.ndarray) -> np.ndarray:
+    """As a parameter → as saved, in the same type."""
+    value = self._traded(value)
+    value = value.reshape(self.shape[::-1]).T if self._is_matrix else value.reshape(self.shape)
+    return np.ascontiguousarray(value)
+
+  @property
+  def _is_matrix(self) -> bool:
+    return self.name.endswith('.weight') and len(self.shape) == 2
+
+  def _traded(self, value: np.ndarray) -> np.ndarray:
+    """The first two of four rows and the last two change places; a fifth, the gate's, stays."""
+    if self.swapped is None:
+      return value
+    rows = value.shape[self.swapped] // 4 * 4
+    first, second, gate = np.split(value, [rows // 2, rows], axis=self.swapped)
+    return np.concatenate([second, first, gate], axis=self.swapped)
+
+
+def shapes(config: TransformerConfig) -> Params:
+  """The parameters' tree, with a shape in every place."""
+  with sharding.no_mesh():
+    return _abstract(config)
+
+
+def _abstract(config: TransformerConfig) -> Params:
+  module = nnx.eval_shape(lambda: Transformer(config, rngs=nnx.Rngs(0)))
+  return nnx.to_pure_dict(nnx.state(module, nnx.Param))
+
+
+def places(config: TransformerConfig) -> dict[Any, list[Tensor]]:
+  """Path in our tree → the tensors that it is made of: one of each layer, or one."""
+  made = {}
+  for path, leaf in jax.tree_util.tree_leaves_with_path(shapes(config)):
+    part, *keys = (key.key for key in path)
+    if part == 'ends':
+      made[path] = [_tensor('', keys, leaf.shape)]
+    else:  # blocks, then streams
+      layers = range(config.layers)
+      made[path] = [_tensor(f'transformer_blocks.{i}.', keys[1:], leaf.shape[1:]) for i in layers]
+  return made
+
+
+def params_of(config: TransformerConfig, saved: Mapping[str, np.ndarray]) -> Params:
+  """The tensors of `LTX2VideoTransformer3DModel` by name → parameters, in the types they have.
+
+  Raises:
+    UserError: tensors that are missing, have another shape, or are left over.
+  """
+  where = places(config)
+  check(where, {name: tuple(value.shape) for name, value in saved.items()})
+
+  def take(path, leaf):
+    parts = [tensor.here(saved[tensor.name]) for tensor in where[path]]
+    return np.stack(parts) if path[0].key == 'blocks' else parts[0]
+
+  return jax.tree_util.tree_map_with_path(take, shapes(config))
+
+
+def saved_of(config: TransformerConfig, params: Params) -> dict[str, np.ndarray]:
+  """Parameters → the tensors of `LTX2VideoTransformer3DModel` by name, in the types they have."""
+  where, made = places(config), {}
+  for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+    leaf = np.asarray(leaf)
+    parts = leaf if path[0].key == 'blocks' else leaf[None]
+    made.update({tensor.name: tensor.there(part) for tensor, part in zip(where[path], parts)})
+  return made
+
+
+def load(
+  config: TransformerConfig, saved: Shards, mesh: jax.sharding.Mesh, dtype: Any = np.float32
+) -> Params:
+  """The tensors of a folder → parameters in `dtype`, laid over the devices of a mesh.
+
+  The host holds one tensor at a time, and a device its part of the parameters and of that tensor.
+
+  Raises:
+    UserError: tensors that are missing, have another shape, or are left over.
+  """
+  where = places(config)
+  check(where, saved.shapes())
+
+  def read(tensor: Tensor, layout: jax.NamedSharding) -> jax.Array:
+    value = tensor.here(saved[tensor.name])
+    return jax.make_array_from_callback(
+      value.shape, layout, lambda index: np.asarray(value[index], dtype)
+    )
+
+  def take(path, leaf, layout):
+    if path[0].key != 'blocks':
+      return read(where[path][0], layout)
+    whole = jax.jit(lambda: jnp.zeros(leaf.shape, dtype), out_shardings=layout)()
+    of_layer = jax.NamedSharding(mesh, sharding.P(*layout.spec[1:]))
+    for i, tensor in enumerate(where[path]):
+      whole = _with_layer(whole, read(tensor, of_layer), i)
+    return whole
+
+  with jax.set_mesh(mesh):
+    abstract = _abstract(config)
+    layouts = sharding.shardings(mesh, abstract)
+    return jax.tree_util.tree_map_with_path(take, abstract, layouts)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _with_layer(whole: jax.Array, part: jax.Array, i: int) -> jax.Array:
+  return jax.lax.dynamic_update_index_in_dim(whole, part, i, 0)
+
+
+def check(where: Mapping[Any, list[Tensor]], given: Mapping[str, tuple[int, ...]]) -> None:
+  """Raises unless `given`, name → shape, are the very tensors that parameters are made of."""
+  wanted = {tensor.name: tensor.shape for tensors in where.values() for tensor in tensors}
+  wrong = [f'{n} of {given[n]} instead of {s}' for n, s in wanted.items() if given.get(n, s) != s]
+  found = {
+    'missing': sorted(set(wanted) - set(given)),
+    'unknown': sorted(set(given) - set(wanted)),
+    'misshaped': wrong,
+  }
+  lists = [f'{len(names)} {kind} ({_listed(names)})' for kind, names in found.items() if names]
+  if lists:
+    raise UserError(
+      f'the tensors are not those of this transformer: {"; ".join(lists)}; give the config they '
+      'were saved with'
+    )
+
+
+def _listed(names: list[str]) -> str:
+  more = len(names) - SHOWN
+  return ', '.join(names[:SHOWN]) + (f' and {more} more' if more > 0 else '')
+
+
+# Our words → theirs; {a} is audio_ or nothing, {m} the stream, {o} the other, {way} into {m}.
+PARTS: Mapping[str, str] = {
+  'embed': '{a}proj_in', 'out': '{a}proj_out', 'out_table': '{a}scale_shift_table',
+  'level': '{a}time_embed', 'cross_level': 'av_cross_attn_{m}_scale_shift',
+  'gate_level': 'av_cross_attn_{m}_{way}_gate', 'text_level': '{a}prompt_adaln',
+  'text_up': '{a}caption_projection.linear_1', 'text_out': '{a}caption_projection.linear_2',
+  'keyframe': 'keyframes_abs_pos_embedding',
+  'self_attention': '{a}attn1', 'text_attention': '{a}attn2', 'cross_attention': '{o}_to_{m}_attn',
+  'mlp': '{a}ff', 'table': '{a}scale_shift_table', 'text_table': '{a}prompt_scale_shift_table',
+  'cross_table': '{m}_a2v_cross_attn_scale_shift_table',
+}  # fmt: skip
+STREAMS: Mapping[str, Mapping[str, str]] = {
+  'audio': {'a': 'audio_', 'm': 'audio', 'o': 'video', 'way': 'v2a'},
+  'video': {'a': '', 'm': 'video', 'o': 'audio', 'way': 'a2v'},
+}
+WITHIN: Mapping[str, Mapping[str, str]] = {
+  'level': {
+    'up': 'emb.timestep_embedder.linear_1', 'out': 'emb.timestep_embedder.linear_2',
+    'rows': 'linear',
+  },
+  'attention': {
+    'query': 'to_q.weight', 'key': 'to_k.weight', 'value': 'to_v.weight', 'out': 'to_out.0.weight',
+    'query_bias': 'to_q.bias', 'key_bias': 'to_k.bias', 'value_bias': 'to_v.bias',
+    'out_bias': 'to_out.0.bias', 'query_norm': 'norm_q.weight', 'key_norm': 'norm_k.weight',
+    'gate': 'to_gate_logits',
+  },
+  'mlp': {'up': 'net.0.proj', 'down': 'net.2'},
+}  # fmt: skip
+LEAVES: Mapping[str, str] = {'kernel': 'weight', 'bias': 'bias'}
+
+
+def _tensor(prefix: str, keys: list[str], ours: tuple[int, ...]) -> Tensor:
+  m, part, *rest = keys
+  name = prefix + '.'.join([PARTS[part].format(**STREAMS[m]), *_words(part, rest)])
+  swapped = None
+  if m == 'audio':  # whose way as a query is the second of theirs
+    swapped = {'cross_table': 0, 'cross_level.rows': len(ours) - 1}.get('.'.join([part, *rest[:1]]))
+  return Tensor(name, _shape_there(part, rest, ours), ours, swapped)
+
+
+def _words(part: str, keys: list[str]) -> Iterator[str]:
+  words = {**LEAVES, **WITHIN.get(part.rsplit('_', 1)[-1], {})}
+  return (words[key] for key in keys)
+
+
+def _shape_there(part: str, keys: list[str], ours: tuple[int, ...]) -> tuple[int, ...]:
+  if part == 'keyframe':
+    return (1, *ours)
+  if part.endswith('table'):
+    return ours
+  last = keys[-1]
+  if last == 'out':  # of attention: [H, K, D]
+    return ours[-1], math.prod(ours[:-1])
+  if last in ('kernel', 'query', 'key', 'value'):
+    return math.prod(ours[1:]), ours[0]
+  return (math.prod(ours),)

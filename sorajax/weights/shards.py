@@ -1,0 +1,83 @@
+"""Folders of safetensors as diffusers writes them, read a tensor at a time."""
+
+import importlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sorajax.errors import UserError, cannot_read, one_line
+
+NAME = 'diffusion_pytorch_model.safetensors'
+
+
+class Shards(Mapping[str, np.ndarray]):
+  """The tensors of a folder by name; none is in memory before it is asked for.
+
+  The folder holds one file, or several and an index that says which tensor lies in which.
+
+  Raises:
+    UserError: a file that is missing or cut short, or that lacks a tensor of the index.
+  """
+
+  def __init__(self, folder: str | os.PathLike[str]):
+    self._folder = Path(folder)
+    index = self._folder / f'{NAME}.index.json'
+    file_of: dict[str, str] = {}
+    if index.exists():
+      file_of = dict(_json(index).get('weight_map', {}))
+    files = sorted(set(file_of.values())) or [NAME]
+    gone = [name for name in files if not (self._folder / name).is_file()]
+    if gone:
+      raise UserError(f'{self._folder} lacks {", ".join(gone)}; download the checkpoint again')
+    self._open = {name: _opened(self._folder / name) for name in files}
+    names = {name: file.keys() for name, file in self._open.items()}
+    held = {tensor: name for name, tensors in names.items() for tensor in tensors}
+    for tensor, name in file_of.items():
+      if held.get(tensor) != name:
+        raise UserError(
+          f'{self._folder / name} lacks {tensor}, which the index says that it holds; download '
+          'the checkpoint again'
+        )
+    self._file_of = held
+
+  def __getitem__(self, name: str) -> np.ndarray:
+    return self._open[self._file_of[name]].get_tensor(name)
+
+  def __iter__(self) -> Iterator[str]:
+    return iter(self._file_of)
+
+  def __len__(self) -> int:
+    return len(self._file_of)
+
+  def shapes(self) -> dict[str, tuple[int, ...]]:
+    """Name → shape of every tensor, from the heads of the files."""
+    slice_of = lambda name, file: self._open[file].get_slice(name)
+    return {name: tuple(slice_of(name, file).get_shape()) for name, file in self._file_of.items()}
+
+  def config(self) -> dict[str, Any]:
+    """What the config.json of the folder says; `UserError` where it is missing or damaged."""
+    return _json(self._folder / 'config.json')
+
+
+def _opened(path: Path) -> Any:
+  try:
+    library = importlib.import_module('safetensors')
+  except ImportError as error:
+    raise UserError("reading weights needs pip install 'sorajax[weights]'") from error
+  try:
+    return library.safe_open(path, 'numpy')
+  except (OSError, library.SafetensorError) as error:
+    raise UserError(
+      f'cannot read {path}: {one_line(error)}; download the checkpoint again'
+    ) from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+  try:
+    return json.loads(path.read_text(encoding='utf-8'))
+  except (OSError, ValueError) as error:
+    raise cannot_read(path, error) from error
