@@ -48,7 +48,7 @@ class WorldSource:
     self._named = asked, split
     count, self._config = _parsed(asked)
     if self._config.kind == scene.SOLID:
-      solid.library()
+      solid.import_mujoco()
     held = min(max(count // 10, 1), HELD_OUT)
     c, number = self._config, count if split == 'train' else held
     samples = samples_of(c.frames, c.fps, c.sample_rate_hz)

@@ -116,7 +116,7 @@ class Hall:
   depth: float
 
 
-def library() -> Any:
+def import_mujoco() -> Any:
   """MuJoCo.
 
   Raises:
@@ -137,7 +137,7 @@ def tumble(solids: Sequence[Solid], hall: Hall, seconds: float) -> Motion:
   Raises:
     UserError: MuJoCo is not installed.
   """
-  mujoco = library()
+  mujoco = import_mujoco()
   model = _model(mujoco, solids, hall)
   data = mujoco.MjData(model)
   data.qvel = np.ravel([(*solid.velocity, *solid.spin) for solid in solids])
