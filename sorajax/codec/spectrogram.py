@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sorajax.codec.mel import MelConfig, hann, log_mel_inside, mel_bank
+from sorajax.codec.mel import MelConfig, frames, hann, log_mel_inside, mel_bank
 from sorajax.codec.pca import Pca, fit
 from sorajax.codec.streams import Carried, Framing, Streamed
 from sorajax.geometry import AudioGeometry
@@ -136,25 +136,30 @@ class Waves:
     self._ahead = round(AHEAD_S * mel.sample_rate_hz / mel.hop_samples)
     self._back = mel.n_fft // mel.hop_samples  # frames that share samples with those before
     self._frames = np.zeros((0, mel.mels * mel.audio_channels), np.float32)
-    self._first = 0  # of the frames held
     self._done = 0  # frames whose samples are given
-    self._known = np.zeros((self._back * mel.hop_samples + mel.n_fft // 2, mel.audio_channels))
+    known = self._back * mel.hop_samples + mel.n_fft // 2, mel.audio_channels
+    self._known = np.zeros(known, np.float32)  # the last samples given, or silence
 
   def push(self, values: np.ndarray | None) -> np.ndarray:
     """The next frames → the samples [S', A] that they complete."""
     if values is not None:
       self._frames = np.concatenate([self._frames, values])
-    made = [self._known[:0].astype(np.float32)]
+    made = [self._known[:0]]
     while self._end() >= self._done + self._block + self._ahead:
       made.append(self._step(self._block))
     return np.concatenate(made)
 
   def finish(self) -> np.ndarray:
     """The samples that are left when there are no more frames."""
-    made = [self._known[:0].astype(np.float32)]
+    made = [self._known[:0]]
     while self._end() > self._done:
       made.append(self._step(min(self._block, self._end() - self._done)))
     return np.concatenate(made)
+
+  @property
+  def _first(self) -> int:
+    """The number of the first frame that is held."""
+    return max(self._done - self._back, 0)
 
   def _end(self) -> int:
     return self._first + len(self._frames)
@@ -162,19 +167,18 @@ class Waves:
   def _step(self, count: int) -> np.ndarray:
     """The samples of the next `count` frames."""
     mel, size = self._mel, self._back + self._block + self._ahead
-    begin = self._done - self._back
-    held = self._frames[max(begin - self._first, 0) :][: size + min(begin, 0)]
-    before = max(-begin, 0)
+    before = max(self._back - self._done, 0)  # frames that lie before the sound
+    held = self._frames[: size - before]
     sides = before, size - before - len(held)
     frames = np.pad(held, (sides, (0, 0)))
     there = np.pad(np.ones(len(held), np.float32), sides)
     bands = frames.reshape(size, mel.mels, mel.audio_channels)
-    made = np.asarray(_waves(mel, bands, there, self._known.astype(np.float32)))
+    made = np.asarray(_waves(mel, bands, there, self._known))
     made = made[: len(self._known) + count * mel.hop_samples]
     known, self._known = len(self._known), made[-len(self._known) :]
+    first = self._first
     self._done += count
-    keep = max(self._done - self._back, 0)
-    self._frames, self._first = self._frames[keep - self._first :], keep
+    self._frames = self._frames[self._first - first :]
     return made[known:]
 
 
@@ -229,11 +233,8 @@ def amplitudes(bands: jax.Array, mel: MelConfig) -> jax.Array:
 
 def windowed(samples: jax.Array, mel: MelConfig) -> jax.Array:
   """[A, (T − 1) · hop + n_fft] → the spectra of its windows, complex [A, T, n_fft/2 + 1]."""
-  parts = mel.n_fft // mel.hop_samples
-  blocks = samples.reshape(len(samples), -1, mel.hop_samples)
-  count = blocks.shape[1] - parts + 1
-  frames = jnp.concatenate([blocks[:, i : i + count] for i in range(parts)], axis=2)
-  return jnp.fft.rfft(frames * hann(mel.n_fft), axis=2)
+  windows = frames(samples[..., None], mel.n_fft, mel.hop_samples)[..., 0]
+  return jnp.fft.rfft(windows * hann(mel.n_fft), axis=2)
 
 
 def overlapped(spectra: jax.Array, there: jax.Array, mel: MelConfig) -> jax.Array:

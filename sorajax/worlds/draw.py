@@ -41,9 +41,14 @@ from sorajax.worlds.solid import AROUND, Pose, Space
 from sorajax.worlds.speech import PAUSE_S, WORDS
 from sorajax.worlds.water import Basin
 
-NOVELTIES = ('triple', 'look', 'events')  # combinations that training never shows; rooms have all
+NOVELTIES = ('triple', 'look', 'events')  # combinations that training never shows
 DEPTH, EYE = 0.9, (0.8, 2.9)  # of a room with solid bodies; y and z of who looks into it
 Rng = np.random.Generator
+
+
+def novelties(kind: str) -> tuple[str, ...]:
+  """Those of a kind of scene, or of all for ''; held-out events come about in rooms alone."""
+  return tuple(n for n in NOVELTIES if n != 'events' or kind in ('', 'room'))
 
 
 @dataclasses.dataclass(frozen=True)

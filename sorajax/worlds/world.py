@@ -56,7 +56,7 @@ def generate(config: WorldConfig, split: str, seed: int, number: int) -> tuple[C
   """
   rng = np.random.default_rng([seed, SPLITS.index(split), number])
   c = config
-  novelties = draw.NOVELTIES[: 3 if c.kind in ('', 'room') else 2]
+  novelties = draw.novelties(c.kind)
   novel = novelties[number % len(novelties)] if split == 'novel' else ''
   who = draw.cast(rng, most=c.most, novel=novel, kind=c.kind)
   short = rng.random() < TERSE
