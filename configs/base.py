@@ -8,7 +8,7 @@ import ml_collections
 
 def get_config() -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
-  c.name, c.trained = 'base', ''
+  c.name, c.trained, c.start = 'base', '', ''
   c.prepare = _section(
     frames=(25,),
     fps=12.0,

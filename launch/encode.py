@@ -1,5 +1,6 @@
 """Clips → latents: python launch/encode.py --config=configs/film.py --input=CLIPS --output=LATENTS.
 
+CLIPS is a folder of clips, or a generated world such as world:50000, whose clips are never stored.
 Takes the learned codec that the config or --codec names, or fits the linear one on the training
 clips; for sound alone there is --sound. Stores every clip's latents. Killed, the same command goes
 on.
@@ -15,7 +16,7 @@ from sorajax.codec import codec as codec_lib
 from sorajax.data import latents
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Its codec section is used.')
-_INPUT = flags.DEFINE_string('input', None, 'A folder that launch/prepare.py wrote.')
+_INPUT = flags.DEFINE_string('input', None, 'A folder of launch/prepare.py, or world:COUNT.')
 _OUTPUT = flags.DEFINE_string('output', None, 'Folder for the latents.')
 _CODEC = flags.DEFINE_string(
   'codec', None, 'Folder or name of a codec; default: that of the config.'

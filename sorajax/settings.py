@@ -143,6 +143,8 @@ class Settings:
     train: how long.
     sample: defaults of sampling.
     trained: folder or name of a learned codec of `codec`'s channels; '' for none.
+    start: folder or name of a run of this network, whose averaged weights training goes on from;
+      '' for none.
   """
 
   name: str
@@ -157,6 +159,7 @@ class Settings:
   train: TrainConfig
   sample: SampleConfig
   trained: str = ''
+  start: str = ''
 
 
 @dataclasses.dataclass(frozen=True)

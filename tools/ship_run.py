@@ -1,7 +1,7 @@
 """Writes what sampling needs of a run: python tools/ship_run.py --checkpoint=RUN --out=FOLDER.
 
-Weights as float16, the config without the place of its data, and the codec unless config.trained
-names one that comes along.
+Weights as float16, the config without the place of its data and without the run that it started
+from, and the codec unless config.trained names one that comes along.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ flags.mark_flags_as_required(['checkpoint', 'out'])
 def main() -> None:
   model, out = service.load(_CHECKPOINT.value), make_folder(_OUT.value)
   config = checkpoint.read_config(model.workdir) or {}
-  config['data']['path'] = ''
+  config['data']['path'] = config['start'] = ''
   frozen = model.network.frozen()
   trained = {name: part for name, part in model.params.items() if name not in frozen}
   checkpoint.write_weights(out, model.step, sharding.gathered(trained))

@@ -21,7 +21,7 @@ from sorajax.codec.linear import LinearConfig, fit_linear
 from sorajax.data import index as index_lib
 from sorajax.data.records import Example, Row, write_shard
 from sorajax.data.sources import Source, open_shards, open_source
-from sorajax.data.worlds import Generated
+from sorajax.data.worlds import WORLD, Generated
 from sorajax.errors import UserError, cannot_read
 from sorajax.geometry import Geometry, VideoGeometry
 from sorajax.media import reader
@@ -30,6 +30,7 @@ from sorajax.media.atomic import write_text
 CODEC = 'codec'  # folder of the codec, within a folder of latents
 STARTED = 'encoding.txt'  # whose latents an unfinished folder holds
 FIT_CLIPS = 1000  # a linear codec is fitted on at most this many
+SHARD_CLIPS = 500  # of clips that are made as they are read
 
 
 class LatentSource(Protocol):
@@ -165,10 +166,10 @@ class Thinned:
 def encode(
   prepared: str | os.PathLike[str], codec: Codec, output: str | os.PathLike[str], workers: int
 ) -> index_lib.Index:
-  """Stores the latents of a prepared folder; goes on where a killed run stopped.
+  """Stores the latents of clips; goes on where a killed run stopped.
 
   Args:
-    prepared: a finished folder of clips.
+    prepared: a finished folder of clips, or a generated world such as 'world:50000'.
     codec: makes the latents; kept beside them.
     output: a folder; each shard is written whole or not at all.
     workers: processes.
@@ -179,7 +180,7 @@ def encode(
   Raises:
     UserError: a missing input, or an output made by another codec or from other clips.
   """
-  folder, index = Path(output), index_lib.load(Path(prepared))
+  folder, index = Path(output), _index_of(prepared)
   identity = _hash(index.identity, codec.fingerprint)
   kept = (folder / CODEC / codec_lib.SAVED_LAST).is_file()
   if kept and codec_lib.load(folder / CODEC).fingerprint != codec.fingerprint:
@@ -193,7 +194,7 @@ def encode(
   _check_started(folder, identity, [s for split in index.splits.values() for s in split.shards])
   jobs = []
   for name, split in index.splits.items():
-    counts = _shard_counts(Path(prepared), split)
+    counts = _shard_counts(prepared, split)
     for k, shard in enumerate(split.shards):
       if not (folder / shard).is_file():
         jobs.append((prepared, name, sum(counts[:k]), counts[k], folder, shard))
@@ -250,7 +251,25 @@ def _map(work, jobs: list, workers: int) -> Iterator[int]:
     yield from pool.map(work, jobs)
 
 
-def _shard_counts(folder: Path, split: index_lib.Split) -> list[int]:
+def _index_of(prepared: str | os.PathLike[str]) -> index_lib.Index:
+  """What a folder of clips holds, or what a generated world would hold in shards."""
+  if not str(prepared).startswith(WORLD):
+    return index_lib.load(Path(prepared))
+  splits = {}
+  for name in ('train', 'validation'):
+    rows = open_source(prepared, name).rows
+    rows = tuple(dataclasses.replace(row, key=f'{name}/{i:06d}') for i, row in enumerate(rows))
+    shards = -(-len(rows) // SHARD_CLIPS)
+    names = tuple(f'{name}-{k:05d}-of-{shards:05d}.array_record' for k in range(shards))
+    splits[name] = index_lib.Split(names, rows)
+  return index_lib.Index(_hash(str(prepared)), {}, splits, {}, ())
+
+
+def _shard_counts(prepared: str | os.PathLike[str], split: index_lib.Split) -> list[int]:
+  if str(prepared).startswith(WORLD):
+    first = range(0, len(split.rows), SHARD_CLIPS)
+    return [min(SHARD_CLIPS, len(split.rows) - k) for k in first]
+  folder = Path(prepared)
   return [len(grain.sources.ArrayRecordDataSource(str(folder / s))) for s in split.shards]
 
 

@@ -17,6 +17,7 @@ from sorajax.data.loader import Loader, token_loader
 from sorajax.data.schedule import Place
 from sorajax.errors import UserError
 from sorajax.flow import loss as flow_loss
+from sorajax.generate import service
 from sorajax.generate.output import write_clips
 from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
@@ -31,8 +32,8 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike[str]) ->
   """Trains to the last step, or goes on from the newest checkpoint of `workdir`.
 
   Raises:
-    UserError: a config that contradicts itself, the data or the workdir; loss or gradient that stay
-      non-finite, with what broke.
+    UserError: a config that contradicts itself, the data, the workdir or the run to start from;
+      loss or gradient that stay non-finite, with what broke.
   """
   settings = build.settings(config)
 
@@ -40,27 +41,41 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike[str]) ->
     if not settings.data.path:
       raise UserError('config.data.path is empty; add --config.data.path=LATENTS')
     source = open_latents(settings.data.path, 'train')
-    network = build.network(settings, source.codec)
-    return VelocityObjective(settings, network, source, mesh)
+    network, start = build.network(settings, source.codec), None
+    if settings.start:
+      start = sharding.gathered(service.load(settings.start, config).params)
+    return VelocityObjective(settings, network, source, mesh, start)
 
   loop.run(make, settings.mesh, config, workdir)
 
 
 @dataclasses.dataclass(frozen=True)
 class VelocityObjective:
-  """The flow-matching loss of a network on stored latents; a `train.objective.Objective`."""
+  """The flow-matching loss of a network on stored latents; a `train.objective.Objective`.
+
+  Attributes:
+    settings: of the run.
+    network: the velocity.
+    source: latents and captions.
+    mesh: of the devices.
+    start: parameters to begin with, on the host; None to draw them.
+  """
 
   settings: Settings
   network: Network
   source: LatentSource
   mesh: jax.sharding.Mesh
+  start: Any = None
 
   @property
   def batch_spec(self) -> jax.sharding.PartitionSpec:
     return sharding.spec('batch', 'tokens')
 
   def init(self, key: jax.Array) -> Any:
-    return self.network.init(key)
+    params = self.network.init(key)
+    if self.start is None:
+      return params
+    return {name: jax.tree.map(jnp.asarray, self.start[name]) for name in params}
 
   def frozen(self) -> Any:
     return self.network.frozen()

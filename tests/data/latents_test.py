@@ -134,6 +134,21 @@ def test_a_finished_folder_is_left_as_it_is(prepared, stored):
   assert {p: p.stat().st_mtime_ns for p in stored.rglob('*')} == before
 
 
+def test_a_generated_world_is_encoded_without_its_clips_being_stored(tmp_path, monkeypatch):
+  monkeypatch.setattr(latents, 'SHARD_CLIPS', 3)
+  world = 'world:10,frames=9,fps=8,height=8,width=12,sample_rate_hz=8000'
+  index = latents.encode(world, tiny.codec(), tmp_path / 'out', workers=1)
+  assert [len(split.shards) for split in index.splits.values()] == [4, 1]
+  for split, count in (('train', 10), ('validation', 1)):
+    kept = latents.open_latents(tmp_path / 'out', split)
+    made = latents.EncodedSource(open_source(world, split), tiny.codec())
+    assert len(kept) == count == len({row.key for row in kept.rows})
+    for number in range(count):
+      assert_same(kept[number], made[number], rtol=2**-11, atol=2**-25)
+  with refused('holds latents of other clips'):
+    latents.encode(world.replace('10', '11', 1), tiny.codec(), tmp_path / 'out', workers=1)
+
+
 def test_workers_write_the_same_bytes(prepared, stored, tmp_path):
   latents.encode(prepared, tiny.codec(), tmp_path / 'two', workers=2)
   assert content(tmp_path / 'two') == content(stored)

@@ -103,3 +103,15 @@ def test_a_shipped_run_is_the_run_rounded_to_11_bits(walk, tmp_path):
   near = functools.partial(np.testing.assert_allclose, rtol=2.0**-11, atol=2.0**-24)
   jax.tree.map(near, shipped.params, whole.params)
   assert shipped.codec.geometry == whole.codec.geometry
+
+
+def test_training_goes_on_from_the_weights_of_a_run(walk, tmp_path):
+  flags = [TINY, f'--config.data.path={walk}/latents', f'--config.start={walk}/run']
+  still = ['--config.train.steps=1', '--config.optimizer.learning_rate=0.0']
+  run('launch/train.py', *flags, *still, f'--workdir={tmp_path}/run')
+  first, then = service.load(walk / 'run'), service.load(tmp_path / 'run')
+  assert (first.step, then.step) == (12, 1)
+  jax.tree.map(np.testing.assert_array_equal, then.params, first.params)
+  other = [*flags, '--config.transformer.layers=1', f'--workdir={tmp_path}/other']
+  error = run('launch/train.py', *other, fails=True)
+  assert 'was made with another config.transformer.layers' in error.strip().splitlines()[-1]
