@@ -1,4 +1,5 @@
-"""From nothing to watching: fetch a film, prepare, encode, train, sample. Used by `make demo`.
+"""From nothing to watching: clips of the model that comes along; then fetch a film, prepare,
+encode, train, sample. Used by `make demo`.
 
 Each stage is the command line that a user would type, printed before it runs; a stage that is done
 is not done again.
@@ -32,8 +33,11 @@ PROMPTS = (
 
 def main() -> None:
   began, out, memory = time.monotonic(), Path(_OUT.value).absolute(), Memory()
-  film, clips, latents, run = (out / n for n in ('film', 'clips', 'latents', 'run'))
+  world, film = out / 'world', out / 'film'
+  clips, latents, run = out / 'clips', out / 'latents', out / 'run'
   steps = [] if _STEPS.value is None else [f'--config.train.steps={_STEPS.value}']
+  _stage('tools/show_world.py', f'--out={world}')
+  shown_s = time.monotonic() - began
   _stage('tools/fetch_film.py', f'--out={film}')
   _stage('launch/prepare.py', CONFIG, f'--input={film}', f'--output={clips}')
   _stage('launch/encode.py', CONFIG, f'--input={clips}', f'--output={latents}')
@@ -44,7 +48,8 @@ def main() -> None:
     *(f'--prompt={prompt}' for prompt in PROMPTS),
   )  # fmt: skip
   held = [line for line in read(run) if line['kind'] == 'held_out']
-  print(f'\nfrom nothing to watching: {clock(time.monotonic() - began)}')
+  print(f'\nclips of the generated world after {clock(shown_s)}: {world / "index.png"}')
+  print(f'clips of a model that was trained here after {clock(time.monotonic() - began)}')
   print(f'at most {memory.stop() / 2**30:.1f} GiB of memory')
   if held:
     first, last = held[0]['loss'], held[-1]['loss']

@@ -166,21 +166,27 @@ def make(
   _write_missing(folders[TRUTH], prompts, true)
   _write_missing(folders[CHANCE], prompts, foreign)
 
-  def ask(p: Prompt) -> Request:
-    given, true_film = None, str(film(folders[TRUTH], p))
-    if task != 'text_to_clip':
-      given = service.read_given(model, true_film, (SIZE, SIZE), FPS)
-    given_s = FRAMES / FPS / 2 if task == 'extend' else 0.0
-    form = FRAMES / FPS, FPS, SIZE, SIZE
-    return Request(p.text, p.number, *form, task=task, given=given, given_s=given_s)
-
   def answer(joined: bool) -> Callable[[list[Prompt]], Iterator[Clip]]:
     sampler = Sampler(model.settings, model.network, model.codec, batch, joined)
+    ask = lambda p: request(model, p, film(folders[TRUTH], p), task)
     return lambda missing: sampled(model, sampler, [ask(p) for p in missing])
 
   _write_missing(folders[MODEL], prompts, answer(joined=True))
   _write_missing(folders[CUT], prompts, answer(joined=False))
   return folders
+
+
+def request(model: Model, asked: Prompt, true_film: Path, task: str) -> Request:
+  """What is asked of a model: a task that starts from the true clip of a prompt, if from any."""
+  given, path = None, ''
+  if task != 'text_to_clip':
+    path = str(true_film)
+    given = service.read_given(model, path, (SIZE, SIZE), FPS)
+  given_s = FRAMES / FPS / 2 if task == 'extend' else 0.0
+  form = FRAMES / FPS, FPS, SIZE, SIZE
+  return Request(
+    asked.text, asked.number, *form, task=task, given=given, given_s=given_s, given_path=path
+  )
 
 
 def sampled(model: Model, sampler: Sampler, requests: Sequence[Request]) -> Iterator[Clip]:

@@ -136,8 +136,14 @@ def load(path: str | os.PathLike[str], config: ml_collections.ConfigDict | None 
 
 def make(model: Model, ask: Ask, out: str | os.PathLike[str]) -> list[Path]:
   """Samples what was asked for and writes it; returns the films."""
-  requests = requests_of(model, ask)
-  batch = _batch(model, ask.batch, len(requests))
+  return answer(model, requests_of(model, ask), out, ask.batch)
+
+
+def answer(
+  model: Model, requests: Sequence[Request], out: str | os.PathLike[str], batch: int | None = None
+) -> list[Path]:
+  """Samples requests of any tasks, `batch` or the config's number at once; returns the films."""
+  batch = _batch(model, batch, len(requests))
   sampler = Sampler(model.settings, model.network, model.codec, batch)
   with jax.set_mesh(model.mesh):
     made = sampler(model.params, requests)
