@@ -34,7 +34,7 @@ def get_config(size: str = '4x16x16') -> ml_collections.ConfigDict:
   stride = tuple(int(n) for n in size.split('x'))
   c.picture = section(
     stride=stride, channels=channels, widths=widths, blocks=1, decoder_blocks=0, patch=patch,
-    factored=True, shift=0, straight=True,
+    factored=True, shift=0, straight=True, chunk=4,
   )  # fmt: skip
   with c.prepare.unlocked():
     c.prepare.update(frames=(33,), fps=24.0, height=128, width=128, keep_silent=True)

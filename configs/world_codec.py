@@ -26,7 +26,7 @@ def get_config() -> ml_collections.ConfigDict:
   c.name, c.prepare, c.codec = 'world_codec', worlds.prepare, worlds.codec
   c.picture.update(
     stride=c.codec.stride, channels=c.codec.video_channels, widths=(128, 224, 256, 288), patch=8,
-    decoder_blocks=2, shift=2, straight=False,
+    decoder_blocks=2, shift=2, straight=False, chunk=13,
   )  # fmt: skip
   c.data.update(shrinks=(1,), turn=False)  # things fall down
   # A body is small: that it is off by a pixel shows in squares more than in means.

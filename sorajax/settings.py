@@ -177,6 +177,8 @@ class PictureConfig:
     shift: 0 for convolutions; else blocks shift channels and mix them in a perceptron of this many
       times the width.
     straight: whether it begins as a fitted linear codec and learns what to add.
+    chunk: latent frames that the finished codec codes at once; the fewer, the less memory, but each
+      number of them that occurs in a clip is compiled.
   """
 
   stride: tuple[int, int, int]
@@ -188,6 +190,7 @@ class PictureConfig:
   factored: bool = True
   shift: int = 0
   straight: bool = True
+  chunk: int = 4
 
 
 @dataclasses.dataclass(frozen=True)

@@ -77,5 +77,6 @@ class PictureObjective(Reconstruction):
 
   def codec(self, weights: Any) -> Codec:
     """The learned picture half, its latents normalised over training clips, and a linear sound."""
-    picture = measured(self.config, weights, (clip.video for clip in self.seen()))
+    seen = (clip.video for clip in self.seen())
+    picture = measured(self.config, weights, seen, self.settings.picture.chunk)
     return Codec(picture, self.linear.audio)
