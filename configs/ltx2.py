@@ -38,6 +38,8 @@ def get_config(version: str = '2.3') -> ml_collections.ConfigDict:
   c.sample = section(
     seconds=5.0, fps=FPS, height=HEIGHT, width=WIDTH, steps=40 if version == '2.0' else 30,
     solver='euler', guidance=section(video=3.0, audio=7.0), rescale=0.7, batch=1,
+    modality_guidance=section(video=3.0, audio=3.0), skip_guidance=section(video=1.0, audio=1.0),
+    skip_layers=(29,) if version == '2.0' else (28,), last=0.1,
   )  # fmt: skip
   return c
 

@@ -94,6 +94,7 @@ def settings(config: Any) -> Settings:
       f'config.transformer.text_width is {out.transformer.text_width} and the text encoder makes '
       f'{width}; make them equal'
     )
+  _check_guidance(out)
   for task, weight in out.train.tasks.items():
     capabilities.find(task)
     if weight < 0:
@@ -101,6 +102,22 @@ def settings(config: Any) -> Settings:
   if not sum(out.train.tasks.values()) > 0:
     raise UserError('config.train.tasks has no task of positive weight; add text_to_clip')
   return out
+
+
+def _check_guidance(config: Settings) -> None:
+  """Raises unless all streams have scales, and the layers that are skipped are there."""
+  for name in ('guidance', 'modality_guidance', 'skip_guidance'):
+    scales = getattr(config.sample, name)
+    if set(scales) != set(config.transformer.streams):
+      raise UserError(f'config.sample.{name} has {sorted(scales)}; it needs audio and video')
+  skips, layers = config.sample.skip_layers, config.transformer.layers
+  if any(config.sample.skip_guidance.values()) and not skips:
+    raise UserError('config.sample.skip_guidance needs config.sample.skip_layers; name some')
+  for layer in skips:
+    if not 0 <= layer < layers:
+      raise UserError(
+        f'config.sample.skip_layers names layer {layer} and the transformer has 0 to {layers - 1}'
+      )
 
 
 def codec_settings(config: Any) -> CodecSettings | SoundCodecSettings | MelCodecSettings:

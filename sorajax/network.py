@@ -92,8 +92,9 @@ class Network:
     return ReadText(self.text.encode(params['text'], text), text.segment, text.shot)
 
   def velocity(
-    self, params: Params, tokens: dict[str, Tokens], text: ReadText, *, joined: bool = True
-  ) -> dict[str, jax.Array]:
+    self, params: Params, tokens: dict[str, Tokens], text: ReadText, *, joined: bool = True,
+    skip_layers: tuple[int, ...] = (),
+  ) -> dict[str, jax.Array]:  # fmt: skip
     """v of every token, modality → float32 [B, T, C].
 
     Args:
@@ -101,9 +102,11 @@ class Network:
       tokens: at their noise levels.
       text: as `read` gave it.
       joined: whether audio and video hear each other.
+      skip_layers: those whose self-attention is skipped.
     """
     module = nnx.merge(_graphdef(self.transformer), params['transformer'])
-    run = lambda tokens: module(tokens, text.hidden, text.segment, text.shot, joined=joined)
+    read = (text.hidden, text.segment, text.shot)
+    run = lambda tokens: module(tokens, *read, joined=joined, skip_layers=skip_layers)
     if not self.spread:
       return run(tokens)
     guess = {

@@ -1,6 +1,7 @@
 """Everything a config file says, as frozen dataclasses; see `build.settings`."""
 
 import dataclasses
+import itertools
 from typing import Literal
 
 from sorajax.codec.linear import LinearConfig
@@ -102,9 +103,17 @@ class SampleConfig:
     height: in pixels.
     width: in pixels.
     steps: of the solver.
+    last: noise level at which the last step begins, to which the others are stretched; 0 leaves
+      them as they are.
+    levels: noise levels of all steps, falling to 0, in place of `steps` and `last`; () for none.
     solver: its name, in `flow.solver.SOLVERS`.
-    guidance: modality → scale; 1 for none.
-    rescale: of guidance; see `flow.guidance.classifier_free`.
+    guidance: modality → scale of guidance away from no prompt; 1 for none.
+    modality_guidance: modality → scale of guidance away from what is made without hearing the
+      other stream; 1 for none.
+    skip_guidance: modality → scale of guidance away from what is made without the self-attention
+      of `skip_layers`; 0 for none.
+    skip_layers: numbers of these layers, from 0.
+    rescale: of guidance; see `flow.guidance.guided`.
     interval: noise levels between which guidance acts.
     batch: clips sampled at once.
   """
@@ -114,16 +123,36 @@ class SampleConfig:
   height: int
   width: int
   steps: int = 32
+  last: float = 0.0
+  levels: tuple[float, ...] = ()
   solver: Literal['euler', 'heun', 'adams_bashforth'] = 'adams_bashforth'
   guidance: dict[str, float] = dataclasses.field(
     default_factory=lambda: {'video': 2.0, 'audio': 2.0}
   )
+  modality_guidance: dict[str, float] = dataclasses.field(
+    default_factory=lambda: {'video': 1.0, 'audio': 1.0}
+  )
+  skip_guidance: dict[str, float] = dataclasses.field(
+    default_factory=lambda: {'video': 0.0, 'audio': 0.0}
+  )
+  skip_layers: tuple[int, ...] = ()
   rescale: float = 0.0
   interval: tuple[float, float] = (0.0, 1.0)
   batch: int = 4
 
+  def __post_init__(self) -> None:
+    if not 0 <= self.last < 1:
+      raise ValueError(f'last is {self.last}; give a noise level from 0 to below 1')
+    ends = self.levels[:1] + self.levels[-1:]
+    if ends not in ((), (1.0, 0.0)) or not _falling(self.levels):
+      raise ValueError(f'levels are {self.levels}; give noise levels that fall from 1 to 0')
+
   def __hash__(self) -> int:
     return hash(repr(self))
+
+
+def _falling(numbers: tuple[float, ...]) -> bool:
+  return all(a > b for a, b in itertools.pairwise(numbers))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -120,6 +120,26 @@ def test_a_value_of_the_wrong_kind_is_refused_by_name(change, match):
     build.settings(changed(**change))
 
 
+@pytest.mark.parametrize(
+  'change, match',
+  [
+    ({'skip_guidance': {'video': 1.0, 'audio': 0.0}}, 'needs config.sample.skip_layers; name some'),
+    ({'skip_layers': (0, 2)}, 'names layer 2 and the transformer has 0 to 1'),
+    ({'skip_layers': (-1,)}, 'names layer -1 and the transformer has 0 to 1'),
+    ({'modality_guidance': {'video': 3.0}}, r"modality_guidance has \['video'\]; it needs audio"),
+    ({'last': 1.0}, 'config.sample: last is 1.0; give a noise level from 0 to below 1'),
+    ({'levels': (1.0, 0.4)}, r'levels are \(1.0, 0.4\); give noise levels that fall from 1 to 0'),
+    ({'levels': (0.4, 0.4, 0.0)}, 'give noise levels that fall from 1 to 0'),
+    ({'guidance': {'vidio': 3.0, 'audio': 1.0}}, r"guidance has \['audio', 'vidio'\]"),
+  ],
+  ids=str,
+)  # fmt: skip
+def test_sampling_that_cannot_be_is_refused(change, match):
+  change = {f'sample__{name}': value for name, value in change.items()}
+  with refused(match):
+    build.settings(changed(**change))
+
+
 def test_a_whole_number_may_stand_for_a_fraction_and_a_list_for_a_tuple():
   made = build.settings(changed(codec__stride=[2, 8, 8]))
   assert made.codec.stride == (2, 8, 8)

@@ -79,10 +79,12 @@ def parameters(config: TransformerConfig) -> Any:
   return noisy(lambda: initial(config))
 
 
-def apply(config: TransformerConfig, params: Any, tokens: dict[str, Tokens], text, joined=True):
+def apply(
+  config: TransformerConfig, params: Any, tokens: dict[str, Tokens], text, joined=True, skip=()
+):
   """The transformer as a plain function; `text` is (hidden, segment, shot)."""
   graph = nnx.graphdef(nnx.eval_shape(lambda: Transformer(config, rngs=nnx.Rngs(0))))
-  return nnx.merge(graph, params)(tokens, *text, joined=joined)
+  return nnx.merge(graph, params)(tokens, *text, joined=joined, skip_layers=skip)
 
 
 QUICKLY = {'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
@@ -90,7 +92,7 @@ if jax.__version_info__ < (0, 11):  # later ones lack the option
   QUICKLY['xla_cpu_use_fusion_emitters'] = False
 # Compiles in a third of the time, and runs slower.
 quick_jit = functools.partial(jax.jit, compiler_options=QUICKLY)
-run = quick_jit(apply, static_argnums=0, static_argnames='joined')
+run = quick_jit(apply, static_argnums=0, static_argnames=('joined', 'skip'))
 
 
 def clip_tokens(number: int, modality: str) -> dict[str, np.ndarray]:

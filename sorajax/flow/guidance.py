@@ -4,7 +4,7 @@ Everything is stated on v. At one x and t the data estimate x − t·v is linear
 and guiding the data estimate are the same.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -12,25 +12,32 @@ import jax.numpy as jnp
 from sorajax.flow.solver import Velocity
 
 
-def classifier_free(
-  conditional: Velocity, unconditional: Velocity, scale: Mapping[str, float], rescale: float = 0.0
+def guided(
+  plain: Velocity, weaker: Sequence[tuple[Velocity, Mapping[str, float]]], rescale: float = 0.0
 ) -> Velocity:
-  """v_u + scale·(v_c − v_u), with a scale for each stream (Ho & Salimans 2022, equation 6).
+  """v + Σ push·(v − v_w): away from what velocities say that know less, or are worse at it.
+
+  One that has not read the prompt makes this classifier-free guidance of scale 1 + push (Ho &
+  Salimans 2022, equation 6); one whose streams do not hear each other LTX-2's guidance of
+  modalities; one without some of its self-attention spatiotemporal skip guidance (Hyung et al.
+  2024).
 
   Args:
-    conditional: the velocity that has read the prompt.
-    unconditional: the velocity that has not.
-    scale: modality → scale; 1 is no guidance.
-    rescale: how far the guided data estimate's spread is brought back to the conditional one's,
-      from 0 to 1 (Lin et al. 2024, section 3.4).
+    plain: v.
+    weaker: each v_w, and modality → its push; 0 is no guidance.
+    rescale: how far the guided data estimate's spread is brought back to the plain one's, from 0
+      to 1 (Lin et al. 2024, section 3.4).
   """
 
   def velocity(x, t):
-    with_text, without = conditional(x, t), unconditional(x, t)
-    guided = {m: without[m] + scale[m] * (with_text[m] - without[m]) for m in with_text}
+    v = plain(x, t)
+    out = v
+    for other, push in weaker:
+      less = other(x, t)
+      out = {m: out[m] + push[m] * (v[m] - less[m]) for m in v}
     if not rescale:
-      return guided
-    return {m: _rescaled(x[m], t, guided[m], with_text[m], rescale) for m in guided}
+      return out
+    return {m: _rescaled(x[m], t, out[m], v[m], rescale) for m in out}
 
   return velocity
 

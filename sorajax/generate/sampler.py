@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -144,31 +144,51 @@ def _sampling(
   network: Network, config: SampleConfig, shift: float, joined: bool
 ) -> Callable[..., dict[str, jax.Array]]:
   """The jitted (params, tokens, text, blank text, seeds) → latents of every token."""
-  times = levels.times(config.steps, shift)
+  times = _times(config, shift)
 
   def run(params, tokens: dict[str, Tokens], text, blank, seeds):
     noise = {m: _noise(seeds, m, t.latent) for m, t in tokens.items()}
     asked = {m: (t.sigma > 0)[..., None] for m, t in tokens.items()}
     start = {m: jnp.where(asked[m], noise[m], t.latent) for m, t in tokens.items()}
 
-    def with_text(read):
+    def with_text(read, joined=joined, skip_layers=()):
       def velocity(x, t):
         now = {m: k.replace(latent=x[m], sigma=t * k.sigma) for m, k in tokens.items()}
-        v = network.velocity(params, now, read, joined=joined)
+        v = network.velocity(params, now, read, joined=joined, skip_layers=skip_layers)
         return {m: jnp.where(asked[m], v[m], 0.0) for m in v}
 
       return velocity
 
-    velocity = plain = with_text(network.read(params, text))
+    read = network.read(params, text)
+    velocity = plain = with_text(read)
+    weaker = []
     if any(scale != 1 for scale in config.guidance.values()):
-      without = with_text(network.read(params, blank))
-      velocity = guidance.classifier_free(plain, without, config.guidance, config.rescale)
+      weaker.append((with_text(network.read(params, blank)), _beyond_one(config.guidance)))
+    if joined and any(scale != 1 for scale in config.modality_guidance.values()):
+      weaker.append((with_text(read, joined=False), _beyond_one(config.modality_guidance)))
+    if any(config.skip_guidance.values()):
+      skipping = with_text(read, skip_layers=config.skip_layers)
+      weaker.append((skipping, config.skip_guidance))
+    if weaker:
+      velocity = guidance.guided(plain, weaker, config.rescale)
       if config.interval != (0.0, 1.0):
         velocity = guidance.in_interval(velocity, plain, *config.interval)
     made = sample(velocity, start, jnp.asarray(times), solver.SOLVERS[config.solver])
     return {m: sharding.reshard(x, None, None, None) for m, x in made.items()}
 
   return jax.jit(run)
+
+
+def _times(config: SampleConfig, shift: float) -> np.ndarray:
+  """The noise levels of a run of the solver, from pure noise to 0."""
+  if config.levels:
+    return np.asarray(config.levels, np.float32)
+  times = levels.times(config.steps, shift)
+  return levels.stretched(times, config.last) if config.last else times
+
+
+def _beyond_one(scale: Mapping[str, float]) -> dict[str, float]:
+  return {m: s - 1 for m, s in scale.items()}
 
 
 def _noise(seeds: jax.Array, modality: str, like: jax.Array) -> jax.Array:

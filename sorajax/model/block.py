@@ -68,9 +68,9 @@ class Stream(nnx.Module):
   def cross_rows(self, at: Context) -> list[jax.Array]:
     return _split_rows(at.cross_rows, self.cross_table[:4])
 
-  def attend_self(self, x, at: Context, rows):
+  def attend_self(self, x, at: Context, rows, skip):
     y = layers.modulate(layers.rms_norm(x), rows[0], rows[1])
-    return x + rows[2] * self.self_attention(y, y, (at.segment,) * 2, (at.rope,) * 2)
+    return x + rows[2] * self.self_attention(y, y, (at.segment,) * 2, (at.rope,) * 2, skip)
 
   def attend_text(self, x, at: Context, rows):
     y, text, segments = layers.rms_norm(x), at.text, (at.text_segment, at.text_key)
@@ -104,10 +104,16 @@ class Block(nnx.Module):
       }
     )
 
-  def __call__(self, xs: dict, at: dict[str, Context], *, joined: bool = True) -> dict:
-    """xs: modality → [B, T, D]. With `joined` false, the streams do not hear each other."""
+  def __call__(
+    self, xs: dict, at: dict[str, Context], *, joined: bool = True, skip: jax.Array | None = None
+  ) -> dict:
+    """One layer of xs, modality → [B, T, D].
+
+    With `joined` false, the streams do not hear each other; where `skip` is true, self-attention
+    gives each token its own value alone.
+    """
     rows = {m: self.streams[m].rows(at[m]) for m in xs}
-    xs = {m: self.streams[m].attend_self(x, at[m], rows[m]) for m, x in xs.items()}
+    xs = {m: self.streams[m].attend_self(x, at[m], rows[m], skip) for m, x in xs.items()}
     xs = {m: self.streams[m].attend_text(x, at[m], rows[m]) for m, x in xs.items()}
     if joined and len(xs) == 2:
       xs = self._exchange(xs, at)

@@ -6,6 +6,7 @@ Its block follows LTX-2 (Lightricks 2026), of which the released checkpoints are
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from sorajax.clip import MAX_SHOTS, Tokens
@@ -68,7 +69,7 @@ class Transformer(nnx.Module):
 
   def __call__(
     self, tokens: dict[str, Tokens], text: jax.Array, text_segment: jax.Array,
-    text_shot: jax.Array, *, joined: bool = True,
+    text_shot: jax.Array, *, joined: bool = True, skip_layers: tuple[int, ...] = (),
   ) -> dict[str, jax.Array]:  # fmt: skip
     """The network's output for every token.
 
@@ -78,6 +79,8 @@ class Transformer(nnx.Module):
       text_segment: int32 [B, L]; 0 is padding.
       text_shot: int32 [B, L].
       joined: whether audio and video hear each other.
+      skip_layers: those whose self-attention gives each token its own value alone (Hyung et al.
+        2024, spatiotemporal skip guidance).
 
     Returns:
       modality → float32 [B, T, C].
@@ -92,12 +95,14 @@ class Transformer(nnx.Module):
       at[m], embedding[m] = self._context(m, tokens, text.astype(dtype), text_segment, text_key)
     xs = {m: self.ends[m].read_in(tokens[m], dtype) for m in sorted(c.streams)}
 
-    def layer(xs, block):
-      return block(xs, at, joined=joined), None
+    def layer(xs, turn):
+      block, skip = turn
+      return block(xs, at, joined=joined, skip=skip), None
 
     if c.remat != 'none':
       layer = jax.checkpoint(layer, policy=REMAT[c.remat], prevent_cse=False)
-    xs, _ = jax.lax.scan(layer, xs, self.blocks, unroll=c.unroll)
+    skip = np.isin(np.arange(c.layers), skip_layers) if skip_layers else None
+    xs, _ = jax.lax.scan(layer, xs, (self.blocks, skip), unroll=c.unroll)
     return {m: self.ends[m].read_out(x, embedding[m]) for m, x in xs.items()}
 
   def _context(self, m, tokens, text, text_segment, text_key) -> tuple[Context, jax.Array]:

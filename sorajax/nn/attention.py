@@ -70,12 +70,18 @@ class Attention(nnx.Module):
     self.gate = layers.Linear(width, heads, scale=0.0, rngs=rngs) if gated else None
     self.rotate = rotate
 
-  def __call__(self, x, context, segments, ropes=(None, None)):
-    """x [B, T, D], context [B, S, D'], their segments and rotations → [B, T, D]."""
+  def __call__(self, x, context, segments, ropes=(None, None), skip: jax.Array | None = None):
+    """x [B, T, D], context [B, S, D'], their segments and rotations → [B, T, D].
+
+    Where `skip`, a bool [], is true, each token of x gets its own value and no other's; x is then
+    the context.
+    """
     q = self._heads(x, self.query, self.query_bias, self.query_norm, ropes[0])
     k = self._heads(context, self.key, self.key_bias, self.key_norm, ropes[1])
     v = self._heads(context, self.value, self.value_bias)
     a = attend(q, k, v, *segments)
+    if skip is not None:
+      a = jnp.where(skip, v, a)
     if self.gate is not None:
       a = a * reshard(2 * jax.nn.sigmoid(self.gate(x)), 'batch', 'tokens', 'heads')[..., None]
     y = param.einsum('bthk,hkd->btd', a, self.out, 'batch', 'tokens', None)

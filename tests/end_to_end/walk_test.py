@@ -1,6 +1,8 @@
 """The walk on generated films, every stage through its command line."""
 
+import dataclasses
 import functools
+import itertools
 import json
 import subprocess
 import sys
@@ -13,6 +15,8 @@ from programs import ROOT, TINY, run
 
 from sorajax.data.latents import open_latents
 from sorajax.generate import service
+from sorajax.generate.request import Request
+from sorajax.generate.sampler import Sampler
 from sorajax.media import reader
 
 
@@ -118,3 +122,26 @@ def test_training_goes_on_from_the_weights_of_a_run(walk, tmp_path):
   other = [*flags, '--config.transformer.layers=1', f'--workdir={tmp_path}/other']
   error = run('launch/train.py', *other, fails=True)
   assert 'was made with another config.transformer.layers' in error.strip().splitlines()[-1]
+
+
+def test_each_kind_of_guidance_changes_the_clip(walk):
+  model = service.load(walk / 'run')
+  both = lambda scale: {'video': scale, 'audio': scale}
+  kinds = {
+    'none': {'guidance': both(1.0)},
+    'prompt': {'guidance': both(3.0)},
+    'modality': {'guidance': both(1.0), 'modality_guidance': both(3.0)},
+    'skip': {'guidance': both(1.0), 'skip_guidance': both(1.0), 'skip_layers': (1,)},
+  }
+  made = {}
+  request = Request('film number 3', 0, 1.0, 8.0, 16, 16)
+  for name, kind in kinds.items():
+    sample = dataclasses.replace(model.settings.sample, **kind)
+    settings = dataclasses.replace(model.settings, sample=sample)
+    sampler = Sampler(settings, model.network, model.codec)
+    with jax.set_mesh(model.mesh):
+      (one,) = sampler(model.params, [request])
+    made[name] = one.clip
+  for m in ('video', 'audio'):
+    for a, b in itertools.combinations(made.values(), 2):
+      assert (getattr(a, m) != getattr(b, m)).any()

@@ -24,8 +24,8 @@ T = jnp.float32(0.6)
 
 
 def guided(video: float, audio: float, rescale: float = 0.0):
-  scale = {'video': video, 'audio': audio}
-  return guidance.classifier_free(with_text, without, scale, rescale)(X, T)
+  push = {'video': video - 1, 'audio': audio - 1}
+  return guidance.guided(with_text, [(without, push)], rescale)(X, T)
 
 
 def assert_same(a, b, atol=1e-5):
@@ -34,8 +34,8 @@ def assert_same(a, b, atol=1e-5):
 
 
 def test_scale_one_is_the_conditional_and_zero_the_unconditional():
-  assert_same(guided(1, 1), with_text(X, T))
-  assert_same(guided(0, 0), without(X, T), atol=0)
+  assert_same(guided(1, 1), with_text(X, T), atol=0)
+  assert_same(guided(0, 0), without(X, T))
 
 
 def test_guidance_is_linear_in_its_scale():
@@ -47,6 +47,13 @@ def test_guidance_is_linear_in_its_scale():
 def test_each_stream_has_its_own_scale():
   np.testing.assert_array_equal(guided(4, 2)['video'], guided(4, 7)['video'])
   np.testing.assert_array_equal(guided(4, 2)['audio'], guided(7, 2)['audio'])
+
+
+def test_pushes_away_from_several_add_up():
+  others, push = [without, field(4), field(5)], {'video': 0.5, 'audio': 2.0}
+  out = guidance.guided(with_text, [(other, push) for other in others])(X, T)
+  v, less = with_text(X, T), [other(X, T) for other in others]
+  assert_same(out, {m: v[m] + push[m] * sum(v[m] - one[m] for one in less) for m in v})
 
 
 def test_guiding_velocity_is_guiding_the_data_estimate():
@@ -69,7 +76,7 @@ def test_rescale_brings_back_the_spread_of_the_data_estimate(share):
 
 
 def test_rescale_is_finite_at_time_zero():
-  out = guidance.classifier_free(with_text, without, {'video': 3.0, 'audio': 3.0}, 0.7)
+  out = guidance.guided(with_text, [(without, {'video': 2.0, 'audio': 2.0})], 0.7)
   assert all(np.isfinite(v).all() for v in out(X, jnp.float32(0)).values())
 
 

@@ -28,8 +28,9 @@ def batch():
   return tiny.pack(ROWS)
 
 
-def run(config, tokens, text, joined=True):
-  return jax.device_get(tiny.run(config, tiny.parameters(config), tokens, text, joined=joined))
+def run(config, tokens, text, joined=True, skip=()):
+  made = tiny.run(config, tiny.parameters(config), tokens, text, joined=joined, skip=skip)
+  return jax.device_get(made)
 
 
 @functools.cache
@@ -104,6 +105,20 @@ def test_a_stream_changes_the_other_only_through_cross_attention(config, changed
     if joined:
       reached = tokens[other].segment > 0
       assert (np.abs(after[other] - before[other]).max(axis=-1)[reached] > 0).all()
+
+
+def test_a_token_whose_attention_is_skipped_hears_no_other():
+  """In every layer and apart from the other stream; in one layer, it hears them in the others."""
+  tokens, text = batch()
+  first = {m: np.arange(t.segment.shape[1]) == 0 for m, t in tokens.items()}
+  moved = {m: t.replace(latent=t.latent + first[m][:, None]) for m, t in tokens.items()}
+  for skip, deaf in (((0, 1), True), ((1,), False), ((), False)):
+    before, after = (run(PLAIN, given, text, joined=False, skip=skip) for given in (tokens, moved))
+    for m in MODALITIES:
+      changed = (before[m] != after[m]).any(axis=-1)
+      same_clip = (tokens[m].segment == 1) & ~first[m]
+      assert changed[:, 0].all() and changed[same_clip].any() != deaf
+  assert all((run(PLAIN, *batch(), skip=(0,))[m] != answer(PLAIN)[m]).any() for m in MODALITIES)
 
 
 def with_text(config, where, joined=True):
