@@ -1,13 +1,14 @@
 """The generated world, 64×64: bodies that fall, bounce and sound of what they are made of; speech.
 
-  python tools/make_worlds.py --config=configs/worlds.py --out=CLIPS
-  python launch/encode.py --config=configs/worlds.py --input=CLIPS --output=LATENTS
+  python launch/encode.py --config=configs/worlds.py --input=world:24000 --output=LATENTS
   python launch/train.py --config=configs/worlds.py --config.data.path=LATENTS --workdir=RUN
   python launch/evaluate.py --checkpoint=RUN --out=REPORT
 
 Four seconds are 52 tokens of picture and 52 of sound, by the codec `world`, whose picture half
 configs/world_codec.py made and whose sound half is fitted.
-Hardware: 2 CPU cores. Expect: not measured yet.
+Hardware: 2 CPU cores, a day. The model `world`, which comes along, took an hour and a half on busy
+cores, with --config.train.steps=2450 --config.optimizer.decay_share=0.35.
+Expect: a held-out loss of 1.16 after these, where predicting the mean costs 3.78.
 """
 
 import pathlib

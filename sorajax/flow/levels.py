@@ -49,13 +49,18 @@ def shift_of_length(
   return low[1] + slope * (tokens - low[0])
 
 
-def times(steps: int, mu: float = 0.0, start: float = 1.0) -> np.ndarray:
-  """The times of a sampling run: float32 [steps + 1], falling from `start` to 0."""
-  even = np.linspace(1.0, 0.0, steps + 1)
-  return (start * shift(even, mu)).astype(np.float32)
+def times(steps: int, mu: float = 0.0, start: float = 1.0, last: float = 0.0) -> np.ndarray:
+  """The times of a sampling run: float32 [steps + 1], falling from `start` to 0.
 
-
-def stretched(times: np.ndarray, last: float) -> np.ndarray:
-  """`times` with 1 − t scaled so that the last one before 0 is `last` (LTX-Video's scheduler)."""
-  factor = (1 - times[-2]) / (1 - last)
-  return np.append(1 - (1 - times[:-1]) / factor, 0.0).astype(np.float32)
+  Args:
+    steps: of the solver.
+    mu: by which times move towards noise; see `shift`.
+    start: the first one.
+    last: if not 0, 1 − t is scaled so that the last time before 0 is this one (LTX-Video's
+      scheduler). Near noise, 1 − t has no digits left in float32, so all this is in float64.
+  """
+  found = shift(np.linspace(1.0, 0.0, steps + 1), mu)
+  if last and steps > 1:
+    factor = (1 - found[-2]) / (1 - last)
+    found = np.append(1 - (1 - found[:-1]) / factor, 0.0)
+  return (start * found).astype(np.float32)

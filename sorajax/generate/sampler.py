@@ -183,8 +183,7 @@ def _times(config: SampleConfig, shift: float) -> np.ndarray:
   """The noise levels of a run of the solver, from pure noise to 0."""
   if config.levels:
     return np.asarray(config.levels, np.float32)
-  times = levels.times(config.steps, shift)
-  return levels.stretched(times, config.last) if config.last else times
+  return levels.times(config.steps, shift, last=config.last)
 
 
 def _beyond_one(scale: Mapping[str, float]) -> dict[str, float]:

@@ -85,7 +85,7 @@ def test_times_fall_from_the_start_to_zero(steps, mu, start):
 @pytest.mark.parametrize('last', [0.1, 0.3])
 def test_stretched_times_start_at_one_and_end_at_the_last(mu, last):
   times = levels.times(8, mu)
-  out = levels.stretched(times, last)
+  out = levels.times(8, mu, last=last)
   assert out[0] == 1 and out[-1] == 0 and out[-2] == pytest.approx(last)
   assert (np.diff(out) < 0).all()
   ratio = (1 - out[1:-1]) / (1 - times[1:-1])

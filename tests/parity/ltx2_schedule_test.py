@@ -12,8 +12,9 @@ pipeline = pytest.importorskip('diffusers.pipelines.ltx2.pipeline_ltx2', reason=
 
 
 @pytest.mark.parametrize('steps', [2, 8, 30, 40])
-@pytest.mark.parametrize('tokens', [512, 1024, 6144, 20_000])
+@pytest.mark.parametrize('tokens', [512, 1024, 4096, 6144])
 def test_levels_equal_the_reference(steps, tokens):
+  """Up to sizes whose levels theirs, which stretches them in float32, still tells apart."""
   scheduler = diffusers.FlowMatchEulerDiscreteScheduler(
     use_dynamic_shifting=True, base_shift=0.95, max_shift=2.05, base_image_seq_len=1024,
     max_image_seq_len=4096, shift_terminal=0.1,
@@ -21,5 +22,5 @@ def test_levels_equal_the_reference(steps, tokens):
   mu = pipeline.calculate_shift(tokens, 1024, 4096, 0.95, 2.05)
   scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), mu=mu)
   assert levels.shift_of_length(tokens) == pytest.approx(mu, rel=1e-9)
-  made = levels.stretched(levels.times(steps, levels.shift_of_length(tokens)), 0.1)
+  made = levels.times(steps, levels.shift_of_length(tokens), last=0.1)
   np.testing.assert_allclose(made, scheduler.sigmas.numpy(), atol=2e-6)
