@@ -379,7 +379,7 @@ CASES = (
     says=('{walk}/latents holds latents', 'of clips'),
   ),
   tool('fetch_film-below-a-file', '--out=/dev/null/x', says=('/dev/null/x', 'name another')),
-  tool('demo-below-a-file', '--out=/dev/null/x', says=('/dev/null/x', 'name another')),
+  tool('demo-below-a-file', '--out=/dev/null/x', says=('/dev/null/x', 'choose another folder')),
   tool('demo-steps', '--steps=abc', says=('--steps=abc', 'int')),
 )  # fmt: skip
 
