@@ -1,8 +1,8 @@
 """From nothing to watching, in stages; used by `make demo`.
 
 Clips of the model that comes along; then: fetch a film, prepare, encode, train, sample. Each stage
-is the command line that a user would type, printed before it runs; a stage that is done is not done
-again.
+is the command line that a user would type, printed before it runs; what is done is not done again,
+but for sampling.
 """
 
 import subprocess

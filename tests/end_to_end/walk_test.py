@@ -115,9 +115,8 @@ def test_training_goes_on_from_the_weights_of_a_run(walk, tmp_path):
   run('launch/train.py', *flags, *still, f'--workdir={tmp_path}/run')
   first, then = service.load(walk / 'run'), service.load(tmp_path / 'run')
   assert (first.step, then.step) == (12, 1)
-  near = functools.partial(
-    np.testing.assert_allclose, rtol=1e-6
-  )  # the average of two equal numbers
+  # The average of two equal numbers may be rounded.
+  near = functools.partial(np.testing.assert_allclose, rtol=1e-6)
   jax.tree.map(near, then.params, first.params)
   other = [*flags, '--config.transformer.layers=1', f'--workdir={tmp_path}/other']
   error = run('launch/train.py', *other, fails=True)
