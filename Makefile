@@ -1,6 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
+# As many at once as there are cores; a file's tests share what they have made.
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses=8 --dist=loadfile
 READY := .venv/.ready
 EXTRAS := tests/parity tests/weights tests/text/minilm_test.py tests/data/prepare_test.py tests/worlds/solid_test.py
 
@@ -15,7 +17,7 @@ demo: $(READY)  ## train on Big Buck Bunny and sample (about 12 minutes on 2 cor
 	$(BIN)/python tools/demo.py --out=$(DEMO)
 
 test: $(READY)  ## unit and end-to-end tests (under 20 minutes on 2 cores)
-	$(BIN)/python -m pytest -m 'not slow and not parity'
+	$(PYTEST) -m 'not slow and not parity'
 
 test-slow: $(READY)  ## 20 random kill -9's, two processes, the README's programs (about half an hour)
 	$(BIN)/python -m pytest -m slow
@@ -28,7 +30,7 @@ notebook: $(READY)  ## runs the Colab notebook with two training steps (about 5 
 parity: $(READY)  ## against torch references, and what needs an extra (about 5 minutes, installs torch)
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0'
 	$(BIN)/python -m pip install --quiet --editable '.[dev,parity,beam,mujoco]'
-	$(BIN)/python -m pytest -m 'not slow' $(EXTRAS)
+	$(PYTEST) -m 'not slow' $(EXTRAS)
 
 bench-codec: $(READY)  ## the autoencoder beside diffusers' on the same cores (2 minutes, installs torch)
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0'

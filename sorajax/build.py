@@ -34,7 +34,7 @@ from sorajax.text.small import SmallEncoder
 T = TypeVar('T')
 
 # What a checkpoint is of, for good.
-KEPT_SECTIONS = ('codec', 'picture', 'sound', 'mel_codec', 'transformer', 'text', 'flow')
+KEPT = ('codec', 'picture', 'sound', 'mel_codec', 'transformer', 'text', 'flow.preconditioned')
 FREE_KEYS = ('unroll', 'remat')  # these change how it is computed, not what
 
 
@@ -204,10 +204,18 @@ def check_geometry(config: Settings, geometry: Geometry) -> None:
 
 def check_same(before: Any, now: Any, what: str) -> None:
   """Raises unless two configs, as plain dicts, describe the same network and training target."""
-  for section in KEPT_SECTIONS:
-    key = _difference(before.get(section), now.get(section), section)
+  for path in KEPT:
+    was, given = (_at(config, path) for config in (before, now))
+    key = _difference(was, given, path)
     if key:
       raise UserError(f'{what} was made with another config.{key}; use its config, or start anew')
+
+
+def _at(config: Any, path: str) -> Any:
+  """What a config, as plain dicts, has at a dotted path; None for nothing."""
+  for key in path.split('.'):
+    config = (config or {}).get(key)
+  return config
 
 
 def _difference(before: Any, now: Any, name: str) -> str:

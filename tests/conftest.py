@@ -1,5 +1,6 @@
 """Makes `clips` and the programs of the checkout importable, and holds what several tests use."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -7,6 +8,15 @@ import pytest
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+# What one test or program has compiled, the others load; most of the tests' time is compilation.
+os.environ.update(
+  JAX_PLATFORMS='cpu',
+  JAX_COMPILATION_CACHE_DIR=str(HERE.parent / '.pytest_cache' / 'xla'),
+  JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS='0.3',
+  JAX_PERSISTENT_COMPILATION_CACHE_MIN_ENTRY_SIZE_BYTES='-1',
+  JAX_COMPILATION_CACHE_MAX_SIZE=str(2**29),
+)
 
 
 @pytest.fixture

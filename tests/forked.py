@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from programs import ROOT
+from programs import ROOT, environment
 
 LIMIT_S = 120
 
@@ -39,10 +39,9 @@ class Forked:
   def __init__(self, folder: Path):
     """Starts the process; `folder` is for the programs' output."""
     self._out, self._err = folder / 'stdout', folder / 'stderr'
-    environment = {**os.environ, 'JAX_PLATFORMS': 'cpu', 'PYTHONUNBUFFERED': '1'}
     self._server = subprocess.Popen(
       [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT,
-      env=environment, text=True,
+      env={**environment(), 'PYTHONUNBUFFERED': '1'}, text=True,
     )  # fmt: skip
 
   def __call__(self, program: str, *flags: str, file_bytes: int | None = None) -> Ended:

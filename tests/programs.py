@@ -11,12 +11,15 @@ TINY = '--config=configs/tiny.py'
 QUICKLY = '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
 
 
+def environment(xla: str = '') -> dict[str, str]:
+  """That of all programs that tests start, so that equal runs give equal bits; `xla`: flags."""
+  flags = f'{os.environ.get("XLA_FLAGS", "")} {QUICKLY} {xla}'
+  return {**os.environ, 'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': flags}
+
+
 def run(program: str, *flags: str, fails: bool = False) -> str:
   """Runs a program of the checkout; returns stdout, or stderr where it must fail."""
-  flags_of_xla = f'{os.environ.get("XLA_FLAGS", "")} {QUICKLY}'
-  environment = {**os.environ, 'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': flags_of_xla}
-  done = subprocess.run(
-    [sys.executable, program, *flags], cwd=ROOT, env=environment, capture_output=True, text=True
-  )
+  command = [sys.executable, program, *flags]
+  done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
   assert (done.returncode != 0) == fails, done.stderr[-2000:]
   return done.stderr if fails else done.stdout

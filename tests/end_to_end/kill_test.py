@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import random
 import shutil
 import socket
@@ -12,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from programs import ROOT, TINY
+from programs import ROOT, TINY, environment
 
 KILLS = 20
 LONGEST_S = 600
@@ -56,18 +55,14 @@ def start(
   walk: Path, workdir: Path, *flags: str, devices: int = 1, process: int = 0,
   program: tuple[str, ...] = ('launch/train.py', TINY), data: str = 'latents',
 ) -> Training:  # fmt: skip
-  environment = {
-    **os.environ,
-    'JAX_PLATFORMS': 'cpu',
-    'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
-  }
+  alike = environment(f'--xla_force_host_platform_device_count={devices}')
   command = [
     sys.executable, *program, *flags, f'--process={process}',
     f'--config.data.path={walk}/{data}', f'--workdir={workdir}',
   ]  # fmt: skip
   log = workdir.with_name(f'{workdir.name}-{process}.log')
   with log.open('w') as file:
-    started = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=file)
+    started = subprocess.Popen(command, cwd=ROOT, env=alike, stdout=file, stderr=file)
   return Training(started, log)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from programs import ROOT, TINY, run
+from programs import ROOT, TINY, environment, run
 
 from sorajax.data.latents import open_latents
 from sorajax.generate import service
@@ -51,7 +51,8 @@ def test_resumed_run_equals_one_never_stopped_bit_for_bit(walk, tmp_path):
     'sys.argv = ["launch/train.py", *sys.argv[1:]]\n'
     'runpy.run_path("launch/train.py", run_name="__main__")\n'
   )
-  killed = subprocess.run([sys.executable, '-c', program, *flags], cwd=ROOT, capture_output=True)
+  command = [sys.executable, '-c', program, *flags]
+  killed = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True)
   assert killed.returncode == -9
   run('launch/train.py', *flags)
   assert metrics(tmp_path / 'run') == whole
