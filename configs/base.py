@@ -37,7 +37,7 @@ def get_config() -> ml_collections.ConfigDict:
       ),
     ),
     layers=6, cross_heads=4, cross_head_dim=32, rope_theta=200.0,
-    text_width=c.text.get_ref('width'),
+    text_width=c.text.get_ref('width'), attention=_section(kernel='auto', split='auto'),
   )  # fmt: skip
   c.flow = _section(mean=0.0, std=1.0, uniform=0.1, shift=0.0, together=0.75)
   c.optimizer = _section(learning_rate=1e-3, warmup_steps=50, decay_share=0.4, ema=0.995)

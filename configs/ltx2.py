@@ -63,5 +63,5 @@ def transformer(section, version: str) -> ml_collections.ConfigDict:
     layers=48, text_width=video + audio, cross_heads=32, cross_head_dim=64, rope_theta=10_000.0,
     gated=not first, text_modulation=not first, text_levels=not first, caption_projection=first,
     cross_level='other', cross_gate_level='other', cross_gate_scale=1000.0,
-    remat='full', compute='bfloat16',
+    remat='full', compute='bfloat16', attention=section(kernel='auto', split='auto', block=1024),
   )  # fmt: skip

@@ -35,7 +35,7 @@ T = TypeVar('T')
 
 # What a checkpoint is of, for good.
 KEPT = ('codec', 'picture', 'sound', 'mel_codec', 'transformer', 'text', 'flow.preconditioned')
-FREE_KEYS = ('unroll', 'remat')  # these change how it is computed, not what
+FREE_KEYS = ('unroll', 'remat', 'attention')  # these change how it is computed, not what
 
 
 def frozen(cls: type[T], config: Any, name: str) -> T:

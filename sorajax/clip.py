@@ -73,6 +73,9 @@ class Tokens:
     loss_mask: float32 [B, T]; 1 where the loss counts.
     keyframe: bool [B, T]; whether a token is of a frame that stands alone; None where none is
       marked.
+    levels: float32 [B, N]; the level of each clip of a row, where all tokens of a clip have that
+      sigma or 0, so that what depends on levels is computed N times a row and not T times; None
+      where tokens have any.
   """
 
   latent: Array
@@ -82,6 +85,7 @@ class Tokens:
   shot: Array
   loss_mask: Array
   keyframe: Array | None = None
+  levels: Array | None = None
 
   def replace(self, **changes: Array) -> 'Tokens':
     return dataclasses.replace(self, **changes)

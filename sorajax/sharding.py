@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
+from jax.experimental import multihost_utils, topologies
 
 from sorajax.errors import UserError
 
@@ -50,10 +50,15 @@ class MeshConfig:
   tensor: int = 1
 
 
-def make_mesh(config: MeshConfig) -> jax.sharding.Mesh:
-  """A mesh of explicit axes over all devices; `UserError` where they do not divide."""
+def make_mesh(config: MeshConfig, topology: Any = None) -> jax.sharding.Mesh:
+  """A mesh of explicit axes over all devices; `UserError` where they do not divide.
+
+  Args:
+    config: its sizes.
+    topology: devices that are not here, as `jax.experimental.topologies` describes them.
+  """
   sizes = [getattr(config, axis) for axis in AXES]
-  count = jax.device_count()
+  count = jax.device_count() if topology is None else len(topology.devices)
   if sizes.count(-1) > 1 or any(s < 1 and s != -1 for s in sizes):
     raise UserError(f'config.mesh is {sizes}; give positive sizes, at most one of them -1')
   known = math.prod(s for s in sizes if s != -1)
@@ -64,7 +69,17 @@ def make_mesh(config: MeshConfig) -> jax.sharding.Mesh:
     cure = f'choose sizes that divide {count}' if -1 in sizes else 'set data=-1'
     need = f'a multiple of {known}' if -1 in sizes else f'{known}'
     raise UserError(f'mesh {shape} needs {need} devices and there are {count}; {cure}')
-  return jax.make_mesh(tuple(sizes), AXES, axis_types=(jax.sharding.AxisType.Explicit,) * 4)
+  explicit = (jax.sharding.AxisType.Explicit,) * len(AXES)
+  if topology is None:
+    return jax.make_mesh(tuple(sizes), AXES, axis_types=explicit)
+  try:
+    found = topologies.make_mesh(topology, tuple(sizes), AXES)
+  except (NotImplementedError, ValueError) as error:
+    raise UserError(
+      f'mesh {sizes} does not lie on the torus of these chips; choose sizes that are products of '
+      f'its sides'
+    ) from error
+  return jax.sharding.Mesh(found.devices, AXES, axis_types=explicit)
 
 
 def spec(*axes: str | None) -> jax.sharding.PartitionSpec:
@@ -138,6 +153,31 @@ def reshape(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 def shape_here(x: jax.Array) -> tuple[int, ...]:
   """The shape of what one device holds of `x`."""
   return jax.typeof(x).sharding.shard_shape(x.shape) if _is_set() else x.shape
+
+
+def platform() -> str:
+  """Of the devices of the current mesh, be they here or not; where none is set, of JAX's own."""
+  device = jax.sharding.get_abstract_mesh().abstract_device
+  return jax.default_backend() if device is None else device.platform
+
+
+def of_device(x: jax.Array) -> jax.ShapeDtypeStruct:
+  """Shape and type of what one device holds of `x`."""
+  return jax.ShapeDtypeStruct(shape_here(x), x.dtype)
+
+
+def each_device(run: Callable[..., jax.Array], like: jax.Array, *others: jax.Array) -> jax.Array:
+  """`run(like, *others)` by each device on its parts; the result lies as `like` does."""
+  if not _is_set():
+    return run(like, *others)
+  specs = tuple(jax.typeof(x).sharding.spec for x in (like, *others))
+  apart = jax.shard_map(run, in_specs=specs, out_specs=specs[0], check_vma=False)
+  return apart(like, *others)
+
+
+def gather_tokens(x: jax.Array) -> jax.Array:
+  """All devices' tokens [B, T, …] of the parts that each holds, within `each_device`."""
+  return jax.lax.all_gather(x, RULES['tokens'], axis=1, tiled=True)
 
 
 def over_picture_rows(run: Callable[[Any, Any, bool], Any], whole: Any, pictures: Any) -> Any:

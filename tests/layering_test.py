@@ -14,6 +14,7 @@ FLOORS = (
   ('tasks', 'data', 'weights', 'optim'),
   ('settings', 'network', 'build', 'checkpoint', 'generate'),
   ('train', 'evaluate'),
+  ('plan',),
 )
 FLOOR_OF = {part: number for number, parts in enumerate(FLOORS) for part in parts}
 ASSEMBLY = FLOORS[4]  # each may import the ones before it

@@ -169,15 +169,21 @@ def token_loader(
   """Batches of tokens from `place` on; `UserError` where rows do not divide or no clip fits."""
   buckets = config.in_order()
   for b in buckets:
-    check_rows(b.rows, micro_batches, mesh)
-    for what, size in (('video', b.video), ('audio', b.audio), ('text', b.text * b.clips)):
-      sharding.check_divides(mesh, f'a bucket of {what} tokens', size, 'tokens')
+    check_batch(b, micro_batches, mesh)
   source = Thinned(source, config.limit)
   sizes = token_sizes(source.rows, source.codec.geometry)
   schedule = Schedule(sizes, buckets, seed, place)
   rows = tuple(sharding.rows_here(mesh, b.rows // micro_batches) for b in buckets)
   feed = Feed(source, schedule, tokenize, draw_given, config.caption_dropout, rows, micro_batches)
   return Loader(schedule, feed, config.reading, mesh, micro_batches, inner='tokens')
+
+
+def check_batch(bucket: Bucket, micro_batches: int, mesh: jax.sharding.Mesh) -> None:
+  """Raises unless batches of the bucket's shape divide over the mesh."""
+  check_rows(bucket.rows, micro_batches, mesh)
+  sizes = {'video': bucket.video, 'audio': bucket.audio, 'text': bucket.text * bucket.clips}
+  for what, size in sizes.items():
+    sharding.check_divides(mesh, f'a bucket of {what} tokens', size, 'tokens')
 
 
 def check_rows(rows: int, micro_batches: int, mesh: jax.sharding.Mesh) -> None:

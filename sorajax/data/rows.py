@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from sorajax.clip import Batch, Latents, Text, Tokens
+from sorajax.clip import MODALITIES, Batch, Latents, Text, Tokens
 from sorajax.data.schedule import Bucket
 from sorajax.geometry import Geometry
 
@@ -22,17 +22,24 @@ def assemble(
   rows: list[list[Placed]], bucket: Bucket, geometry: Geometry, pad_id: int = 0
 ) -> Batch:
   """Rows of clips → a Batch of numpy arrays, padded to the bucket's shape."""
-  tokens = {}
-  for m, length, channels in (
-    ('audio', bucket.audio, geometry.audio.channels),
-    ('video', bucket.video, geometry.video.channels),
-  ):
-    tokens[m] = _blank(len(rows), length, channels)
+  channels = {m: getattr(geometry, m).channels for m in MODALITIES}
+  batch = blank(len(rows), bucket, channels, pad_id)
+  for m, tokens in batch.tokens.items():
     for b, row in enumerate(rows):
       start = 0
       for segment, clip in enumerate(row, start=1):
-        start += _fill(tokens[m], b, start, segment, m, clip, geometry)
-  return Batch(tokens=tokens, text=_text(rows, bucket, pad_id))
+        start += _fill(tokens, b, start, segment, m, clip, geometry)
+  _fill_text(batch.text, rows, bucket)
+  return batch
+
+
+def blank(rows: int, bucket: Bucket, channels: dict[str, int], pad_id: int = 0) -> Batch:
+  """A batch of numpy arrays that holds nothing but padding; `channels`: modality → C."""
+  sizes = {'audio': bucket.audio, 'video': bucket.video}
+  shape = (rows, bucket.text * bucket.clips)
+  ids = np.full(shape, pad_id, np.int32)
+  text = Text(ids, np.zeros(shape, np.int32), np.zeros(shape, np.int32))
+  return Batch({m: _blank(rows, sizes[m], channels[m]) for m in MODALITIES}, text)
 
 
 def _blank(rows: int, length: int, channels: int) -> Tokens:
@@ -57,14 +64,12 @@ def _fill(
   return len(latent)
 
 
-def _text(rows: list[list[Placed]], bucket: Bucket, pad_id: int) -> Text:
-  shape = (len(rows), bucket.text * bucket.clips)
-  ids, segments = np.full(shape, pad_id, np.int32), np.zeros(shape, np.int32)
+def _fill_text(text: Text, rows: list[list[Placed]], bucket: Bucket) -> None:
+  """Writes the captions of rows of clips, one after the other."""
   for b, row in enumerate(rows):
     start = 0
     for segment, clip in enumerate(row, start=1):
       cut = clip.ids[: bucket.text]
-      ids[b, start : start + len(cut)] = cut
-      segments[b, start : start + len(cut)] = segment
+      text.ids[b, start : start + len(cut)] = cut
+      text.segment[b, start : start + len(cut)] = segment
       start += len(cut)
-  return Text(ids, segments, np.zeros(shape, np.int32))

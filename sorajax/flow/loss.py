@@ -16,7 +16,7 @@ TokenVelocity = Callable[[Streams], dict[str, jax.Array]]
 def draw_levels(
   key: jax.Array, streams: Streams, clips: int, sampler: LevelSampler, together: float
 ) -> dict[str, jax.Array]:
-  """One level a clip and stream, spread over the clip's tokens and 0 where they are given.
+  """One level a clip and stream.
 
   Args:
     key: of this step.
@@ -26,17 +26,16 @@ def draw_levels(
     together: share of the clips whose streams have the same level, as in joint sampling.
 
   Returns:
-    modality → float32 [B, T].
+    modality → float32 [B, clips].
   """
   key_shared, key_own, key_choice = jax.random.split(key, 3)
   rows = next(iter(streams.values())).segment.shape[0]
   shared = sampler(key_shared, (rows, clips))
   joint = jax.random.uniform(key_choice, (rows, clips)) < together
   levels = {}
-  for i, (m, tokens) in enumerate(sorted(streams.items())):
+  for i, m in enumerate(sorted(streams)):
     own = sampler(jax.random.fold_in(key_own, i), (rows, clips))
-    by_clip = jnp.where(joint, shared, own)
-    levels[m] = tokens.sigma * spread(by_clip, tokens.segment)
+    levels[m] = jnp.where(joint, shared, own)
   return levels
 
 
@@ -55,11 +54,13 @@ def draw_noise(key: jax.Array, streams: Streams) -> dict[str, jax.Array]:
 
 
 def noised(streams: Streams, noise: dict[str, jax.Array], levels: dict[str, jax.Array]) -> Streams:
-  """Clean tokens moved along the path to their levels."""
-  return {
-    m: t.replace(latent=path.interpolate(t.latent, noise[m], levels[m]), sigma=levels[m])
-    for m, t in streams.items()
-  }
+  """Clean tokens moved along the path to the levels of their clips [B, N], but for given ones."""
+  out = {}
+  for m, t in streams.items():
+    sigma = t.sigma * spread(levels[m], t.segment)
+    latent = path.interpolate(t.latent, noise[m], sigma)
+    out[m] = t.replace(latent=latent, sigma=sigma, levels=levels[m])
+  return out
 
 
 def squared_errors(
@@ -67,7 +68,8 @@ def squared_errors(
 ) -> dict[str, tuple[jax.Array, jax.Array]]:
   """The masked sum of squared errors of v, and the mask's sum, for every stream.
 
-  Sums rather than means, so that micro-batches add up to exactly the whole batch.
+  Sums rather than means, so that micro-batches add up to exactly the whole batch. Noise is as
+  `draw_noise`, levels are as `draw_levels` give them.
 
   Returns:
     modality → (sum over masked tokens of the mean over channels, number of masked tokens).

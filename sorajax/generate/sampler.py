@@ -153,7 +153,10 @@ def _sampling(
 
     def with_text(read, joined=joined, skip_layers=()):
       def velocity(x, t):
-        now = {m: k.replace(latent=x[m], sigma=t * k.sigma) for m, k in tokens.items()}
+        level = jnp.full((len(seeds), 1), t)
+        now = {
+          m: k.replace(latent=x[m], sigma=t * k.sigma, levels=level) for m, k in tokens.items()
+        }
         v = network.velocity(params, now, read, joined=joined, skip_layers=skip_layers)
         return {m: jnp.where(asked[m], v[m], 0.0) for m in v}
 

@@ -4,12 +4,12 @@ import dataclasses
 import functools
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from sorajax.model.config import StreamConfig, TransformerConfig
 from sorajax.nn import layers, param
 from sorajax.nn.attention import Attention
+from sorajax.nn.layers import ByLevel
 from sorajax.nn.rope import ROTATIONS, Rope
 
 
@@ -23,10 +23,10 @@ class Context:
     text_segment: int32 [B, T], segment and shot in one number, to match `text_key`.
     text_key: int32 [B, L].
     text: [B, L, D'].
-    rows: [B, T, R·D], the AdaLN rows of this stream's noise levels.
-    cross_rows: [B, T, 4·D]: scale and shift as query, scale and shift as key.
-    cross_gate: [B, T, D].
-    text_rows: [B, L, 2·D'] shift and scale of the text, or None.
+    rows: R·D, the AdaLN rows of this stream's noise levels.
+    cross_rows: 4·D: scale and shift as query, scale and shift as key.
+    cross_gate: D.
+    text_rows: 2·D' shift and scale of the text, for each of its tokens, or None.
     rope: of self-attention.
     cross_rope: of audio↔video attention, by time alone.
   """
@@ -35,10 +35,10 @@ class Context:
   text_segment: jax.Array
   text_key: jax.Array
   text: jax.Array
-  rows: jax.Array
-  cross_rows: jax.Array
-  cross_gate: jax.Array
-  text_rows: jax.Array | None
+  rows: ByLevel
+  cross_rows: ByLevel
+  cross_gate: ByLevel
+  text_rows: ByLevel | None
   rope: Rope
   cross_rope: Rope
 
@@ -51,7 +51,7 @@ class Stream(nnx.Module):
     self_size, cross_size = (own.heads, own.head_dim), (c.cross_heads, c.cross_head_dim)
     text_width = c.read_width(own)
     attention = functools.partial(
-      Attention, gated=c.gated, rotate=ROTATIONS[c.rope_pairs], rngs=rngs
+      Attention, gated=c.gated, rotate=ROTATIONS[c.rope_pairs], how=c.attention, rngs=rngs
     )
     self.self_attention = attention(D, D, *self_size)
     self.text_attention = attention(D, text_width, *self_size)
@@ -63,10 +63,10 @@ class Stream(nnx.Module):
 
   def rows(self, at: Context) -> list[jax.Array]:
     """The layer's AdaLN rows, each [B, T, D]: its own table added to the shared ones."""
-    return _split_rows(at.rows, self.table[...])
+    return at.rows.split(self.table[...])
 
   def cross_rows(self, at: Context) -> list[jax.Array]:
-    return _split_rows(at.cross_rows, self.cross_table[:4])
+    return at.cross_rows.split(self.cross_table[:4])
 
   def attend_self(self, x, at: Context, rows, skip):
     y = layers.modulate(layers.rms_norm(x), rows[0], rows[1])
@@ -79,13 +79,13 @@ class Stream(nnx.Module):
     if at.text_rows is None:
       shift, scale = self.text_table[...].astype(text.dtype)
     else:
-      shift, scale = _split_rows(at.text_rows, self.text_table[...])
+      shift, scale = at.text_rows.split(self.text_table[...])
     y = layers.modulate(y, rows[6], rows[7])
     return x + rows[8] * self.text_attention(y, layers.modulate(text, shift, scale), segments)
 
   def attend_other(self, x, y, at: Context, other, other_at: Context):
     """x plus what the modulated own tokens y read in the other stream's modulated tokens."""
-    gate = at.cross_gate + self.cross_table[4].astype(x.dtype)
+    (gate,) = at.cross_gate.split(self.cross_table[4:])
     segments, ropes = (at.segment, other_at.segment), (at.cross_rope, other_at.cross_rope)
     return x + gate * self.cross_attention(y, other, segments, ropes)
 
@@ -137,9 +137,3 @@ class Block(nnx.Module):
 def other_of(name: str, streams) -> str:
   """The other of two streams; itself where it is alone."""
   return next((m for m in sorted(streams) if m != name), name)
-
-
-def _split_rows(shared: jax.Array, table: jax.Array) -> list[jax.Array]:
-  """Shared rows [B, T, R·D] plus a layer's table [R, D] → R arrays [B, T, D]."""
-  pieces = jnp.split(shared, len(table), axis=-1)
-  return [piece + row.astype(piece.dtype) for piece, row in zip(pieces, table)]

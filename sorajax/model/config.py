@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Literal
 
+from sorajax.nn.attention import AUTO, AttentionConfig
+
 
 @dataclasses.dataclass(frozen=True)
 class StreamConfig:
@@ -58,6 +60,7 @@ class TransformerConfig:
     remat: what the backward pass recomputes: nothing, all but matrix products, or everything.
     unroll: layers unrolled in each turn of the scan.
     compute: type of activations and matrix products.
+    attention: how it is computed.
   """
 
   streams: dict[str, StreamConfig]
@@ -77,6 +80,7 @@ class TransformerConfig:
   remat: Literal['none', 'dots', 'full'] = 'none'
   unroll: int = 1
   compute: Literal['float32', 'bfloat16'] = 'float32'
+  attention: AttentionConfig = AUTO
 
   def __hash__(self) -> int:
     return hash(repr(self))  # a dict of streams has no hash of its own

@@ -13,6 +13,7 @@ from sorajax.clip import MAX_SHOTS, Tokens
 from sorajax.model.block import Block, Context, other_of
 from sorajax.model.config import StreamConfig, TransformerConfig
 from sorajax.nn import layers, param, rope
+from sorajax.nn.layers import ByLevel
 from sorajax.sharding import reshard
 
 REMAT = {
@@ -51,10 +52,10 @@ class Ends(nnx.Module):
     """[B, L, text_width] → [B, L, D]."""
     return self.text_out(jax.nn.gelu(self.text_up(text), approximate=True))
 
-  def read_out(self, x: jax.Array, embedding: jax.Array) -> jax.Array:
-    """[B, T, D] → [B, T, C] in float32."""
-    shift, scale = self.out_table[...].astype(x.dtype)
-    y = layers.modulate(layers.layer_norm(x), embedding + shift, embedding + scale)
+  def read_out(self, x: jax.Array, embedding: ByLevel) -> jax.Array:
+    """[B, T, D] and the embedding of its levels → [B, T, C] in float32."""
+    twice = ByLevel(jnp.concatenate([embedding.value] * 2, axis=-1), embedding.index)
+    y = layers.modulate(layers.layer_norm(x), *twice.split(self.out_table[...]))
     return self.out(y.astype(jnp.float32))
 
 
@@ -105,16 +106,16 @@ class Transformer(nnx.Module):
     xs, _ = jax.lax.scan(layer, xs, (self.blocks, skip), unroll=c.unroll)
     return {m: self.ends[m].read_out(x, embedding[m]) for m, x in xs.items()}
 
-  def _context(self, m, tokens, text, text_segment, text_key) -> tuple[Context, jax.Array]:
+  def _context(self, m, tokens, text, text_segment, text_key) -> tuple[Context, ByLevel]:
     c, own, ends = self.config, self.config.streams[m], self.ends[m]
     t, dtype = tokens[m], text.dtype
-    rows, embedding = ends.level(t.sigma, dtype)
-    cross_rows, _ = ends.cross_level(_level_of(c.cross_level, m, tokens), dtype)
-    gate_sigma = _level_of(c.cross_gate_level, m, tokens)
-    cross_gate, _ = ends.gate_level(gate_sigma, dtype, c.cross_gate_scale)
+    rows, embedding = _by_level(ends.level, _own_levels(t), dtype)
+    cross_rows, _ = _by_level(ends.cross_level, _levels(c.cross_level, m, tokens), dtype)
+    gate = _levels(c.cross_gate_level, m, tokens)
+    cross_gate, _ = _by_level(ends.gate_level, gate, dtype, c.cross_gate_scale)
     text_rows = None
     if ends.text_level is not None:
-      text_rows, _ = ends.text_level(clip_level(t, text_segment), dtype)
+      text_rows, _ = _by_level(ends.text_level, _clip_levels(t, text_segment), dtype)
     text = _part_of(text, m, c)
     seconds = max(s.rope_max[0] for s in c.streams.values())
     context = Context(
@@ -147,11 +148,39 @@ def clip_level(tokens: Tokens, segment: jax.Array) -> jax.Array:
   return jnp.where(same, sigma[:, None, :], 0.0).max(axis=-1)
 
 
-def _level_of(whose: str, m: str, tokens: dict[str, Tokens]) -> jax.Array:
-  """The noise level of each token of stream m, or that of its clip in the other stream: [B, T]."""
+Levels = tuple[jax.Array, jax.Array | None]  # (float32 [B, N], which of them a token has [B, T])
+
+
+def _own_levels(t: Tokens) -> Levels:
+  """The noise levels of a stream's tokens: 0 and those of its clips, or one for each token."""
+  if t.levels is None:
+    return t.sigma, None
+  return jnp.pad(t.levels, ((0, 0), (1, 0))), jnp.where(t.sigma > 0, t.segment, 0)
+
+
+def _clip_levels(t: Tokens, segment: jax.Array) -> Levels:
+  """The highest level in a stream of the clip that each entry of `segment` [B, T] is of."""
+  if t.levels is None:
+    return clip_level(t, segment), None
+  clips = jnp.broadcast_to(jnp.arange(1, t.levels.shape[1] + 1), t.levels.shape)
+  return clip_level(t, clips), jnp.maximum(segment - 1, 0)  # whatever padding gets is not used
+
+
+def _levels(whose: str, m: str, tokens: dict[str, Tokens]) -> Levels:
+  """The noise levels of stream m's tokens, or those of their clips in the other stream."""
   if whose == 'own':
-    return tokens[m].sigma
-  return clip_level(tokens[other_of(m, tokens)], tokens[m].segment)
+    return _own_levels(tokens[m])
+  return _clip_levels(tokens[other_of(m, tokens)], tokens[m].segment)
+
+
+def _by_level(
+  modulation: layers.LevelModulation, levels: Levels, dtype, scale: float = 1000.0
+) -> tuple[ByLevel, ByLevel]:
+  """Rows and embedding of levels."""
+  sigma, index = levels
+  axes = ('batch', 'tokens' if index is None else None)
+  rows, embedding = modulation(sigma, dtype, scale, axes)
+  return ByLevel(rows, index), ByLevel(embedding, index)
 
 
 def _part_of(text: jax.Array, m: str, c: TransformerConfig) -> jax.Array:

@@ -1,21 +1,59 @@
-"""The one door to attention; kernels stand behind it and are chosen by platform and shape."""
+"""The one door to attention; kernels stand behind it and are chosen by platform and shape.
+
+Where tokens are split over the mesh's `context` axis, a device must come by the keys of the rest:
+
+| split  | what travels                 | needs                              | a device holds      |
+|--------|------------------------------|------------------------------------|---------------------|
+| swap   | q, k, v, out: all-to-all     | heads that divide tensor × context | all T, H/c heads    |
+| gather | k, v: all-gather             | nothing                            | T/c of q, all k, v  |
+| ring   | k, v: from neighbour to next | nothing                            | T/c of q, k and v   |
+
+`swap` (Jacobs et al. 2023, DeepSpeed-Ulysses) moves least, so it is taken where the heads allow it
+and `gather` where they do not. `ring` (Liu et al. 2023) is for keys that do not fit otherwise.
+"""
+
+import dataclasses
+import functools
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from sorajax.nn import layers, param, rope
+from sorajax import sharding
+from sorajax.nn import kernels, layers, param, rope
 from sorajax.sharding import divides, reshard
 
 
+@dataclasses.dataclass(frozen=True)
+class AttentionConfig:
+  """How attention is computed; all choices give the same values.
+
+  Attributes:
+    kernel: one of `sorajax.nn.kernels`; `auto` chooses by platform and shape.
+    split: how keys of other devices are come by; `auto` is `swap` where the heads allow it.
+    block: tokens of a tile of the kernel for TPU, at most; a multiple of 128.
+  """
+
+  kernel: Literal['auto', 'reference', 'chunked', 'splash', 'cudnn'] = 'auto'
+  split: Literal['auto', 'swap', 'gather', 'ring'] = 'auto'
+  block: int = kernels.BLOCK
+
+  def __post_init__(self) -> None:
+    if self.block < kernels.LANES or self.block % kernels.LANES:
+      raise ValueError(f'block {self.block} is no multiple of {kernels.LANES}; try {kernels.BLOCK}')
+
+
+AUTO = AttentionConfig()
+
+
 def attend(
-  q: jax.Array, k: jax.Array, v: jax.Array, q_segment: jax.Array, k_segment: jax.Array
-) -> jax.Array:
+  q: jax.Array, k: jax.Array, v: jax.Array, q_segment: jax.Array, k_segment: jax.Array,
+  config: AttentionConfig = AUTO,
+) -> jax.Array:  # fmt: skip
   """Softmax attention within segments (Vaswani et al. 2017).
 
-  A query whose segment no key shares gets 0. Tokens sharded over the mesh are swapped for heads
-  and back around the kernel (Jacobs et al. 2023, DeepSpeed-Ulysses), so a kernel sees whole rows.
-  Where there are too few heads for that (a small text encoder), every context shard takes them all.
+  A query whose segment no key shares gets 0.
 
   Args:
     q: [B, T, H, K].
@@ -23,28 +61,67 @@ def attend(
     v: [B, S, H, K].
     q_segment: int32 [B, T].
     k_segment: int32 [B, S].
+    config: how.
 
   Returns:
     [B, T, H, K] in the type of q; softmax in float32.
+
+  Raises:
+    ValueError: a split by heads that are too few.
   """
-  heads = 'swapped_heads' if divides(q.shape[2], 'swapped_heads') else 'heads'
-  q, k, v = (reshard(x, 'batch', None, heads, None) for x in (q, k, v))
-  q_segment, k_segment = (reshard(s, 'batch', None) for s in (q_segment, k_segment))
-  out = _reference(q, k, v, q_segment, k_segment)
+  split = config.split
+  if split == 'auto':
+    split = 'swap' if divides(q.shape[2], 'swapped_heads') else 'gather'
+  if split == 'swap' and not divides(q.shape[2], 'swapped_heads'):
+    shards = sharding.shards('swapped_heads')
+    raise ValueError(f'{q.shape[2]} heads do not divide over {shards} shards; split by gather')
+  tokens, heads = (None, 'swapped_heads') if split == 'swap' else ('tokens', 'heads')
+  q, k, v = (reshard(x, 'batch', tokens, heads, None) for x in (q, k, v))
+  same = q_segment is k_segment
+  q_segment, k_segment = (reshard(s, 'batch', tokens) for s in (q_segment, k_segment))
+  run = _run(config, split, same, q, k)
+  if run is kernels.reference:  # plain products need no more than to know how arrays lie
+    out = run(q, k, v, q_segment, k_segment)
+  else:
+    out = sharding.each_device(run, q, k, v, q_segment, k_segment)
   return reshard(out, 'batch', 'tokens', 'heads', None)
 
 
-def _reference(q, k, v, q_segment, k_segment):
-  """Plain matrix products, with the division after the second: fastest on CPU."""
-  q, k, v = (x.swapaxes(1, 2) for x in (q, k, v))
-  allowed = q_segment[:, None, :, None] == k_segment[:, None, None, :]
-  score = jnp.einsum('bhtk,bhsk->bhts', q * q.shape[-1] ** -0.5, k)
-  score = jnp.where(allowed, score.astype(jnp.float32), -1e30)
-  weight = jnp.exp(score - jax.lax.stop_gradient(score.max(axis=-1, keepdims=True)))
-  weight = jnp.where(allowed, weight, 0.0)
-  total = jnp.maximum(weight.sum(axis=-1, keepdims=True), 1e-6)  # at least 1 where there is a key
-  out = jnp.einsum('bhts,bhsk->bhtk', weight.astype(v.dtype), v)
-  return (out / total.astype(out.dtype)).swapaxes(1, 2)
+def _run(config: AttentionConfig, split: str, same: bool, q: jax.Array, k: jax.Array):
+  """What computes attention on one device's part of all arguments.
+
+  Args:
+    config: how.
+    split: how keys of other devices are come by.
+    same: whether queries and keys are of the same tokens, so that none is without a key.
+    q: all queries.
+    k: all keys.
+  """
+  apart = sharding.shards('tokens') > 1
+  if split == 'ring' and apart:
+    return kernels.ring
+  name: str = config.kernel
+  platform = sharding.platform()
+  if name == 'auto':
+    name = kernels.choose(platform, q.dtype, sharding.shape_here(q), k.shape[1])
+  kernel = kernels.CALLS[name]
+  if name in kernels.FOR_ACCELERATORS:
+    kernel = functools.partial(kernel, alone=not same)
+  if name == 'splash':
+    kernel = functools.partial(kernel, block=config.block, interpret=platform == 'cpu')
+  if split == 'gather' and apart:
+    return _with_all_keys(kernel)
+  return kernel
+
+
+def _with_all_keys(kernel):
+  """The kernel, after the devices along `context` have given one another their keys."""
+
+  def run(q, k, v, q_segment, k_segment):
+    k, v, k_segment = (sharding.gather_tokens(x) for x in (k, v, k_segment))
+    return kernel(q, k, v, q_segment, k_segment)
+
+  return run
 
 
 class Attention(nnx.Module):
@@ -54,7 +131,8 @@ class Attention(nnx.Module):
   """
 
   def __init__(
-    self, width, context_width, heads, head_dim, *, gated: bool, rotate=rope.rotate, rngs: nnx.Rngs
+    self, width, context_width, heads, head_dim, *, gated: bool, rotate=rope.rotate,
+    how: AttentionConfig = AUTO, rngs: nnx.Rngs,
   ):  # fmt: skip
     inner, axes = (heads, head_dim), ('embed', 'heads', None)
     self.query = param.normal(rngs, (width, *inner), axes, scale=width**-0.5)
@@ -68,7 +146,7 @@ class Attention(nnx.Module):
     self.out_bias = param.zeros((width,), (None,))
     self.query_norm, self.key_norm = (param.ones(inner, ('heads', None)) for _ in range(2))
     self.gate = layers.Linear(width, heads, scale=0.0, rngs=rngs) if gated else None
-    self.rotate = rotate
+    self.rotate, self.how = rotate, how
 
   def __call__(self, x, context, segments, ropes=(None, None), skip: jax.Array | None = None):
     """x [B, T, D], context [B, S, D'], their segments and rotations → [B, T, D].
@@ -79,7 +157,7 @@ class Attention(nnx.Module):
     q = self._heads(x, self.query, self.query_bias, self.query_norm, ropes[0])
     k = self._heads(context, self.key, self.key_bias, self.key_norm, ropes[1])
     v = self._heads(context, self.value, self.value_bias)
-    a = attend(q, k, v, *segments)
+    a = attend(q, k, v, segments[0], segments[1], self.how)
     if skip is not None:
       a = jnp.where(skip, v, a)
     if self.gate is not None:

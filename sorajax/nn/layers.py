@@ -1,5 +1,6 @@
 """Linear maps, norms and the noise-level embedding."""
 
+import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -21,8 +22,8 @@ class Linear(nnx.Module):
     self.out_axis = 'mlp' if axes[1] == 'mlp' else None  # activations are whole along `embed`
     self.bias = param.zeros((outputs,), (self.out_axis,)) if bias else None
 
-  def __call__(self, x: jax.Array) -> jax.Array:
-    y = param.einsum('bti,io->bto', x, self.kernel, *ACTIVATION, self.out_axis)
+  def __call__(self, x: jax.Array, axes: tuple[str, str | None] = ACTIVATION) -> jax.Array:
+    y = param.einsum('bti,io->bto', x, self.kernel, *axes, self.out_axis)
     return y if self.bias is None else y + self.bias[...].astype(y.dtype)
 
 
@@ -75,11 +76,41 @@ class LevelModulation(nnx.Module):
     self.out = Linear(width, width, axes=(None, 'embed'), rngs=rngs)
     self.rows = Linear(width, rows * width, axes=('embed', None), scale=0.0, rngs=rngs)
 
-  def __call__(self, sigma: jax.Array, dtype, scale=1000.0) -> tuple[jax.Array, jax.Array]:
-    """sigma [B, T] → (rows [B, T, rows·D], embedding [B, T, D]), in `dtype`."""
+  def __call__(
+    self, sigma: jax.Array, dtype, scale=1000.0, axes: tuple[str, str | None] = ACTIVATION
+  ) -> tuple[jax.Array, jax.Array]:
+    """sigma [B, T], laid along `axes` → (rows [B, T, rows·D], embedding [B, T, D]), in `dtype`."""
     wave = sinusoid(sigma * scale, 256).astype(dtype)
-    embedding = self.out(jax.nn.silu(self.up(wave)))
-    return self.rows(jax.nn.silu(embedding)), embedding
+    embedding = self.out(jax.nn.silu(self.up(wave, axes)), axes)
+    return self.rows(jax.nn.silu(embedding), axes), embedding
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class ByLevel:
+  """What depends on nothing but noise levels, of which a row of tokens has few.
+
+  Attributes:
+    value: [B, N, R·D] of each of a row's levels; [B, T, R·D] of each token where `index` is None.
+    index: int32 [B, T]; which of the N levels a token has.
+  """
+
+  value: jax.Array
+  index: jax.Array | None
+
+  def split(self, table: jax.Array) -> list[jax.Array]:
+    """R arrays [B, T, D], each with its row of a table [R, D] added; [B, 1, D] for one level."""
+    pieces = jnp.split(self.value, len(table), axis=-1)
+    return [self._of_tokens(p + row.astype(p.dtype)) for p, row in zip(pieces, table)]
+
+  def _of_tokens(self, x: jax.Array) -> jax.Array:
+    """[B, N, D] → [B, T, D]: choices that fuse with what follows, so that nothing is stored."""
+    if self.index is None or x.shape[1] == 1:
+      return x
+    out = x[:, :1]
+    for n in range(1, x.shape[1]):
+      out = jnp.where(self.index[..., None] == n, x[:, n : n + 1], out)
+    return out
 
 
 def in_order(modules: Iterable[nnx.Module]) -> nnx.Dict:

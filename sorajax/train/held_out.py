@@ -37,7 +37,8 @@ class HeldOut:
       if loader.place(info['step']).epoch or len(self._batches) == settings.train.evaluate_batches:
         break
       self._batches.append(jax.tree.map(lambda x: x[0], batch))
-    self._errors = jax.jit(_errors_of(network))
+    clips = max(b.clips for b in settings.data.buckets.values())
+    self._errors = jax.jit(_errors_of(network, clips))
 
   def __call__(self, params: Any, frozen: Any) -> dict[str, float]:
     """Losses: `loss` over all levels, `loss_at_0.5` at one, `mean_loss` of the best constant."""
@@ -59,12 +60,15 @@ class HeldOut:
     return out
 
 
-def _errors_of(network: Network) -> Callable:
-  """(params, batch, key, level) → name → (sum, count), of the network and of the best constant."""
+def _errors_of(network: Network, clips: int) -> Callable:
+  """(params, batch, key, level) → name → (sum, count), of the network and of the best constant.
+
+  Rows of the batch hold so many clips at most.
+  """
 
   def errors(params, batch: Batch, key, level):
     noise = flow_loss.draw_noise(key, batch.tokens)
-    levels = {m: t.sigma * level for m, t in batch.tokens.items()}
+    levels = {m: jnp.full((len(t.sigma), clips), level) for m, t in batch.tokens.items()}
     text = network.read(params, batch.text)
     velocity = lambda tokens: network.velocity(params, tokens, text)
     out = flow_loss.squared_errors(velocity, batch.tokens, noise, levels)

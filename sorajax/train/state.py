@@ -31,9 +31,7 @@ def initial_state(objective: Objective) -> Callable[[], State]:
   return init
 
 
-def make_step(
-  objective: Objective, mesh: jax.sharding.Mesh, layout: Any
-) -> Callable[[State, Any, Any], tuple[State, Metrics]]:
+def make_step(objective: Objective, mesh: jax.sharding.Mesh, layout: Any) -> jax.stages.Wrapped:
   """The jitted (state, frozen, batch) → (state, metrics); the state given in is used up.
 
   A batch is [A, B, ...] with A micro-batches, whose gradients add up to exactly the whole

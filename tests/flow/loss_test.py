@@ -42,8 +42,9 @@ def test_spread_gives_every_token_its_clip_and_padding_zero():
 
 def test_a_clip_has_one_level_where_noise_is_asked_for_and_zero_elsewhere():
   tokens = streams()
-  for m, level in drawn(tokens, together=0.5).items():
-    t, level = tokens[m], np.asarray(level)
+  noise = loss.draw_noise(jax.random.key(0), tokens)
+  for m, reached in loss.noised(tokens, noise, drawn(tokens, together=0.5)).items():
+    t, level = tokens[m], np.asarray(reached.sigma)
     assert (level[t.sigma == 0] == 0).all() and (level[t.sigma == 1] > 0).all()
     for b in range(len(ROWS)):
       for clip in (1, 2):
@@ -55,10 +56,7 @@ def first_levels(together: float, rows: int = 4000) -> np.ndarray:
   """[streams, clips] of the levels of many rows of two clips."""
   tokens, _ = pack([[1, 2]])
   many = {m: jax.tree.map(lambda x: np.repeat(x, rows, 0), t) for m, t in tokens.items()}
-  many = {m: t.replace(sigma=np.ones_like(t.sigma)) for m, t in many.items()}
-  level = drawn(many, together)
-  pick = lambda m, clip: np.asarray(level[m])[:, np.argmax(many[m].segment[0] == clip)]
-  return np.stack([np.concatenate([pick(m, clip) for clip in (1, 2)]) for m in sorted(level)])
+  return np.stack([level.T.reshape(-1) for _, level in sorted(drawn(many, together).items())])
 
 
 def test_streams_share_their_level_when_together():

@@ -9,6 +9,7 @@ import pytest
 import tiny
 
 from sorajax.clip import MODALITIES
+from sorajax.flow.loss import spread
 
 WIDTHS = {'audio': 5, 'video': tiny.TEXT_WIDTH - 5}  # in their order among the text's channels
 SPAN = {'audio': slice(0, 5), 'video': slice(5, None)}
@@ -86,3 +87,24 @@ def test_the_gate_s_level_may_be_scaled():
 def test_parts_of_the_text_that_do_not_add_up_are_refused():
   with pytest.raises(ValueError, match=r"text_width 13 is not the sum of the streams' \[7, 5\]"):
     dataclasses.replace(config(), text_width=13)
+
+
+@pytest.mark.parametrize('whose', ['own', 'other'])
+@pytest.mark.parametrize('rows', [([1, 2], [3], [4, 5]), ([1], [2], [])])
+def test_levels_of_clips_give_what_the_same_levels_of_tokens_give(whose, rows):
+  """With given tokens, padding, and a row that has fewer clips than others or none."""
+  c = tiny.transformer(
+    cross_level=whose, cross_gate_level=whose, text_levels=True, caption_projection=False
+  )
+  tokens, text = tiny.pack(rows)
+  rng, apart = np.random.default_rng(0), {}
+  for m, t in tokens.items():
+    levels = rng.uniform(0.1, 1, (len(rows), max(map(len, rows)))).astype(np.float32)
+    asked = t.loss_mask * (rng.uniform(size=t.sigma.shape) > 0.3)
+    apart[m] = t.replace(sigma=np.asarray(asked * spread(levels, t.segment)), levels=levels)
+  alike = {m: t.replace(levels=None) for m, t in apart.items()}
+  answers = run(c, apart, text), run(c, alike, text)
+  for m, t in tokens.items():
+    real = t.segment > 0
+    np.testing.assert_allclose(*(a[m][real] for a in answers), atol=1e-5)
+    assert np.abs(answers[0][m][real]).max() > 0.1

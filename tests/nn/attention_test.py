@@ -1,11 +1,16 @@
+import json
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
 from flax import nnx
+from programs import run as run_program
 
-from sorajax.nn.attention import Attention, attend
+from sorajax.nn import kernels
+from sorajax.nn.attention import Attention, AttentionConfig, attend
 
 HEADS, HEAD_DIM = 2, 8
 
@@ -17,19 +22,108 @@ def numbers(seed: int, *shape: int) -> np.ndarray:
 Q, K, V = (numbers(i, 3, length, HEADS, HEAD_DIM) for i, length in enumerate((6, 9, 9)))
 Q_SEGMENT = np.array([[1, 1, 1, 2, 2, 0], [1, 2, 3, 3, 2, 1], [1, 1, 1, 1, 1, 1]])
 K_SEGMENT = np.array([[1, 2, 2, 2, 1, 1, 1, 0, 0], [3, 3, 1, 1, 1, 2, 2, 2, 2], [1] * 9])
-run = tiny.quick_jit(attend)
+run = tiny.quick_jit(attend, static_argnames='config')
+each_kernel = pytest.mark.parametrize('kernel', ['reference', 'chunked', 'splash'])
 
 
-def test_one_segment_is_plain_attention():
-  ones = np.ones((3, 6), int), np.ones((3, 9), int)
-  wanted = jax.nn.dot_product_attention(Q, K, V)
-  np.testing.assert_allclose(run(Q, K, V, *ones), wanted, atol=1e-5)
+def exactly(q, k, v, q_segment, k_segment) -> np.ndarray:
+  """Attention in float64, a query at a time."""
+  q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
+  out = np.zeros(q.shape)
+  for b, t, h in np.ndindex(q.shape[:3]):
+    heard = k_segment[b] == q_segment[b, t]
+    score = k[b, heard, h] @ q[b, t, h] / np.sqrt(q.shape[-1])
+    weight = np.exp(score - score.max(initial=-np.inf))
+    out[b, t, h] = weight @ v[b, heard, h] / max(weight.sum(), 1e-300)
+  return out
 
 
-def test_segments_are_plain_attention_with_a_mask():
-  mask = Q_SEGMENT[:, :, None] == K_SEGMENT[:, None, :]
-  wanted = jax.nn.dot_product_attention(Q, K, V, mask=mask[:, None])
-  np.testing.assert_allclose(run(Q, K, V, Q_SEGMENT, K_SEGMENT), wanted, atol=1e-5)
+@each_kernel
+@pytest.mark.parametrize('queries, keys', [(6, 9), (300, 140)])
+def test_every_kernel_is_attention_in_float64(kernel, queries, keys):
+  """On packed rows of many clips; 300 queries are not a whole number of tiles."""
+  q, k, v = (
+    numbers(i, 2, length, HEADS, HEAD_DIM) for i, length in enumerate((queries, keys, keys))
+  )
+  rng = np.random.default_rng(0)
+  segments = rng.integers(0, 4, (2, queries)), rng.integers(1, 4, (2, keys))
+  out = run(q, k, v, *segments, config=AttentionConfig(kernel, block=128))
+  np.testing.assert_allclose(out, exactly(q, k, v, *segments), atol=2e-6)
+
+
+@each_kernel
+def test_every_kernel_has_the_slopes_of_plain_attention(kernel):
+  weight, mask = numbers(3, *Q.shape), (Q_SEGMENT[:, :, None] == K_SEGMENT[:, None, :])[:, None]
+  how = AttentionConfig(kernel, block=128)
+  ours = lambda q, k, v: (weight * attend(q, k, v, Q_SEGMENT, K_SEGMENT, how)).sum()
+  heard = mask.any(-1)[:, 0, :, None, None]
+  plain = lambda q, k, v: (
+    weight * jnp.where(heard, jax.nn.dot_product_attention(q, k, v, mask=mask), 0)
+  ).sum()
+  slopes = [tiny.quick_jit(jax.grad(f, (0, 1, 2)))(Q, K, V) for f in (ours, plain)]
+  for a, b in zip(*slopes):
+    np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@each_kernel
+def test_no_kernel_lets_a_clip_hear_another(kernel):
+  """To the last bit, forwards and in the slopes of what the other clip holds."""
+  how = AttentionConfig(kernel, block=128)
+  own = (Q_SEGMENT == 1)[..., None, None]
+  others = jnp.asarray(K_SEGMENT != 1)[..., None, None]
+
+  def heard(k, v):
+    return jnp.where(own, attend(Q, k, v, Q_SEGMENT, K_SEGMENT, how), 0.0)
+
+  before = tiny.quick_jit(heard)(K, V)
+  np.testing.assert_array_equal(
+    tiny.quick_jit(heard)(*(jnp.where(others, 1e4, x) for x in (K, V))), before
+  )
+  slopes = tiny.quick_jit(jax.grad(lambda k, v: jnp.square(heard(k, v)).sum(), (0, 1)))(K, V)
+  for slope in slopes:
+    assert (jnp.where(others, slope, 0.0) == 0).all() and (slope != 0).any()
+
+
+@pytest.fixture(scope='module')
+def on_meshes() -> list[dict]:
+  return json.loads(run_program(str(Path(__file__).with_name('attention_on_mesh.py'))))
+
+
+def test_every_split_over_devices_gives_the_same_answer_and_slopes(on_meshes):
+  done = [found for found in on_meshes if 'apart' in found]
+  assert {tuple(found['how']) for found in done} == {
+    ('reference', 'swap'), ('reference', 'gather'), ('reference', 'ring'), ('chunked', 'gather'),
+    ('splash', 'swap'), ('splash', 'gather'),
+  }  # fmt: skip
+  for found in done:
+    assert max(found['apart']) < 1e-5, found
+
+
+def test_a_swap_of_too_few_heads_is_refused(on_meshes):
+  refused = [found for found in on_meshes if 'refused' in found]
+  assert [(f['shape'], f['how'][1]) for f in refused] == [([1, 1, 8, 1], 'swap')] * 2
+  assert refused[0]['refused'] == '4 heads do not divide over 8 shards; split by gather'
+
+
+@pytest.mark.parametrize(
+  'platform, dtype, queries, keys, wanted',
+  [
+    ('cpu', 'float32', (1, 100, 4, 64), 100, 'reference'),
+    ('cpu', 'float32', (1, 60_000, 32, 128), 60_000, 'chunked'),
+    ('tpu', 'bfloat16', (1, 144, 32, 64), 144, 'reference'),
+    ('tpu', 'bfloat16', (1, 6144, 32, 128), 6144, 'splash'),
+    ('gpu', 'bfloat16', (1, 6144, 32, 128), 6144, 'cudnn'),
+    ('gpu', 'float32', (1, 6144, 32, 128), 6144, 'chunked'),
+    ('gpu', 'bfloat16', (1, 60_000, 32, 128), 60_000, 'chunked'),
+  ],
+)
+def test_the_kernel_follows_platform_type_and_size(platform, dtype, queries, keys, wanted):
+  assert kernels.choose(platform, jnp.dtype(dtype), queries, keys) == wanted
+
+
+def test_a_tile_that_no_tpu_has_is_refused():
+  with pytest.raises(ValueError, match='block 100 is no multiple of 128; try 1024'):
+    AttentionConfig(block=100)
 
 
 @pytest.mark.parametrize('row, clip', [(0, 1), (0, 2), (1, 1), (1, 2), (1, 3)])
@@ -54,21 +148,6 @@ def test_gradients_are_finite_where_a_query_has_no_keys():
     return jnp.square(attend(q, k, v, Q_SEGMENT + 7, K_SEGMENT)).sum()
 
   assert all(np.isfinite(g).all() for g in tiny.quick_jit(jax.grad(total, (0, 1, 2)))(Q, K, V))
-
-
-def test_gradients_are_those_of_plain_attention():
-  mask = (Q_SEGMENT[:, :, None] == K_SEGMENT[:, None, :])[:, None]
-  weight = numbers(3, *Q.shape)
-
-  def ours(q, k, v):
-    return (weight * attend(q, k, v, Q_SEGMENT, K_SEGMENT)).sum()
-
-  def plain(q, k, v):
-    return (weight * jax.nn.dot_product_attention(q, k, v, mask=mask)).sum()
-
-  slopes = [tiny.quick_jit(jax.grad(f, (0, 1, 2)))(Q, K, V) for f in (ours, plain)]
-  for a, b in zip(*slopes):
-    np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def test_large_scores_stay_finite():

@@ -1,0 +1,165 @@
+"""Attention as one device computes it on the rows and heads that it holds.
+
+| kernel    | where          | memory of its scores            | speed                             |
+|-----------|----------------|---------------------------------|-----------------------------------|
+| reference | everywhere     | B·H·T·S                         | best where they fit in a cache    |
+| chunked   | everywhere     | B·H·512·S; recomputed backwards | that of matrix products           |
+| splash    | TPU            | a tile                          | best on TPU from some 512 tokens  |
+| cudnn     | NVIDIA, 16-bit | B·T·S for the mask of segments  | best on GPU while that mask fits  |
+
+All take q [B, T, H, K], k and v [B, S, H, K] and the segments int32 [B, T] and [B, S], and return
+[B, T, H, K] in the type of q, with the softmax in float32. A query whose segment no key shares
+gets 0. `choose` picks one.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import jax
+import jax.numpy as jnp
+
+FOR_ACCELERATORS = ('splash', 'cudnn')  # these give a query without keys a mean of all
+CHUNK = 512  # queries whose scores `chunked` holds at once
+BLOCK = 1024  # tokens of a tile of splash, at most; 1024 × 1024 scores fill its scratch memory
+LANES = 128  # a tile of a TPU is a multiple of so many
+SMALL_BYTES = 64 * 2**20  # of scores in float32; below, plain products are as fast as any kernel
+LARGE_BYTES = 2**30  # of scores, and of a mask of segments, above which they are not kept whole
+
+
+def choose(platform: str, dtype, queries: tuple[int, ...], keys: int) -> str:
+  """The kernel for queries [B, T, H, K] of a type and `keys` keys, as one device holds them."""
+  batch, length, heads, width = queries
+  pairs = batch * length * keys
+  if 4 * heads * pairs <= SMALL_BYTES:
+    return 'reference'
+  if platform == 'tpu':
+    return 'splash'
+  half = dtype in (jnp.bfloat16, jnp.float16)
+  if platform in ('gpu', 'cuda') and half and width <= 128 and 2 * pairs <= LARGE_BYTES:
+    return 'cudnn'
+  return 'reference' if 4 * heads * pairs <= LARGE_BYTES else 'chunked'
+
+
+def reference(q, k, v, q_segment, k_segment):
+  """Plain matrix products, with the division after the second: fastest on CPU."""
+  q, k, v = (x.swapaxes(1, 2) for x in (q, k, v))
+  allowed = q_segment[:, None, :, None] == k_segment[:, None, None, :]
+  score = jnp.einsum('bhtk,bhsk->bhts', q * q.shape[-1] ** -0.5, k)
+  score = jnp.where(allowed, score.astype(jnp.float32), -1e30)
+  weight = jnp.exp(score - jax.lax.stop_gradient(score.max(axis=-1, keepdims=True)))
+  weight = jnp.where(allowed, weight, 0.0)
+  total = jnp.maximum(weight.sum(axis=-1, keepdims=True), 1e-6)  # at least 1 where there is a key
+  out = jnp.einsum('bhts,bhsk->bhtk', weight.astype(v.dtype), v)
+  return (out / total.astype(out.dtype)).swapaxes(1, 2)
+
+
+def chunked(q, k, v, q_segment, k_segment, chunk: int = CHUNK):
+  """`reference` for `chunk` queries after the other; the backward pass computes scores again."""
+  length = q.shape[1]
+  count = -(-length // chunk)
+  pad = count * chunk - length
+  q, q_segment = (jnp.pad(x, ((0, 0), (0, pad)) + ((0, 0),) * (x.ndim - 2)) for x in (q, q_segment))
+  cut = lambda x: x.reshape(x.shape[0], count, chunk, *x.shape[2:]).swapaxes(0, 1)
+  some = jax.checkpoint(lambda turn: reference(turn[0], k, v, turn[1], k_segment))
+  out = jax.lax.map(some, (cut(q), cut(q_segment)))
+  return out.swapaxes(0, 1).reshape(q.shape)[:, :length]
+
+
+def splash(
+  q, k, v, q_segment, k_segment, *, alone=True, block: int = BLOCK, interpret: bool = False
+):
+  """JAX's Pallas kernel for TPU, on tokens padded to whole tiles (Dao et al. 2022, FlashAttention).
+
+  Args:
+    q: [B, T, H, K].
+    k: [B, S, H, K].
+    v: [B, S, H, K].
+    q_segment: int32 [B, T].
+    k_segment: int32 [B, S].
+    alone: whether a query may be without keys.
+    block: tokens of a tile, at most; a multiple of 128.
+    interpret: whether to compute without a TPU, slowly.
+  """
+  from jax.experimental.pallas.ops.tpu import splash_attention as kernel
+
+  (T, tile_q), (S, tile_k) = (_tiles(x.shape[1], block) for x in (q, k))
+  sizes = kernel.BlockSizes(
+    block_q=tile_q, block_kv=tile_k, block_q_dkv=tile_q, block_kv_dkv=tile_k,
+    use_fused_bwd_kernel=True,
+  )  # fmt: skip
+  mask = kernel.MultiHeadMask([kernel.FullMask((T, S))] * q.shape[2])
+  run = kernel.make_splash_mha(
+    mask, block_sizes=sizes, head_shards=1, q_seq_shards=1, interpret=interpret
+  )
+  lowest = jnp.iinfo(jnp.int32).min  # padding is of segments that nothing else has
+  q_ids, k_ids = _padded(q_segment, T, lowest), _padded(k_segment, S, lowest + 1)
+  heads_first = lambda x, length: _padded(x, length).swapaxes(1, 2)
+  args = heads_first(q * q.shape[-1] ** -0.5, T), heads_first(k, S), heads_first(v, S)
+  out = jax.vmap(run)(*args, kernel.SegmentIds(q_ids, k_ids))
+  out = out.swapaxes(1, 2)[:, : q.shape[1]].astype(q.dtype)
+  return _zero_where_alone(out, q_segment, k_segment) if alone else out
+
+
+def cudnn(q, k, v, q_segment, k_segment, *, alone=True):
+  """The kernel of NVIDIA's cuDNN, through `jax.nn.dot_product_attention`."""
+  allowed = (q_segment[:, :, None] == k_segment[:, None, :])[:, None]
+  out = jax.nn.dot_product_attention(q, k, v, mask=allowed, implementation='cudnn')
+  return _zero_where_alone(out, q_segment, k_segment) if alone else out
+
+
+def ring(q, k, v, q_segment, k_segment, axis: str = 'context'):
+  """Attention to the keys of all devices along a mesh axis, which pass by one after the other.
+
+  Sums of exponentials and of values are corrected as the largest score grows (Milakov & Gimelshein
+  2018), so that a device never holds other keys than those passing; the backward pass sends them
+  round again. All arguments are one device's tokens.
+  """
+  count = jax.lax.axis_size(axis)
+  onward = [(i, (i + 1) % count) for i in range(count)]
+  batch, length, heads, width = q.shape
+  q = q * width**-0.5
+
+  @jax.checkpoint
+  def turn(carry, _):
+    (top, total, out), (k, v, segment) = carry
+    allowed = (q_segment[:, :, None] == segment[:, None, :])[:, None]
+    score = jnp.einsum('bthk,bshk->bhts', q, k).astype(jnp.float32)
+    score = jnp.where(allowed, score, -1e30)
+    now = jax.lax.stop_gradient(jnp.maximum(top, score.max(axis=-1)))
+    weight = jnp.where(allowed, jnp.exp(score - now[..., None]), 0.0)
+    kept = jnp.exp(top - now)
+    total = kept * total + weight.sum(axis=-1)
+    heard = jnp.einsum('bhts,bshk->bhtk', weight.astype(v.dtype), v)
+    out = kept[..., None] * out + heard.astype(jnp.float32)
+    passed = jax.tree.map(lambda x: jax.lax.ppermute(x, axis, onward), (k, v, segment))
+    return ((now, total, out), passed), None
+
+  first = jnp.full((batch, heads, length), -1e30), jnp.zeros((batch, heads, length))
+  start = (*first, jnp.zeros((batch, heads, length, width)))
+  ((_, total, out), _), _ = jax.lax.scan(turn, (start, (k, v, k_segment)), length=count)
+  out = out / jnp.maximum(total, 1e-6)[..., None]
+  return out.swapaxes(1, 2).astype(q.dtype)
+
+
+CALLS: Mapping[str, Callable[..., jax.Array]] = MappingProxyType(
+  {'reference': reference, 'chunked': chunked, 'splash': splash, 'cudnn': cudnn}
+)
+
+
+def _tiles(length: int, block: int) -> tuple[int, int]:
+  """(padded length, tile): equal tiles of at most `block`, each a multiple of 128."""
+  count = -(-length // block)
+  tile = -(-length // (count * LANES)) * LANES
+  return count * tile, tile
+
+
+def _padded(x: jax.Array, length: int, value: int = 0) -> jax.Array:
+  """x [B, T, …] → [B, length, …]."""
+  pad = ((0, 0), (0, length - x.shape[1])) + ((0, 0),) * (x.ndim - 2)
+  return jnp.pad(x, pad, constant_values=value)
+
+
+def _zero_where_alone(out, q_segment, k_segment):
+  """0 in place of the mean that kernels give to a query without keys."""
+  heard = (q_segment[:, :, None] == k_segment[:, None, :]).any(axis=-1)
+  return jnp.where(heard[..., None, None], out, 0)

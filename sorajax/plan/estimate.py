@@ -1,0 +1,107 @@
+"""From what a program does to how long it takes: a roofline, with its assumptions spelled out.
+
+No chip was asked. Each operation takes the longer of its products and of its traffic to memory;
+talk between devices that the compiler overlaps with computation takes what is left of it, and all
+other talk is added.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+from sorajax.plan.chips import Chip
+from sorajax.plan.hlo import Collective, Program, Work
+
+
+@dataclasses.dataclass(frozen=True)
+class Assumptions:
+  """Shares of what chips could do at most that programs come to.
+
+  Attributes:
+    products: of products, while they compute.
+    kernels: of attention kernels, whose softmax takes turns with their products.
+    memory: of the speed of memory.
+    links: of the speed of links.
+    start_s: what each collective costs beside.
+  """
+
+  products: float = 0.8
+  kernels: float = 0.55
+  memory: float = 0.8
+  links: float = 0.8
+  start_s: float = 5e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+  """Seconds of one run of a program.
+
+  Attributes:
+    products: bound by products.
+    kernels: in attention kernels.
+    memory: bound by memory.
+    hidden: talk that goes on beside.
+    exposed: talk that everything waits for.
+    flops: of products and kernels on one device, as the program has them.
+    by_collective: (kind, axes, whether overlapped) → bytes a device makes and seconds.
+  """
+
+  products: float
+  kernels: float
+  memory: float
+  hidden: float
+  exposed: float
+  flops: float
+  by_collective: Mapping[tuple[str, tuple[str, ...], bool], tuple[float, float]]
+
+  @property
+  def computing(self) -> float:
+    return self.products + self.kernels + self.memory
+
+  @property
+  def seconds(self) -> float:
+    return max(self.computing, self.hidden) + self.exposed
+
+
+def estimate(
+  program: Program, chip: Chip, torus: tuple[int, ...], assume: Assumptions = Assumptions()
+) -> Estimate:
+  """How long a program takes on one device of a chip, in a torus of chips of these sides."""
+  spent = {'products': 0.0, 'kernels': 0.0, 'memory': 0.0}
+  flops = 0.0
+  for work in program.work():
+    bound, seconds = _of_work(work, chip, assume)
+    spent[bound] += seconds * work.times
+    flops += (work.flops + work.kernel_flops) * work.times
+  talk = {False: 0.0, True: 0.0}
+  by: dict[tuple[str, tuple[str, ...], bool], tuple[float, float]] = {}
+  for one in program.collectives():
+    seconds = one.times * (one.sent / _speed(one, chip, torus, assume) + assume.start_s)
+    talk[one.overlapped] += seconds
+    key = (one.kind, one.axes, one.overlapped)
+    bytes_, before = by.get(key, (0.0, 0.0))
+    by[key] = (bytes_ + one.bytes * one.times, before + seconds)
+  return Estimate(**spent, hidden=talk[True], exposed=talk[False], flops=flops, by_collective=by)
+
+
+def _of_work(work: Work, chip: Chip, assume: Assumptions) -> tuple[str, float]:
+  share = 1 / chip.devices
+  takes = {
+    'products': work.flops / (chip.flops * share * assume.products),
+    'kernels': work.kernel_flops / (chip.flops * share * assume.kernels),
+    'memory': work.bytes / (chip.memory_speed * share * assume.memory),
+  }
+  bound = max(takes, key=lambda k: takes[k])
+  return bound, takes[bound]
+
+
+def _speed(one: Collective, chip: Chip, torus: tuple[int, ...], assume: Assumptions) -> float:
+  """Bytes a second that a device sends for a collective.
+
+  A group of devices is taken to lie along the longest sides of the torus that hold it. Along a
+  ring a chip sends both ways, along a line its ends send one way and all wait for them.
+  """
+  ways, reached = 0, 1
+  for side in sorted((s for s in torus if s > 1), reverse=True):
+    if reached < one.group and ways < chip.links:
+      ways, reached = ways + (2 if side % chip.wraps == 0 else 1), reached * side
+  return max(ways, 1) * chip.link_speed * assume.links / chip.devices

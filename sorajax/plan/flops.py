@@ -1,0 +1,63 @@
+"""How many floating-point operations a step takes, by formula: 2 for each multiplication."""
+
+import dataclasses
+
+from sorajax.data.schedule import Bucket
+from sorajax.model.config import StreamConfig, TransformerConfig
+
+LEVEL_WAVES = 256  # sinusoids of a noise level
+
+
+@dataclasses.dataclass(frozen=True)
+class Flops:
+  """Of one row forwards, by what they are spent on.
+
+  Attributes:
+    products: by weights, in the layers.
+    attention: of queries by keys and of weights by values; tokens that are padding count.
+    ends: outside the layers: embeddings, noise levels, the way out.
+  """
+
+  products: float
+  attention: float
+  ends: float
+
+  @property
+  def total(self) -> float:
+    return self.products + self.attention + self.ends
+
+  def of_training(self, remat: str) -> float:
+    """Forwards and backwards, and what `remat` computes again."""
+    again = {'none': 0.0, 'dots': self.attention, 'full': self.products + self.attention}
+    return 3 * self.total + again[remat]
+
+
+def forwards(c: TransformerConfig, bucket: Bucket) -> Flops:
+  """Of one row of a bucket through the transformer."""
+  length = {'audio': bucket.audio, 'video': bucket.video}
+  text = bucket.text * bucket.clips
+  products = attention = ends = 0.0
+  for m, own in c.streams.items():
+    (other,) = (o for o in c.streams if o != m) if len(c.streams) > 1 else (m,)
+    T, S = length[m], length[other]
+    D, F, inner = own.width, own.hidden, own.heads * own.head_dim
+    read, cross = c.read_width(own), c.cross_heads * c.cross_head_dim
+    products += 2 * T * (4 * D * inner + 2 * D * F)  # self-attention and MLP
+    products += 2 * (2 * T * D * inner + 2 * text * read * inner)  # text
+    products += 2 * (2 * T * D * cross + 2 * S * c.streams[other].width * cross)  # the other stream
+    if c.gated:
+      products += 2 * T * D * (2 * own.heads + c.cross_heads)
+    attention += 4 * T * (T * inner + text * inner + S * cross)
+    ends += _ends(c, own, T, text)
+  return Flops(c.layers * products, c.layers * attention, ends)
+
+
+def _ends(c: TransformerConfig, own: StreamConfig, tokens: int, text: int) -> float:
+  D, rows = own.width, (9 if c.text_modulation else 6, 4, 1)
+  level = lambda width, rows: 2 * (LEVEL_WAVES * width + width * width * (1 + rows))
+  total = tokens * (4 * own.channels * D + sum(level(D, r) for r in rows))
+  if c.text_levels:
+    total += text * level(c.read_width(own), 2)
+  if c.caption_projection:
+    total += 2 * text * (D * (own.text_width or c.text_width) + D * D)
+  return total

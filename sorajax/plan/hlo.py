@@ -1,0 +1,362 @@
+"""What a compiled program does, read from its HLO: products, traffic to memory, collectives.
+
+The text names every operation once; one in the body of a loop runs as often as the loop turns.
+"""
+
+import dataclasses
+import functools
+import math
+import re
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+BYTES = {
+  'pred': 1, 's8': 1, 'u8': 1, 's16': 2, 'u16': 2, 's32': 4, 'u32': 4, 's64': 8, 'u64': 8,
+  'bf16': 2, 'f16': 2, 'f32': 4, 'f64': 8, 's4': 0.5, 'u4': 0.5, 'f8e4m3fn': 1, 'f8e5m2': 1,
+  'c64': 8, 'c128': 16,
+}  # fmt: skip
+COLLECTIVES = ('all-gather', 'all-reduce', 'reduce-scatter', 'all-to-all', 'collective-permute')
+FREE = frozenset((
+  'parameter', 'constant', 'tuple', 'get-tuple-element', 'bitcast', 'while', 'conditional', 'call',
+  'after-all', 'partition-id', 'replica-id', 'opt-barrier', 'async-start', 'async-update',
+  'async-done', 'copy-start', 'copy-done', 'iota',
+))  # fmt: skip
+
+_SHAPE = re.compile(r'\b([a-z]+\d*(?:e\dm\d(?:fn)?)?)\[([\d,]*)\](?:\{([^}]*)\})?')
+_HEADER = re.compile(r'^(ENTRY )?%?([\w.\-]+) \(.*\{\s*$')
+_LINE = re.compile(r'^\s+(ROOT )?%?([\w.\-]+) = (.*)$')
+_OPCODE = re.compile(r'([a-z][\w\-]*)\(')
+_CALLED = re.compile(
+  r'(?:calls|to_apply|body|branch_computations)=\{?(%?[\w.\-]+(?:, ?%?[\w.\-]+)*)'
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Operation:
+  """One line of a computation.
+
+  Attributes:
+    name: unique in the program.
+    opcode: such as `fusion`.
+    shapes: (type, dimensions, whether in a chip's own scratch memory) of each array that it makes.
+    operands: the names of what it reads.
+    rest: its attributes, as text.
+  """
+
+  name: str
+  opcode: str
+  shapes: tuple[tuple[str, tuple[int, ...], bool], ...]
+  operands: tuple[str, ...]
+  rest: str
+
+  @functools.cached_property
+  def bytes(self) -> float:
+    """Of what it makes and lays in main memory."""
+    return sum(BYTES.get(t, 4) * math.prod(dims) for t, dims, near in self.shapes if not near)
+
+  @functools.cached_property
+  def all_bytes(self) -> float:
+    """Of what it makes, wherever that lies."""
+    return sum(BYTES.get(t, 4) * math.prod(dims) for t, dims, _ in self.shapes)
+
+  def attribute(self, name: str) -> str:
+    """The value of an attribute that holds no comma outside braces; '' if it is not there."""
+    found = re.search(rf'\b{name}=(\{{[^}}]*\}}|[^,\s]+)', self.rest)
+    return found.group(1).strip('{}') if found else ''
+
+
+@dataclasses.dataclass(frozen=True)
+class Collective:
+  """Talk between devices.
+
+  Attributes:
+    kind: such as `all-gather`.
+    axes: the mesh axes along which devices talk.
+    group: how many devices talk with one another.
+    bytes: of one device's result.
+    times: how often in a run.
+    overlapped: whether the program computes meanwhile.
+    source: the operation of the model that it serves.
+  """
+
+  kind: str
+  axes: tuple[str, ...]
+  group: int
+  bytes: float
+  times: float
+  overlapped: bool
+  source: str
+
+  @property
+  def sent(self) -> float:
+    """Bytes that a device sends each time, at the least."""
+    n = self.group
+    share = {
+      'all-gather': (n - 1) / n,
+      'reduce-scatter': float(n - 1),
+      'all-reduce': 2 * (n - 1) / n,
+      'all-to-all': (n - 1) / n,
+      'collective-permute': 1.0,
+    }
+    return share[self.kind] * self.bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+  """What an operation asks of a device, each time.
+
+  Attributes:
+    name: of the operation.
+    source: the operation of the model that it serves.
+    flops: of products, 2 for each multiplication.
+    kernel_flops: of attention kernels.
+    bytes: read from and written to memory.
+    times: how often in a run.
+  """
+
+  name: str
+  source: str
+  flops: float
+  kernel_flops: float
+  bytes: float
+  times: float
+
+
+class Program:
+  """The text of a compiled program, one device's part."""
+
+  def __init__(self, text: str, mesh: dict[str, int]):
+    """Reads the text of a program that was compiled for a mesh of these sizes."""
+    self.mesh = mesh
+    self.computations: dict[str, list[Operation]] = {}
+    self.entry = ''
+    here: list[Operation] = []
+    for line in text.splitlines():
+      header = _HEADER.match(line)
+      if header:
+        here = self.computations.setdefault(header.group(2), [])
+        self.entry = header.group(2) if header.group(1) else self.entry
+        continue
+      found = _LINE.match(line)
+      if found:
+        here.append(_operation(found.group(2), found.group(3)))
+    self.by_name = {op.name: op for ops in self.computations.values() for op in ops}
+    self.times, self.within = self._count()
+
+  def _count(self) -> tuple[dict[str, float], dict[str, str]]:
+    """How often each computation runs, and which run inside of another operation: its opcode."""
+    times, within = {self.entry: 1.0}, {}
+    waiting = [self.entry]
+    while waiting:
+      name = waiting.pop()
+      for op in self.computations[name]:
+        turns = self._turns(op) if op.opcode == 'while' else 1.0
+        for called in _called(op):
+          if called not in self.computations:
+            continue
+          times[called] = times.get(called, 0.0) + turns * times[name]
+          if op.opcode not in ('while', 'conditional', 'call'):
+            within[called] = op.opcode
+          elif name in within:
+            within[called] = within[name]
+          waiting.append(called)
+    return times, within
+
+  def _turns(self, op: Operation) -> float:
+    """How often a loop turns: the constant with which its condition compares."""
+    known = re.search(r'known_trip_count[^\d]*(\d+)', op.rest)
+    if known:
+      return float(known.group(1))
+    condition = self.computations.get(op.attribute('condition').lstrip('%'), [])
+    numbers = [re.match(r'constant\((\d+)\)', o.rest) for o in condition if o.opcode == 'constant']
+    limits = [int(n.group(1)) for n in numbers if n]
+    return float(max(limits)) if limits else 1.0
+
+  def collectives(self) -> Iterator[Collective]:
+    """All talk between devices."""
+    for name, ops in self.computations.items():
+      if name not in self.times:
+        continue
+      for op in ops:
+        kind = op.opcode.removesuffix('-start')
+        if kind not in COLLECTIVES:
+          continue
+        axes, group = self._axes(op)
+        size = op.all_bytes
+        if op.opcode.endswith('-start') and len(op.shapes) > 1:
+          size = max(BYTES.get(t, 4) * math.prod(dims) for t, dims, _ in op.shapes)
+        apart = (
+          op.opcode.endswith('-start')
+          or 'async' in self.within.get(name, '')
+          or ('async_collective' in name or 'async_collective' in op.rest)
+        )
+        if group > 1:
+          yield Collective(kind, axes, group, size, self.times[name], apart, source_of(op))
+
+  def _axes(self, op: Operation) -> tuple[tuple[str, ...], int]:
+    """Along which mesh axes an operation's groups of devices lie, and how large they are."""
+    pairs = re.search(r'source_target_pairs=\{((?:\{\d+,\d+\},?)*)\}', op.rest)
+    sizes = tuple(self.mesh.values())
+    if pairs:
+      ends = [tuple(map(int, p.split(','))) for p in re.findall(r'\{(\d+,\d+)\}', pairs.group(1))]
+      groups = [list(end) for end in ends if end[0] != end[1]]
+    else:
+      groups = replica_groups(op.rest, math.prod(sizes))
+    if not groups:
+      return (), 1
+    places = np.stack(np.unravel_index(np.array(groups[0]), sizes))
+    moving = [n for n, row in zip(self.mesh, places) if len(set(row.tolist())) > 1]
+    count = math.prod(self.mesh[n] for n in moving) if pairs else len(groups[0])
+    return tuple(moving), count
+
+  def work(self) -> Iterator[Work]:
+    """What operations ask of a device, but for talk between devices."""
+    for name, ops in self.computations.items():
+      if name not in self.times or name in self.within:
+        continue
+      for op in ops:
+        kind = op.opcode.removesuffix('-start').removesuffix('-done')
+        if op.opcode in FREE or kind in COLLECTIVES:
+          continue
+        flops = self._flops(op)
+        kernel = self._kernel_flops(op)
+        read = sum(self.by_name[o].bytes for o in op.operands if o in self.by_name)
+        if 'dynamic-slice' in op.opcode or 'dynamic_slice' in op.name or 'dynamic-slice' in op.name:
+          read = min(read, op.bytes)
+        yield Work(op.name, source_of(op), flops, kernel, read + op.bytes, self.times[name])
+
+  def _flops(self, op: Operation) -> float:
+    if op.opcode == 'dot':
+      left = self.by_name[op.operands[0]].shapes[0][1]
+      over = [int(d) for d in op.attribute('lhs_contracting_dims').split(',') if d]
+      return 2.0 * math.prod(op.shapes[0][1]) * math.prod(left[d] for d in over)
+    if op.opcode == 'convolution':
+      return self._convolution(op)
+    inner = [c for c in _called(op) if op.opcode == 'fusion' and c in self.computations]
+    return sum(self._flops(o) for c in inner for o in self.computations[c])
+
+  def _convolution(self, op: Operation) -> float:
+    """Products on TPU are convolutions, with window positions that may lie in padding."""
+    labels = re.search(r'dim_labels=([\w?]+)_([\w?]+)->([\w?]+)', op.rest)
+    if not labels:
+      return 0.0
+    left, right, _ = labels.groups()
+    image, kernel = (self.by_name[o].shapes[0][1] for o in op.operands[:2])
+    out = op.shapes[0][1]
+    total = 2.0 * kernel[right.index('i')]
+    window = _window(op.rest)
+    for label, size in zip(labels.group(3), out):
+      if not label.isdigit():
+        total *= size
+        continue
+      d = int(label)
+      total *= _pairs(image[left.index(label)], size, {k: v[d] for k, v in window.items()})
+    return total
+
+  def _kernel_flops(self, op: Operation) -> float:
+    """Of JAX's splash kernels, by the shapes of queries and keys."""
+    if op.opcode != 'custom-call' or 'splash' not in op.rest:
+      return 0.0
+    arrays = [self.by_name[o].shapes[0][1] for o in op.operands if o in self.by_name]
+    wide = [dims for dims in arrays if len(dims) >= 3 and dims[-1] > 1][:2]
+    if len(wide) < 2:
+      return 0.0
+    (*batch, heads, queries, width), keys = wide[0], wide[1][-2]
+    products = 5 if 'dkv' in op.rest or 'bwd' in op.rest else 2
+    return 2.0 * products * math.prod(batch) * heads * queries * keys * width
+
+
+def source_of(op: Operation) -> str:
+  """The JAX operation from which an operation of the program stems; '' where it is unknown."""
+  found = re.search(r'op_name="([^"]*)"', op.rest)
+  return found.group(1) if found else ''
+
+
+def replica_groups(rest: str, devices: int) -> list[list[int]]:
+  """The groups of devices of a collective, in any of the forms in which HLO writes them."""
+  listed = re.search(r'replica_groups=\{((?:\{[\d,]*\},?)+)\}', rest)
+  if listed:
+    return [[int(i) for i in g.split(',')] for g in re.findall(r'\{([\d,]+)\}', listed.group(1))]
+  iota = re.search(r'replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?', rest)
+  if iota:
+    numbers = lambda text: [int(x) for x in text.split(',')]
+    ids = np.arange(devices).reshape(numbers(iota.group(2)))
+    if iota.group(3):
+      ids = ids.transpose(numbers(iota.group(3)))
+    return ids.reshape(numbers(iota.group(1))).tolist()
+  meshes = re.search(
+    r'replica_groups=mesh\[([^\]]*)\](?:, ?device_ids=\([^)]*\))? ?\{([^}]*)\}', rest
+  )
+  if meshes:
+    sizes = {n: int(s) for n, s in re.findall(r"'([^']+)'=(\d+)", meshes.group(1))}
+    chosen = re.findall(r"'([^']+)'", meshes.group(2))
+    ids = np.arange(math.prod(sizes.values())).reshape(tuple(sizes.values()))
+    order = [i for i, n in enumerate(sizes) if n not in chosen]
+    inner = [list(sizes).index(n) for n in chosen]
+    return ids.transpose(*order, *inner).reshape(-1, math.prod(sizes[n] for n in chosen)).tolist()
+  if 'replica_groups={}' in rest:
+    return [list(range(devices))]
+  return []
+
+
+def _operation(name: str, text: str) -> Operation:
+  """`f32[2]{0} add(%a, %b), metadata={…}` → an operation."""
+  at = _end_of_shape(text)
+  opcode = _OPCODE.match(text, at)
+  shapes = tuple(
+    (t, tuple(int(d) for d in dims.split(',') if d), 'S(' in layout)
+    for t, dims, layout in _SHAPE.findall(text[:at])
+  )
+  if not opcode:
+    return Operation(name, text[at:].split('(')[0], shapes, (), text[at:])
+  start, end = opcode.end(), _closing(text, opcode.end() - 1)
+  operands = tuple(re.findall(r'%([\w.\-]+)', text[start:end]))
+  rest = text[end + 1 :] if opcode.group(1) != 'constant' else text[at:]
+  return Operation(name, opcode.group(1), shapes, operands, rest)
+
+
+def _end_of_shape(text: str) -> int:
+  """Where the type at the beginning of a line ends and the opcode begins."""
+  at = _closing(text, 0) + 1 if text.startswith('(') else text.index(' ')
+  while at < len(text) and text[at] == ' ':
+    at += 1
+  return at
+
+
+def _closing(text: str, start: int) -> int:
+  """Where the parenthesis that opens at `start` closes."""
+  depth = 0
+  for i in range(start, len(text)):
+    depth += (text[i] == '(') - (text[i] == ')')
+    if depth == 0:
+      return i
+  return len(text)
+
+
+def _called(op: Operation) -> Sequence[str]:
+  names = [n for group in _CALLED.findall(op.rest) for n in group.replace('%', '').split(',')]
+  return [n.strip() for n in names]
+
+
+def _window(rest: str) -> dict[str, list[int]]:
+  """size, stride, pad, lhs_dilate and rhs_dilate of a convolution's window, for each dimension."""
+  text = re.search(r'window=\{([^}]*)\}', rest)
+  found = dict(part.split('=') for part in text.group(1).split()) if text else {}
+  size = [int(s) for s in found.get('size', '').split('x') if s]
+  whole = lambda key: [int(s) for s in found[key].split('x')] if key in found else [1] * len(size)
+  pad = (
+    [int(p.split('_')[0]) for p in found['pad'].split('x')] if 'pad' in found else [0] * len(size)
+  )
+  return {
+    'size': size, 'stride': whole('stride'), 'pad': pad, 'lhs': whole('lhs_dilate'),
+    'rhs': whole('rhs_dilate'),
+  }  # fmt: skip
+
+
+def _pairs(image: int, out: int, window: dict[str, int]) -> int:
+  """How many (output, kernel) positions along a dimension meet an input."""
+  at = np.arange(out)[:, None] * window['stride'] + np.arange(window['size']) * window['rhs']
+  at = at - window['pad']
+  inside = (at >= 0) & (at < (image - 1) * window['lhs'] + 1) & (at % window['lhs'] == 0)
+  return int(inside.sum())

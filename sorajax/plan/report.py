@@ -1,0 +1,201 @@
+"""What a plan says, as text and as a page."""
+
+import dataclasses
+import html
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sorajax.data.schedule import Bucket
+from sorajax.media.atomic import make_folder, write_text
+from sorajax.plan import flops
+from sorajax.plan.chips import Chip
+from sorajax.plan.estimate import Assumptions, Estimate
+from sorajax.plan.program import Compiled
+from sorajax.settings import Settings
+
+GIB = 2**30
+DAY_S = 86_400
+TIGHT = 0.1  # share of memory below which a program that fits may not fit another day
+HUES = ('#4477aa', '#66ccee', '#228833', '#ccbb44', '#ee6677', '#aa3377', '#bbbbbb')
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """A step of training, compiled and timed by rule.
+
+  Attributes:
+    name: of the config.
+    topology: such as v5p:4x4x8.
+    chip: of the topology.
+    chips: how many.
+    settings: of the run.
+    bucket: of clips.
+    clip_s: seconds of a clip, at most.
+    compiled: the program.
+    estimate: of its time.
+    assume: by which that was estimated.
+    price: of a chip for an hour; 0 where none was given.
+  """
+
+  name: str
+  topology: str
+  chip: Chip
+  chips: int
+  settings: Settings
+  bucket: Bucket
+  clip_s: float
+  compiled: Compiled
+  estimate: Estimate
+  assume: Assumptions
+  price: float = 0.0
+
+  @property
+  def room(self) -> float:
+    """The share of a device's memory that stays free."""
+    return 1 - self.compiled.memory.peak / (self.chip.memory / self.chip.devices)
+
+  @property
+  def useful(self) -> float:
+    """FLOPs of a step on one device without what is computed twice."""
+    forwards = flops.forwards(self.settings.transformer, self.bucket)
+    return 3 * forwards.total * self.bucket.rows / (self.chips * self.chip.devices)
+
+  @property
+  def mfu(self) -> float:
+    """Model FLOPs utilisation: useful FLOPs by what the chip could do at most."""
+    return self.useful / (self.estimate.seconds * self.chip.flops / self.chip.devices)
+
+  def memory(self) -> list[tuple[str, float]]:
+    m = self.compiled.memory
+    return [
+      ('weights', m.weights), ('moving average', m.average), ('optimiser', m.optimizer),
+      ('batch', m.batch), ('activations, gradients', m.temporary),
+    ]  # fmt: skip
+
+  def times(self) -> list[tuple[str, float]]:
+    e = self.estimate
+    return [
+      ('products', e.products), ('attention kernels', e.kernels), ('bound by memory', e.memory),
+      ('talk that all wait for', e.exposed),
+      ('talk beside, longer than the rest', max(0.0, e.hidden - e.computing)),
+    ]  # fmt: skip
+
+
+def text(plan: Plan) -> str:
+  """The plan in lines."""
+  return '\n'.join(_lines(plan)) + '\n'
+
+
+def _lines(plan: Plan) -> Iterator[str]:
+  yield _title(plan)
+  made = plan.compiled
+  yield f'{made.parameters / 1e9:.3f} billion parameters; compiled in {made.seconds:.0f} s'
+  yield ''
+  yield 'a device holds, at most         GiB'
+  for name, size in plan.memory():
+    yield f'  {name:<26}{size / GIB:>9.2f}'
+  yield f'  {"peak":<26}{plan.compiled.memory.peak / GIB:>9.2f}   {_verdict(plan)}'
+  yield ''
+  yield 'a step takes, by estimate         s'
+  for name, seconds in plan.times():
+    yield f'  {name:<34}{seconds:>9.3f}'
+  yield f'  {"step":<34}{plan.estimate.seconds:>9.3f}   {_bound(plan)}'
+  yield ''
+  for name, value in _figures(plan):
+    yield f'  {name:<34}{value}'
+  yield ''
+  yield 'talk between devices, in a step                     GiB        s'
+  for (kind, axes, apart), (size, seconds) in sorted(plan.estimate.by_collective.items()):
+    where = f'{kind} over {"+".join(axes) or "all"}{", beside" if apart else ""}'
+    yield f'  {where:<46}{size / GIB:>8.2f} {seconds:>8.3f}'
+  yield ''
+  yield _assumed(plan.assume)
+
+
+def _title(plan: Plan) -> str:
+  mesh = ' '.join(f'{axis}={size}' for axis, size in plan.compiled.mesh.items())
+  return (
+    f'{plan.name} on {plan.topology}: {plan.chips} chips, {mesh}, {plan.bucket.rows} rows a step'
+  )
+
+
+def _verdict(plan: Plan) -> str:
+  whole = f'of {plan.chip.memory / plan.chip.devices / GIB:.0f}'
+  if plan.room < TIGHT:
+    return f'{whole}: fits with {100 * plan.room:.0f} % to spare, which is tight'
+  return f'{whole}: fits with {100 * plan.room:.0f} % to spare'
+
+
+def _bound(plan: Plan) -> str:
+  name, most = max(plan.times(), key=lambda pair: pair[1])
+  return f'{100 * most / plan.estimate.seconds:.0f} % of it {name}'
+
+
+def _figures(plan: Plan) -> Iterator[tuple[str, str]]:
+  b, step = plan.bucket, plan.estimate.seconds
+  devices = plan.chips * plan.chip.devices
+  remat = plan.settings.transformer.remat
+  by_formula = flops.forwards(plan.settings.transformer, b).of_training(remat) * b.rows / devices
+  yield 'model FLOPs utilisation', f'{100 * plan.mfu:.0f} %'
+  yield 'TFLOPs a device, by formula', f'{by_formula / 1e12:.2f}, with what is computed twice'
+  yield 'TFLOPs a device, in the program', f'{plan.estimate.flops / 1e12:.2f}'
+  steps = DAY_S / step
+  tokens = b.rows * (b.video + b.audio) * steps
+  yield 'tokens a day', f'{tokens / 1e9:,.1f} billion'
+  clips = b.rows * b.clips * steps
+  yield 'clips a day, at most', f'{clips:,.0f}, {clips * plan.clip_s / 3600:,.0f} hours'
+  if plan.price:
+    yield 'cost a day', f'{24 * plan.price * plan.chips:,.0f} at {plan.price:g} a chip-hour'
+
+
+def _assumed(assume: Assumptions) -> str:
+  shares = dataclasses.asdict(assume)
+  parts = [
+    f'{name} {100 * shares[name]:.0f} %' for name in ('products', 'kernels', 'memory', 'links')
+  ]
+  return f'Assumed, of what chips do at most: {", ".join(parts)}. No chip was asked.'
+
+
+def page(plan: Plan) -> str:
+  """The plan as a page of HTML that needs nothing else."""
+  room = plan.chip.memory / plan.chip.devices
+  rows = ''.join(f'<tr><td>{html.escape(n)}<td>{html.escape(v)}' for n, v in _figures(plan))
+  talk = ''.join(
+    f'<tr><td>{kind}<td>{"+".join(axes)}<td>{"beside" if apart else ""}<td>{size / GIB:.2f}'
+    f'<td>{seconds:.3f}'
+    for (kind, axes, apart), (size, seconds) in sorted(plan.estimate.by_collective.items())
+  )
+  return (
+    '<!doctype html><meta charset=utf-8><title>' + html.escape(plan.name) + '</title><style>'
+    'body{font:15px system-ui;max-width:60em;margin:2em auto;padding:0 1em}'
+    'td,th{padding:.2em 1em .2em 0;text-align:left}.bar{display:flex;height:2em;background:#eee}'
+    '.bar div{overflow:hidden}'
+    '.key span{display:inline-block;width:1em;height:1em;margin:0 .3em 0 1em}'
+    f'</style><h1>{html.escape(_title(plan))}</h1>'
+    f'<h2>Memory of a device: {plan.compiled.memory.peak / GIB:.1f} GiB {_verdict(plan)}</h2>'
+    f'{_bar(plan.memory(), room, GIB, "GiB")}'
+    f'<h2>A step: {plan.estimate.seconds:.2f} s by estimate, {html.escape(_bound(plan))}</h2>'
+    f'{_bar(plan.times(), plan.estimate.seconds, 1, "s")}<h2>Figures</h2><table>{rows}</table>'
+    '<h2>Talk between devices</h2><table><tr><th>kind<th>axes<th><th>GiB<th>s'
+    f'{talk}</table><p>{html.escape(_assumed(plan.assume))}</p>'
+  )
+
+
+def _bar(parts: list[tuple[str, float]], whole: float, unit: Any, name: str) -> str:
+  cells = ''.join(
+    f'<div style="width:{100 * size / whole:.2f}%;background:{hue}"></div>'
+    for (_, size), hue in zip(parts, HUES)
+  )
+  keys = ''.join(
+    f'<span style="background:{hue}"></span>{html.escape(label)} {size / unit:.2f} {name}'
+    for (label, size), hue in zip(parts, HUES)
+  )
+  return f'<div class=bar>{cells}</div><p class=key>{keys}</p>'
+
+
+def write(plan: Plan, folder: Path) -> Path:
+  """Writes the page into a folder and returns its path."""
+  made = make_folder(folder) / f'{plan.name}-{plan.topology.replace(":", "-")}.html'
+  write_text(made, page(plan))
+  return made
