@@ -5,14 +5,10 @@ ahead of time, for chips that are not here, and reads memory, products and talk 
 from the program. Needs pip install 'sorajax[tpu]'.
 """
 
-import os
 from pathlib import Path
 
 from absl import flags
 from ml_collections import config_flags
-
-os.environ['JAX_PLATFORMS'] = 'cpu'  # before JAX looks for devices
-os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
 
 from sorajax import build, cli
 from sorajax.plan import plan, report
@@ -21,13 +17,15 @@ _CONFIG = config_flags.DEFINE_config_file('config', None, 'What to train; see co
 _TOPOLOGY = flags.DEFINE_string('topology', None, 'CHIP:SIDExSIDE, such as v5p:4x4x8 or v6e:16x16.')
 _ROWS = flags.DEFINE_integer('rows', None, 'Rows of a step in place of those of the config.')
 _PRICE = flags.DEFINE_float('price', 0.0, 'Of a chip for an hour, in any currency.')
+_QUICK = flags.DEFINE_bool('quick', False, 'Whether an upper bound will do; several times faster.')
 _OUT = flags.DEFINE_string('out', None, 'Folder for the plan as a page, and the program as text.')
 flags.mark_flags_as_required(['config', 'topology'])
 
 
 def main() -> None:
   settings = build.settings(_CONFIG.value)
-  for made in plan.plans(settings, _CONFIG.value.name, _TOPOLOGY.value, _ROWS.value, _PRICE.value):
+  name, rows, price = _CONFIG.value.name, _ROWS.value, _PRICE.value
+  for made in plan.plans(settings, name, _TOPOLOGY.value, rows, price, _QUICK.value):
     print(report.text(made), flush=True)
     if _OUT.value:
       report.write(made, Path(_OUT.value))

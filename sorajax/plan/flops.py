@@ -48,16 +48,22 @@ def forwards(c: TransformerConfig, bucket: Bucket) -> Flops:
     if c.gated:
       products += 2 * T * D * (2 * own.heads + c.cross_heads)
     attention += 4 * T * (T * inner + text * inner + S * cross)
-    ends += _ends(c, own, T, text)
+    ends += _ends(c, own, T, text, bucket.clips)
   return Flops(c.layers * products, c.layers * attention, ends)
 
 
-def _ends(c: TransformerConfig, own: StreamConfig, tokens: int, text: int) -> float:
-  D, rows = own.width, (9 if c.text_modulation else 6, 4, 1)
+def _ends(c: TransformerConfig, own: StreamConfig, tokens: int, text: int, clips: int) -> float:
+  """Of one stream outside the layers; noise levels are those of clips, and 0."""
+  D = own.width
   level = lambda width, rows: 2 * (LEVEL_WAVES * width + width * width * (1 + rows))
-  total = tokens * (4 * own.channels * D + sum(level(D, r) for r in rows))
+  of_cross, of_gate = (
+    clips + 1 if whose == 'own' else clips for whose in (c.cross_level, c.cross_gate_level)
+  )
+  total = 4 * tokens * own.channels * D
+  total += (clips + 1) * level(D, 9 if c.text_modulation else 6)
+  total += of_cross * level(D, 4) + of_gate * level(D, 1)
   if c.text_levels:
-    total += text * level(c.read_width(own), 2)
+    total += clips * level(c.read_width(own), 2)
   if c.caption_projection:
     total += 2 * text * (D * (own.text_width or c.text_width) + D * D)
   return total

@@ -128,7 +128,7 @@ class Program:
 
   def __init__(self, text: str, mesh: dict[str, int]):
     """Reads the text of a program that was compiled for a mesh of these sizes."""
-    self.mesh = mesh
+    self.text, self.mesh = text, mesh
     self.computations: dict[str, list[Operation]] = {}
     self.entry = ''
     here: list[Operation] = []

@@ -11,7 +11,12 @@ from sorajax.settings import Settings
 
 
 def plans(
-  settings: Settings, name: str, topology: str, rows: int | None = None, price: float = 0.0
+  settings: Settings,
+  name: str,
+  topology: str,
+  rows: int | None = None,
+  price: float = 0.0,
+  quick: bool = False,
 ) -> Iterator[report.Plan]:
   """What training costs on a slice of chips, for each bucket of clips.
 
@@ -21,6 +26,7 @@ def plans(
     topology: such as v5p:4x4x8.
     rows: of a step, in place of the buckets'.
     price: of a chip for an hour.
+    quick: whether an upper bound will do, which takes a fraction of the time.
 
   Raises:
     UserError: an unknown topology, what does not divide, or a step that does not fit.
@@ -29,7 +35,7 @@ def plans(
   assume = Assumptions()
   for bucket in settings.data.in_order():
     bucket = dataclasses.replace(bucket, rows=rows or bucket.rows)
-    compiled = train_step(settings, bucket, topology)
+    compiled = train_step(settings, bucket, topology, quick)
     yield report.Plan(
       name, topology, chip, math.prod(sides), settings, bucket,
       max(settings.prepare.frames) / settings.prepare.fps, compiled,

@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import os
+import re
 import time
 from typing import Any, cast
 
@@ -22,6 +24,14 @@ from sorajax.settings import Settings
 from sorajax.train.state import initial_state, make_step
 from sorajax.train.velocity import VelocityObjective
 
+# What the compiler for TPUs is told where there is none: no chip to hold, no cloud to ask.
+ALONE = {
+  'ALLOW_MULTIPLE_LIBTPU_LOAD': '1',
+  'TPU_SKIP_MDS_QUERY': '1',
+  'TPU_ACCELERATOR_TYPE': 'v5p-8',
+  'TPU_WORKER_HOSTNAMES': 'localhost',
+  'TPU_STDERR_LOG_LEVEL': '3',
+}
 NO_CLIPS = cast(LatentSource, None)  # the program of a step does not depend on them
 
 
@@ -72,8 +82,15 @@ class DoesNotFit(UserError):
   """A program needs more memory than a device has."""
 
 
-def train_step(settings: Settings, bucket: Bucket, topology: str) -> Compiled:
+def train_step(settings: Settings, bucket: Bucket, topology: str, quick: bool = False) -> Compiled:
   """Compiles one training step on a bucket of clips for a slice of chips, such as v5p:4x4x8.
+
+  Args:
+    settings: of the run.
+    bucket: of clips.
+    topology: of the slice.
+    quick: whether the compiler may leave out what takes it longest. Its program then talks, holds
+      and computes more than the one that a run would get, so its figures are an upper bound.
 
   Raises:
     DoesNotFit: with how much it needs.
@@ -94,7 +111,7 @@ def train_step(settings: Settings, bucket: Bucket, topology: str) -> Compiled:
     batch = _batch(settings, bucket, mesh)
     frozen = jax.eval_shape(objective.frozen)
     step = make_step(objective, mesh, layout)
-    compiled = _compile(step.lower(state, frozen, batch))
+    compiled = _compile(step.lower(state, frozen, batch), -1.0 if quick else 0.0)
   used = compiled.memory_analysis()
   memory = Memory(
     _bytes(state['params']), _bytes(state['ema']), _bytes(state['optimizer']), _bytes(batch),
@@ -108,6 +125,9 @@ def train_step(settings: Settings, bucket: Bucket, topology: str) -> Compiled:
 
 def _devices(topology: str) -> Any:
   """The devices of a topology; `UserError` where there is no such, or no compiler for it."""
+  jax.config.update('jax_platforms', 'cpu')
+  for name, value in ALONE.items():
+    os.environ.setdefault(name, value)
   try:
     return topologies.get_topology_desc(platform='tpu', topology_name=topology)
   except Exception as error:  # the plug-in raises whatever it likes
@@ -116,13 +136,21 @@ def _devices(topology: str) -> Any:
     raise UserError(f'no topology {topology!r}: {one_line(error)}; try v5p:4x4x4') from error
 
 
-def _compile(lowered: Any) -> Any:
+def _compile(lowered: Any, effort: float) -> Any:
+  options = {'exec_time_optimization_effort': effort, 'memory_fitting_effort': effort}
   try:
-    return lowered.compile()
+    return lowered.compile(options if effort else None)
   except jax.errors.JaxRuntimeError as error:
-    if 'RESOURCE_EXHAUSTED' in str(error):
-      raise DoesNotFit(one_line(error)) from error
-    raise
+    if 'RESOURCE_EXHAUSTED' not in str(error):
+      raise
+    sizes = re.search(r'\(([\d.]+[KMG])\) exceeds available HBM \(([\d.]+[KMG])\)', str(error))
+    needs = (
+      f'needs {sizes.group(1)} and a device has {sizes.group(2)}' if sizes else one_line(error)
+    )
+    raise DoesNotFit(
+      f'a step does not fit: it {needs}; take fewer --rows, remat=full, more micro-batches, or '
+      'more chips along fsdp'
+    ) from error
 
 
 def _batch(settings: Settings, bucket: Bucket, mesh: jax.sharding.Mesh) -> Batch:

@@ -195,7 +195,8 @@ def _bar(parts: list[tuple[str, float]], whole: float, unit: Any, name: str) -> 
 
 
 def write(plan: Plan, folder: Path) -> Path:
-  """Writes the page into a folder and returns its path."""
+  """Writes the page into a folder, and the program beside it; returns the page's path."""
   made = make_folder(folder) / f'{plan.name}-{plan.topology.replace(":", "-")}.html'
   write_text(made, page(plan))
+  write_text(made.with_suffix('.hlo.txt'), plan.compiled.program.text)
   return made

@@ -1,0 +1,75 @@
+import json
+from pathlib import Path
+
+import pytest
+from programs import run
+
+from sorajax.plan.hlo import Program, replica_groups
+
+SIZE = 8 * 16 * 4  # bytes of the array that devices talk about
+TURNS, ROWS, WIDTH = 7, 32, 64
+
+
+@pytest.fixture(scope='module')
+def found() -> dict:
+  return json.loads(run(str(Path(__file__).with_name('on_devices.py'))))
+
+
+@pytest.mark.parametrize(
+  'kind, axes, group, made, sent',
+  [
+    ('all-gather', ['tensor'], 2, 2 * SIZE, SIZE),
+    ('all-reduce', ['fsdp', 'context'], 4, SIZE, 2 * 3 / 4 * SIZE),
+    ('reduce-scatter', ['fsdp'], 2, SIZE / 2, SIZE / 2),
+    ('all-to-all', ['context'], 2, SIZE, SIZE / 2),
+    ('collective-permute', ['tensor'], 2, SIZE, SIZE),
+  ],
+)
+def test_talk_between_devices_is_found_in_a_loop(found, kind, axes, group, made, sent):
+  (one,) = found['talk'][kind]
+  assert one['kind'] == kind and sorted(one['axes']) == sorted(axes) and one['group'] == group
+  assert (one['bytes'], one['sent'], one['times']) == (made, sent, TURNS)
+
+
+def test_products_of_a_loop_are_counted_as_often_as_it_turns(found):
+  """Forwards, and twice backwards."""
+  assert found['flops'] == 3 * TURNS * 2 * ROWS * WIDTH * WIDTH
+
+
+def test_the_formula_counts_the_products_that_a_program_does(found):
+  """Of four kinds of transformers, with noise levels of clips and packed rows."""
+  assert len(found['forwards']) == 4
+  for made in found['forwards']:
+    assert made['program'] == pytest.approx(made['formula'], rel=1e-9)
+
+
+@pytest.mark.parametrize(
+  'text, groups',
+  [
+    ('replica_groups={{0,1},{2,3}}', [[0, 1], [2, 3]]),
+    ('replica_groups=[2,2]<=[4]', [[0, 1], [2, 3]]),
+    ('replica_groups=[2,2]<=[2,2]T(1,0)', [[0, 2], [1, 3]]),
+    ("replica_groups=mesh['a'=2,'b'=2] {'a'}", [[0, 2], [1, 3]]),
+    ("replica_groups=mesh['a'=2,'b'=2] {'b'}", [[0, 1], [2, 3]]),
+    ('replica_groups={}', [[0, 1, 2, 3]]),
+    ('to_apply=%sum', []),
+  ],
+)
+def test_groups_are_read_in_every_form(text, groups):
+  assert replica_groups(text, 4) == groups
+
+
+WINDOW = 'window={size=3 stride=2 lhs_dilate=3}, dim_labels=0bf_0io->0bf'
+BATCHED = f"""ENTRY %main (a: bf16[3,8,16], b: bf16[3,16,4]) -> bf16[3,8,4] {{
+  %a = bf16[3,8,16]{{2,1,0}} parameter(0)
+  %b = bf16[3,16,4]{{2,1,0}} parameter(1)
+  ROOT %c = bf16[3,8,4]{{2,1,0}} convolution(%a, %b), {WINDOW}
+}}
+"""
+
+
+def test_only_products_of_numbers_that_are_there_count():
+  """Products of a batch of matrices are a convolution that mostly meets padding."""
+  (work,) = Program(BATCHED, {'data': 1}).work()
+  assert work.flops == 3 * 2 * 8 * 16 * 4
+  assert work.bytes == 2 * (3 * 8 * 16 + 3 * 16 * 4 + 3 * 8 * 4)
