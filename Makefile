@@ -6,7 +6,7 @@ PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses=8 --dist=loadfile
 READY := .venv/.ready
 EXTRAS := tests/parity tests/weights tests/text/minilm_test.py tests/data/prepare_test.py tests/worlds/solid_test.py
 
-.PHONY: demo test test-slow notebook parity bench-codec bench-judges lint clean
+.PHONY: demo test test-slow notebook parity aot bench-codec bench-judges lint clean
 
 $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -31,6 +31,10 @@ parity: $(READY)  ## against torch references, and what needs an extra (about 5 
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0'
 	$(BIN)/python -m pip install --quiet --editable '.[dev,parity,beam,mujoco]'
 	$(PYTEST) -m 'not slow' $(EXTRAS)
+
+aot: $(READY)  ## compiles real steps for TPUs that are not here (installs their compiler)
+	$(BIN)/python -m pip install --quiet --editable '.[dev,tpu]'
+	$(BIN)/python -m pytest tests/plan
 
 bench-codec: $(READY)  ## the autoencoder beside diffusers' on the same cores (2 minutes, installs torch)
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0'

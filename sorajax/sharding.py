@@ -94,15 +94,15 @@ def shards_of(mesh: jax.sharding.Mesh | jax.sharding.AbstractMesh, axis: str) ->
 
 def shards(axis: str) -> int:
   """Over how many shards of the current mesh the logical `axis` is split; 1 where none is set."""
-  return shards_of(jax.sharding.get_abstract_mesh(), axis) if _is_set() else 1
+  return shards_of(jax.sharding.get_abstract_mesh(), axis) if is_laid() else 1
 
 
 def devices() -> int:
   """How many devices the current mesh has; 1 where none is set."""
-  return jax.sharding.get_abstract_mesh().size if _is_set() else 1
+  return jax.sharding.get_abstract_mesh().size if is_laid() else 1
 
 
-def _is_set() -> bool:
+def is_laid() -> bool:
   """Whether arrays lie over a mesh; within `over_picture_rows`, each device sees its own alone."""
   return jax.sharding.AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types
 
@@ -127,7 +127,7 @@ def check_divides(mesh: jax.sharding.Mesh, what: str, size: int, axis: str) -> N
 
 def reshard(x: jax.Array, *axes: str | None) -> jax.Array:
   """`x` with its dimensions laid over the mesh as named; nothing where no mesh is set."""
-  return jax.reshard(x, spec(*axes)) if _is_set() else x
+  return jax.reshard(x, spec(*axes)) if is_laid() else x
 
 
 def by_rows(x: Any) -> Any:
@@ -137,14 +137,14 @@ def by_rows(x: Any) -> Any:
 
 def everywhere(tree: Any) -> Any:
   """Arrays of the host, whole on every device of the mesh; where none is set, on the first."""
-  if not _is_set():
+  if not is_laid():
     return jax.device_put(tree)
   return jax.device_put(tree, jax.NamedSharding(jax.sharding.get_mesh(), P()))
 
 
 def reshape(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
   """`x` in another shape, split over devices along the first dimension as before, else whole."""
-  if not _is_set():
+  if not is_laid():
     return x.reshape(shape)
   rest = (None,) * (len(shape) - 1)
   return jax.lax.reshape(x, shape, out_sharding=P(jax.typeof(x).sharding.spec[0], *rest))
@@ -152,7 +152,7 @@ def reshape(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 def shape_here(x: jax.Array) -> tuple[int, ...]:
   """The shape of what one device holds of `x`."""
-  return jax.typeof(x).sharding.shard_shape(x.shape) if _is_set() else x.shape
+  return jax.typeof(x).sharding.shard_shape(x.shape) if is_laid() else x.shape
 
 
 def platform() -> str:
@@ -168,7 +168,7 @@ def of_device(x: jax.Array) -> jax.ShapeDtypeStruct:
 
 def each_device(run: Callable[..., jax.Array], like: jax.Array, *others: jax.Array) -> jax.Array:
   """`run(like, *others)` by each device on its parts; the result lies as `like` does."""
-  if not _is_set():
+  if not is_laid():
     return run(like, *others)
   specs = tuple(jax.typeof(x).sharding.spec for x in (like, *others))
   apart = jax.shard_map(run, in_specs=specs, out_specs=specs[0], check_vma=False)

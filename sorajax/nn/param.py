@@ -26,11 +26,35 @@ def ones(shape: tuple[int, ...], axes: tuple) -> nnx.Param:
 def einsum(equation: str, x: jax.Array, w: nnx.Param | jax.Array, *axes: str | None) -> jax.Array:
   """`jnp.einsum` of activations and a parameter in the activations' type.
 
+  Where parameters are split over `fsdp`, each device gathers what it multiplies by, and the
+  slopes are summed and split again in one go (`reduce-scatter`), in the activations' type. Left to
+  itself, XLA sums all slopes everywhere before it splits them, which is twice the talk.
+
   Args:
-    equation: with the letters B T D H K F L C.
+    equation: such as `btd,dhk->bthk`, with the letters B T D H K F L C.
     x: activations, in the compute type.
     w: a parameter, cast to the type of `x`.
     *axes: the logical axes of the result.
   """
-  out = None if jax.sharding.get_abstract_mesh().empty else sharding.spec(*axes)
-  return jnp.einsum(equation, x, w[...].astype(x.dtype), out_sharding=out)
+  kernel = w[...].astype(x.dtype)
+  if not sharding.is_laid():
+    return jnp.einsum(equation, x, kernel)
+  layout, out = jax.typeof(kernel).sharding.spec, sharding.spec(*axes)
+  gathered = [i for i, axis in enumerate(layout) if axis == sharding.RULES['embed']]
+  if not gathered or sharding.shards('embed') == 1:
+    return jnp.einsum(equation, x, kernel, out_sharding=out)
+  of_x, of_w, of_out = equation.replace('->', ',').split(',')
+  over = [layout[of_w.index(letter)] for letter in of_x if letter in of_w]
+  summed = tuple(axis for axis in over if axis not in (None, sharding.RULES['embed']))
+
+  def local(x, w):
+    for dim in gathered:
+      w = jax.lax.all_gather(w, sharding.RULES['embed'], axis=dim, tiled=True)
+    y = jnp.einsum(equation, x, w)
+    return jax.lax.psum(y, summed) if summed else y
+
+  placed = dict(zip(of_out, out))
+  known = {letter: axis for letter, axis in zip(of_w, layout) if axis in summed}
+  where = jax.P(*((placed | known).get(letter) for letter in of_x))
+  run = jax.shard_map(local, in_specs=(where, layout), out_specs=out)
+  return run(jax.reshard(x, where), kernel)

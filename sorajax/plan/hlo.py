@@ -278,26 +278,34 @@ def replica_groups(rest: str, devices: int) -> list[list[int]]:
   listed = re.search(r'replica_groups=\{((?:\{[\d,]*\},?)+)\}', rest)
   if listed:
     return [[int(i) for i in g.split(',')] for g in re.findall(r'\{([\d,]+)\}', listed.group(1))]
-  iota = re.search(r'replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?', rest)
+  iota = re.search(r'replica_groups=(\[[\d,]+\])<=(\[[\d,]+\](?:T\([\d,]+\))?)', rest)
   if iota:
-    numbers = lambda text: [int(x) for x in text.split(',')]
-    ids = np.arange(devices).reshape(numbers(iota.group(2)))
-    if iota.group(3):
-      ids = ids.transpose(numbers(iota.group(3)))
-    return ids.reshape(numbers(iota.group(1))).tolist()
+    return _device_ids(iota.group(2), devices).reshape(_numbers(iota.group(1))).tolist()
   meshes = re.search(
-    r'replica_groups=mesh\[([^\]]*)\](?:, ?device_ids=\([^)]*\))? ?\{([^}]*)\}', rest
+    r'replica_groups=mesh\[([^\]]*)\](?:, ?device_ids=\((.*?)\))? ?\{([^}]*)\}', rest
   )
   if meshes:
     sizes = {n: int(s) for n, s in re.findall(r"'([^']+)'=(\d+)", meshes.group(1))}
-    chosen = re.findall(r"'([^']+)'", meshes.group(2))
-    ids = np.arange(math.prod(sizes.values())).reshape(tuple(sizes.values()))
+    chosen = re.findall(r"'([^']+)'", meshes.group(3))
+    ids = _device_ids(meshes.group(2) or '', devices).reshape(tuple(sizes.values()))
     order = [i for i, n in enumerate(sizes) if n not in chosen]
     inner = [list(sizes).index(n) for n in chosen]
     return ids.transpose(*order, *inner).reshape(-1, math.prod(sizes[n] for n in chosen)).tolist()
   if 'replica_groups={}' in rest:
     return [list(range(devices))]
   return []
+
+
+def _device_ids(text: str, devices: int) -> np.ndarray:
+  """All devices by number, in the order of `[4,2]T(1,0)`: laid out, then transposed."""
+  ids, turned = np.arange(devices), text.partition('T(')
+  if turned[0].startswith('['):
+    ids = ids.reshape(_numbers(turned[0]))
+  return ids.transpose(_numbers(turned[2])) if turned[2] else ids
+
+
+def _numbers(text: str) -> list[int]:
+  return [int(x) for x in re.findall(r'\d+', text)]
 
 
 def _operation(name: str, text: str) -> Operation:

@@ -143,7 +143,7 @@ def _compile(lowered: Any, effort: float) -> Any:
   except jax.errors.JaxRuntimeError as error:
     if 'RESOURCE_EXHAUSTED' not in str(error):
       raise
-    sizes = re.search(r'\(([\d.]+[KMG])\) exceeds available HBM \(([\d.]+[KMG])\)', str(error))
+    sizes = re.search(r'\(([\d.]+[KMGTP])\) exceeds available HBM \(([\d.]+[KMGTP])\)', str(error))
     needs = (
       f'needs {sizes.group(1)} and a device has {sizes.group(2)}' if sizes else one_line(error)
     )

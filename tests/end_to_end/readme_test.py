@@ -23,8 +23,9 @@ SMALLER = {
   'tools/bench_judges.py': ('--count=2',),
   'tools/measure_tiles.py': ('--size=320x64', '--frames=1', '--tile=16'),
 }
-# Ten minutes of 1080p; a smaller one is tested below.
-APART = ('tools/measure_memory.py',)
+# Ten minutes of 1080p, of which a smaller one is tested below; the compiler for TPUs, which
+# tests/plan/aot_test.py tests where it is installed.
+APART = ('tools/measure_memory.py', 'launch/plan.py')
 TINY = {
   'configs/codec.py': 'configs/tiny_codec.py',
   'configs/world_codec.py': 'configs/tiny_codec.py',

@@ -51,6 +51,7 @@ def test_the_formula_counts_the_products_that_a_program_does(found):
     ('replica_groups=[2,2]<=[2,2]T(1,0)', [[0, 2], [1, 3]]),
     ("replica_groups=mesh['a'=2,'b'=2] {'a'}", [[0, 2], [1, 3]]),
     ("replica_groups=mesh['a'=2,'b'=2] {'b'}", [[0, 1], [2, 3]]),
+    ("replica_groups=mesh['a'=2,'b'=2], device_ids=([2,2]T(1,0)) {'a'}", [[0, 1], [2, 3]]),
     ('replica_groups={}', [[0, 1, 2, 3]]),
     ('to_apply=%sum', []),
   ],

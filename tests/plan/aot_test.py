@@ -1,0 +1,41 @@
+"""Real programs, compiled for chips that are not here; needs pip install 'sorajax[tpu]'."""
+
+import importlib.util
+
+import pytest
+from programs import run
+
+pytestmark = pytest.mark.skipif(
+  importlib.util.find_spec('libtpu') is None, reason='needs the compiler for TPUs'
+)
+TINY = ('--config=configs/tiny.py', '--quick')
+
+
+def test_a_step_is_planned_and_written_down(tmp_path):
+  flags = ('--topology=v5p:2x2x1', '--rows=8', '--price=4.2', f'--out={tmp_path}')
+  said = run('launch/plan.py', *TINY, *flags)
+  assert 'tiny on v5p:2x2x1: 4 chips, data=4 fsdp=1' in said and 'of 95: fits' in said
+  assert 'all-reduce over data' in said
+  assert {p.name for p in tmp_path.iterdir()} == {
+    'tiny-v5p-2x2x1.html', 'tiny-v5p-2x2x1.hlo.txt'
+  }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+  'flags, said',
+  [
+    (('--topology=v9:2x2',), "no chip 'v9' in the table; choose one of v5e, v5p, v6e, tpu7x"),
+    (('--topology=v5p:2x2xx',), "no topology 'v5p:2x2xx'; write CHIP:SIDExSIDE"),
+    (('--topology=v5p:3x5x7',), "no topology 'v5p:3x5x7'"),
+    (('--topology=v5p:2x2x1', '--rows=6'), 'micro-batch of 6 does not divide over 4 shards'),
+    (('--topology=v5p:2x2x1', '--config.mesh.fsdp=3'), 'needs a multiple of 3 devices and there'),
+    (
+      ('--topology=v5e:2x2', '--config.data.buckets.clip.video=400000',
+       '--config.transformer.attention.kernel=reference'),
+      'a step does not fit: it needs',
+    ),
+  ],
+)  # fmt: skip
+def test_what_cannot_be_planned_is_refused_in_one_line(flags, said):
+  message = run('launch/plan.py', *TINY, *flags, fails=True).strip()
+  assert message.startswith('error: ') and said in message and '\n' not in message
