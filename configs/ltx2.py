@@ -30,7 +30,7 @@ def get_config(version: str = '2.3') -> ml_collections.ConfigDict:
   c.prepare.update(frames=(FRAMES,), fps=FPS, height=HEIGHT, width=WIDTH, audio_channels=2)
   c.codec.update(stride=(8, 32, 32), video_channels=128, frame_samples=160, audio_channels=128)
   c.data.buckets = section(clip=section(rows=8, video=6144, audio=144, text=1024))
-  c.mesh.update(data=1, fsdp=-1)
+  c.mesh.update(data=-1, fsdp=16)
   c.transformer = transformer(section, version)
   c.text.update(width=c.transformer.text_width, depth=1, max_tokens=1024)
   c.flow.update(preconditioned=False, shift=2.78)  # that of 6,144 tokens

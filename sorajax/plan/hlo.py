@@ -255,15 +255,17 @@ class Program:
     return total
 
   def _kernel_flops(self, op: Operation) -> float:
-    """Of JAX's splash kernels, by the shapes of queries and keys."""
-    if op.opcode != 'custom-call' or 'splash' not in op.rest:
+    """Of JAX's splash kernels, by the shapes of queries [..., H, T, K] and keys [..., H, S, K]."""
+    if op.opcode != 'custom-call' or not op.name.startswith('splash'):
       return 0.0
-    arrays = [self.by_name[o].shapes[0][1] for o in op.operands if o in self.by_name]
-    wide = [dims for dims in arrays if len(dims) >= 3 and dims[-1] > 1][:2]
-    if len(wide) < 2:
-      return 0.0
-    (*batch, heads, queries, width), keys = wide[0], wide[1][-2]
-    products = 5 if 'dkv' in op.rest or 'bwd' in op.rest else 2
+    shapes = op.rest.partition('operand_layout_constraints={')[2].partition('}, frontend')[0]
+    arrays = [
+      [int(d) for d in dims.split(',')]
+      for kind, dims, _ in _SHAPE.findall(shapes)
+      if kind.startswith(('f', 'bf')) and dims.count(',') >= 2
+    ]
+    (*batch, heads, queries, width), keys = arrays[0], arrays[1][-2]
+    products = 5 if 'dkv' in op.name else 3 if 'dq' in op.name else 2
     return 2.0 * products * math.prod(batch) * heads * queries * keys * width
 
 

@@ -74,3 +74,24 @@ def test_only_products_of_numbers_that_are_there_count():
   (work,) = Program(BATCHED, {'data': 1}).work()
   assert work.flops == 3 * 2 * 8 * 16 * 4
   assert work.bytes == 2 * (3 * 8 * 16 + 3 * 16 * 4 + 3 * 8 * 4)
+
+
+KERNEL = """ENTRY %main (q: bf16[2,4,512,64], k: bf16[2,4,256,64]) -> bf16[2,4,512,64] {{
+  %q = bf16[2,4,512,64]{{3,2,1,0}} parameter(0)
+  %k = bf16[2,4,256,64]{{3,2,1,0}} parameter(1)
+  %m = s8[1,2,2]{{2,1,0}} constant({{...}})
+  ROOT %{name}.7 = bf16[2,4,512,64]{{3,2,1,0}} custom-call(%m, %q, %k, %k), {rest}
+}}
+"""
+
+
+@pytest.mark.parametrize(
+  'name, products', [('splash_mha_fwd', 2), ('splash_mha_dkv', 5), ('other', 0)]
+)
+def test_products_within_kernels_of_attention_count(name, products):
+  q, k = 'bf16[2,4,512,64]{3,2,1,0}', 'bf16[2,4,256,64]{3,2,1,0}'
+  shapes = f'operand_layout_constraints={{s8[1,2,2]{{2,1,0}}, {q}, {k}, {k}}}'
+  rest = f'custom_call_target="tpu_custom_call", {shapes}, frontend_attributes={{}}'
+  text = KERNEL.format(name=name, rest=rest)
+  (work,) = Program(text, {'data': 1}).work()
+  assert work.kernel_flops == products * 2 * 2 * 4 * 512 * 256 * 64
