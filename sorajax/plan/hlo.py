@@ -219,12 +219,24 @@ class Program:
         kind = op.opcode.removesuffix('-start').removesuffix('-done')
         if op.opcode in FREE or kind in COLLECTIVES:
           continue
-        flops = self._flops(op)
-        kernel = self._kernel_flops(op)
-        read = sum(self.by_name[o].bytes for o in op.operands if o in self.by_name)
-        if 'dynamic-slice' in op.opcode or 'dynamic_slice' in op.name or 'dynamic-slice' in op.name:
-          read = min(read, op.bytes)
-        yield Work(op.name, source_of(op), flops, kernel, read + op.bytes, self.times[name])
+        flops, kernel = self._flops(op), self._kernel_flops(op)
+        yield Work(op.name, source_of(op), flops, kernel, self._traffic(op), self.times[name])
+
+  def _traffic(self, op: Operation) -> float:
+    """Bytes read and written. A slice that is cut from an array, or written into it in place, does
+    not move the rest of the array.
+    """
+    inner = [op, *(o for c in _called(op) for o in self.computations.get(c, ()))]
+    written = [o for o in inner if o.opcode == 'dynamic-update-slice']
+    read = [self.by_name[o] for o in op.operands if o in self.by_name]
+    if written:
+      whole = {shape[:2] for shape in op.shapes}
+      rest = sum(o.bytes for o in read if {shape[:2] for shape in o.shapes} - whole)
+      parts = (self.by_name.get(o.operands[1]) for o in written)
+      return rest + sum(part.all_bytes for part in parts if part)
+    if any(o.opcode == 'dynamic-slice' for o in inner):
+      return 2 * op.bytes + sum(min(o.bytes, op.bytes) for o in read[1:])
+    return sum(o.bytes for o in read) + op.bytes
 
   def _flops(self, op: Operation) -> float:
     if op.opcode == 'dot':

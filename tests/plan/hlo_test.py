@@ -95,3 +95,28 @@ def test_products_within_kernels_of_attention_count(name, products):
   text = KERNEL.format(name=name, rest=rest)
   (work,) = Program(text, {'data': 1}).work()
   assert work.kernel_flops == products * 2 * 2 * 4 * 512 * 256 * 64
+
+
+SLICES = """%write (p: bf16[48,8,16], u: bf16[1,8,16], i: s32[]) -> bf16[48,8,16] {
+  %p = bf16[48,8,16]{2,1,0} parameter(0)
+  %u = bf16[1,8,16]{2,1,0} parameter(1)
+  %i = s32[] parameter(2)
+  ROOT %d = bf16[48,8,16]{2,1,0} dynamic-update-slice(%p, %u, %i, %i, %i)
+}
+
+ENTRY %main (a: bf16[48,8,16], b: bf16[1,8,16], c: s32[]) -> bf16[48,8,16] {
+  %a = bf16[48,8,16]{2,1,0} parameter(0)
+  %b = bf16[1,8,16]{2,1,0} parameter(1)
+  %c = s32[] parameter(2)
+  %cut = bf16[1,8,16]{2,1,0} dynamic-slice(%a, %c, %c, %c), dynamic_slice_sizes={1,8,16}
+  ROOT %out = bf16[48,8,16]{2,1,0} fusion(%a, %b, %c), kind=kLoop, calls=%write
+}
+"""
+
+
+def test_a_slice_moves_itself_and_not_its_array():
+  size = 2 * 8 * 16
+  cut, out = Program(SLICES, {'data': 1}).work()
+  assert cut.bytes == pytest.approx(2 * size, abs=16) and out.bytes == pytest.approx(
+    2 * size, abs=16
+  )
