@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import ml_collections
 
+from sorajax import sharding
 from sorajax.codec.codec import Codec
 from sorajax.codec.mel import MelConfig
 from sorajax.codec.squeeze import SqueezeConfig
@@ -189,6 +190,24 @@ def level_sampler(config: FlowConfig) -> levels.LevelSampler:
   """How training draws noise levels."""
   both = levels.mixed(levels.logit_normal(config.mean, config.std), levels.uniform, config.uniform)
   return levels.shifted(both, config.shift)
+
+
+def check_mesh(config: Settings, mesh: sharding.Mesh) -> None:
+  """Raises unless transformer and text encoder divide over the mesh, before anything compiles."""
+  c, text, prefix = config.transformer, text_encoder(config.text), 'config.transformer.'
+  sizes = [(f'{prefix}cross_heads', c.cross_heads, 'heads')]
+  for m, own in c.streams.items():
+    name = f'{prefix}streams.{m}.'
+    sizes += [(f'{name}width', own.width, 'embed'), (f'{name}heads', own.heads, 'heads')]
+    sizes += [(f'{name}hidden', own.hidden, 'mlp')]
+  if isinstance(text, SmallEncoder):
+    sizes += [('config.text.width', text.width, 'embed')]
+    sizes += [('the heads (of 32) of config.text.width:', text.heads, 'heads')]
+  if c.attention.split == 'swap':
+    swapped = [(what, size, 'swapped_heads') for what, size, axis in sizes if axis == 'heads']
+    sizes += [one for one in swapped if one[0].startswith(prefix)]
+  for what, size, axis in sizes:
+    sharding.check_divides(mesh, what, size, axis)
 
 
 def check_geometry(config: Settings, geometry: Geometry) -> None:

@@ -17,6 +17,7 @@ from jax.experimental import multihost_utils, topologies
 from sorajax.errors import UserError
 
 P = jax.P
+Mesh = jax.sharding.Mesh | jax.sharding.AbstractMesh
 
 RULES: Mapping[str, Any] = {
   # activations
@@ -87,7 +88,7 @@ def spec(*axes: str | None) -> jax.sharding.PartitionSpec:
   return P(*(None if a is None else RULES[a] for a in axes))
 
 
-def shards_of(mesh: jax.sharding.Mesh | jax.sharding.AbstractMesh, axis: str) -> int:
+def shards_of(mesh: Mesh, axis: str) -> int:
   """Over how many shards of the mesh the logical `axis` is split."""
   return math.prod(mesh.shape[n] for n in _mesh_axes(axis))
 
@@ -116,7 +117,7 @@ def _mesh_axes(axis: str) -> tuple[str, ...]:
   return RULES[axis] if isinstance(RULES[axis], tuple) else (RULES[axis],)
 
 
-def check_divides(mesh: jax.sharding.Mesh, what: str, size: int, axis: str) -> None:
+def check_divides(mesh: Mesh, what: str, size: int, axis: str) -> None:
   """Raises unless `size` splits evenly over the mesh axes of the logical `axis`."""
   shards = shards_of(mesh, axis)
   if size % shards:

@@ -3,13 +3,14 @@ import json
 import runpy
 from pathlib import Path
 
+import jax
 import ml_collections
 import numpy as np
 import pytest
 import tiny
 from tiny import refused
 
-from sorajax import build
+from sorajax import build, sharding
 from sorajax.settings import CodecRun, MelCodecSettings, Settings, TextConfig
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
@@ -261,3 +262,27 @@ def test_a_mel_codec_that_does_not_fit_together_is_refused(change, match):
 def test_a_sound_codec_that_is_unknown_is_refused():
   with pytest.raises(ValueError, match="no sound codec 'flac'; choose squeeze or mel"):
     config('sound_codec', 'flac')
+
+
+@pytest.mark.parametrize(
+  'mesh, change, match',
+  [
+    ((1, 1, 1, 4), {}, 'cross_heads 2 does not divide over 4 shards .tensor=4.; try 4'),
+    ((1, 3, 1, 1), {}, 'streams.audio.width 32 does not divide over 3 shards'),
+    ((1, 1, 1, 2), {}, 'the heads .of 32. of config.text.width: 1 does not divide over 2 shards'),
+    (
+      (1, 1, 4, 1), {'transformer__attention__split': 'swap'},
+      'config.transformer.cross_heads 2 does not divide over 4 shards .tensor=1 × context=4.',
+    ),
+    ((1, 2, 1, 1), {}, None),
+    ((2, 1, 8, 1), {}, None),
+  ],
+)  # fmt: skip
+def test_what_does_not_divide_over_the_mesh_is_refused_before_it_compiles(mesh, change, match):
+  made = build.settings(changed(**change))
+  laid = jax.sharding.AbstractMesh(mesh, sharding.AXES)
+  if match is None:
+    build.check_mesh(made, laid)
+  else:
+    with refused(match):
+      build.check_mesh(made, laid)

@@ -120,6 +120,7 @@ def load(path: str | os.PathLike[str], config: ml_collections.ConfigDict | None 
   codec = codec_lib.load(settings.trained if shipped and settings.trained else workdir / 'codec')
   network = build.network(settings, codec)
   mesh = sharding.make_mesh(settings.mesh)
+  build.check_mesh(settings, mesh)
   with jax.set_mesh(mesh):
     shapes = jax.eval_shape(lambda: network.init(jax.random.key(0)))
     layout = sharding.shardings(mesh, shapes)

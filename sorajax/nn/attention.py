@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from sorajax import sharding
+from sorajax.errors import UserError
 from sorajax.nn import kernels, layers, param, rope
 from sorajax.sharding import divides, reshard
 
@@ -67,14 +68,14 @@ def attend(
     [B, T, H, K] in the type of q; softmax in float32.
 
   Raises:
-    ValueError: a split by heads that are too few.
+    UserError: a split by heads that are too few.
   """
   split = config.split
   if split == 'auto':
     split = 'swap' if divides(q.shape[2], 'swapped_heads') else 'gather'
   if split == 'swap' and not divides(q.shape[2], 'swapped_heads'):
     shards = sharding.shards('swapped_heads')
-    raise ValueError(f'{q.shape[2]} heads do not divide over {shards} shards; split by gather')
+    raise UserError(f'{q.shape[2]} heads do not divide over {shards} shards; split by gather')
   tokens, heads = (None, 'swapped_heads') if split == 'swap' else ('tokens', 'heads')
   q, k, v = (reshard(x, 'batch', tokens, heads, None) for x in (q, k, v))
   same = q_segment is k_segment

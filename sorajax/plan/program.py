@@ -98,6 +98,7 @@ def train_step(settings: Settings, bucket: Bucket, topology: str, quick: bool = 
   """
   began = time.monotonic()
   mesh = sharding.make_mesh(settings.mesh, _devices(topology))
+  build.check_mesh(settings, mesh)
   streams = settings.transformer.streams
   spread = {m: (1.0,) * s.channels for m, s in streams.items()}  # of any codec
   given = spread if settings.flow.preconditioned else {}

@@ -44,6 +44,10 @@ class SmallEncoder:
   pieces: Literal['bytes', 'words'] = 'bytes'
   trainable = True
 
+  @property
+  def heads(self) -> int:
+    return max(self.width // HEAD_DIM, 1)
+
   def tokenize(self, prompt: str) -> np.ndarray:
     """A prompt as int32 [L]: a begin mark, then its pieces; at least 1 and at most max_tokens."""
     found = _words(prompt) if self.pieces == 'words' else prompt.encode('utf-8', errors='replace')
@@ -78,7 +82,7 @@ class _Layer(nnx.Module):
 
 class _Encoder(nnx.Module):
   def __init__(self, c: SmallEncoder, *, rngs: nnx.Rngs):
-    self.size = (max(c.width // HEAD_DIM, 1), HEAD_DIM)
+    self.size = (c.heads, HEAD_DIM)
     rows = BYTES if c.pieces == 'bytes' else 2 * SIDE
     self.table = param.normal(rngs, (rows, c.width), (None, 'embed'), scale=1.0)
     self.pieces = c.pieces

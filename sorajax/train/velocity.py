@@ -40,6 +40,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike[str]) ->
   def make(mesh: jax.sharding.Mesh) -> VelocityObjective:
     if not settings.data.path:
       raise UserError('config.data.path is empty; add --config.data.path=LATENTS')
+    build.check_mesh(settings, mesh)
     source = open_latents(settings.data.path, 'train')
     network, start = build.network(settings, source.codec), None
     if settings.start:

@@ -15,6 +15,7 @@ import numpy as np
 import tiny
 
 from sorajax import sharding
+from sorajax.errors import UserError
 from sorajax.nn.attention import AttentionConfig, attend
 
 SHAPES = ((1, 2, 2, 2), (1, 1, 8, 1))
@@ -55,7 +56,7 @@ def main() -> None:
     with jax.set_mesh(sharding.make_mesh(sharding.MeshConfig(*shape))):
       try:
         made = both(AttentionConfig(kernel, split, 128))
-      except ValueError as error:
+      except UserError as error:
         found.append({'shape': shape, 'how': [kernel, split], 'refused': str(error)})
         continue
     apart = [float(np.abs(a - b).max() / np.abs(a).max()) for a, b in zip(wanted, made)]
