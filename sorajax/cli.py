@@ -14,7 +14,7 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
-from sorajax.errors import UserError, cannot_read, one_line
+from sorajax.errors import Stopped, UserError, cannot_read, one_line
 
 MOST_CORES = 4  # of a CPU that are devices
 CONFIG = 'config'  # the flag that names a config file, in every program that takes one
@@ -137,6 +137,8 @@ def _guarded(main: Callable[[], None], argv: Sequence[str]) -> None:
     main()
   except UserError as error:
     _fail(str(error))
+  except Stopped:  # which was told of
+    sys.exit(Stopped.STATUS)
   except KeyboardInterrupt:
     _fail('interrupted; what was written is complete and the same command goes on from there', 130)
   except OSError as error:

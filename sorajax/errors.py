@@ -8,6 +8,12 @@ class UserError(Exception):
   """
 
 
+class Stopped(Exception):
+  """A run that SIGTERM ended, after it saved; the same command goes on from there."""
+
+  STATUS = 128 + 15  # of the process, as shells number it
+
+
 def cannot_read(path: object, reason: object) -> UserError:
   """A `UserError` for a file that could not be read, with the reason kept to one line."""
   return UserError(f'cannot read {path}: {one_line(reason)}')

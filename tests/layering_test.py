@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = (
-  ('errors', 'clip', 'geometry', 'sharding', 'cli'),
+  ('errors', 'clip', 'geometry', 'sharding', 'cli', 'cluster'),
   ('media', 'provenance', 'worlds', 'nn', 'flow'),
   ('model', 'codec', 'text'),
   ('tasks', 'data', 'weights', 'optim'),
@@ -19,7 +19,13 @@ FLOORS = (
 FLOOR_OF = {part: number for number, parts in enumerate(FLOORS) for part in parts}
 ASSEMBLY = FLOORS[4]  # each may import the ones before it
 # Beside those below: what a floor may import of its own.
-BESIDE = {('geometry', 'clip'), ('geometry', 'errors'), ('sharding', 'errors'), ('cli', 'errors')}
+BESIDE = {
+  ('geometry', 'clip'),
+  ('geometry', 'errors'),
+  ('sharding', 'errors'),
+  ('cli', 'errors'),
+  ('cluster', 'errors'),
+}
 READERS_OF_CONFIG = ('sorajax/build.py',)
 LONGEST_FILE, LONGEST_LAUNCHER = 400, 80
 

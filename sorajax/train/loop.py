@@ -14,7 +14,7 @@ from jax.experimental import multihost_utils
 from sorajax import build, checkpoint, sharding
 from sorajax.checkpoint import Checkpoints
 from sorajax.data.schedule import Place
-from sorajax.errors import UserError
+from sorajax.errors import Stopped, UserError
 from sorajax.media.atomic import make_folder
 from sorajax.train import metrics
 from sorajax.train.guard import diagnose
@@ -33,6 +33,7 @@ def run(
   Raises:
     UserError: what `make` raises; a workdir of another config or other data; loss or gradient that
       stay non-finite, with what broke.
+    Stopped: SIGTERM came.
   """
   mesh = sharding.make_mesh(mesh_config)
   folder = Path(workdir).absolute()
@@ -91,6 +92,8 @@ class _Run:
       self.log.note(f'stopped by a signal at step {step}; the same command goes on from there')
     self.checkpoints.close()
     self.log.close()
+    if step < last:
+      raise Stopped(step)
 
   def _restore(self):
     latest, init = self.checkpoints.latest, initial_state(self.objective)

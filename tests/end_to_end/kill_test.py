@@ -76,6 +76,16 @@ def free_port() -> int:
     return s.getsockname()[1]
 
 
+def test_a_run_that_is_asked_to_stop_saves_and_says_so(walk, tmp_path):
+  training = start(walk, tmp_path / 'run', '--config.train.save_every=100')
+  training.wait_until_it_says('step 5/')
+  training.process.terminate()
+  assert training.process.wait(LONGEST_S) == 143, training.log.read_text()[-2000:]
+  assert 'stopped by a signal at step' in training.log.read_text()
+  start(walk, tmp_path / 'run', '--config.train.save_every=100').finish()
+  assert metrics(tmp_path / 'run') == metrics(walk / 'run')
+
+
 @pytest.mark.slow
 def test_run_moves_from_two_processes_to_one_and_another_mesh(walk, tmp_path):
   together = [f'--coordinator=localhost:{free_port()}', '--processes=2']

@@ -1,0 +1,169 @@
+"""Commands that start a run on several machines, as data, so that they can be shown first."""
+
+import dataclasses
+import json
+import math
+import shlex
+from typing import Any
+
+from sorajax.errors import Stopped, UserError
+
+CHIPS_OF_HOST = 4  # of v5p, v6e and tpu7x, as slices of several hosts are cut
+# CHIP → (accelerator of GKE, image of a TPU VM, type of a slice as a function of its chips)
+TPUS = {
+  'v5e': ('tpu-v5-lite-podslice', 'v2-alpha-tpuv5-lite', lambda chips: f'v5litepod-{chips}'),
+  'v5p': ('tpu-v5p-slice', 'v2-alpha-tpuv5', lambda chips: f'v5p-{2 * chips}'),  # counts cores
+  'v6e': ('tpu-v6e-slice', 'v2-alpha-tpuv6e', lambda chips: f'v6e-{chips}'),
+}
+MULTIHOST = 'SORAJAX_MULTIHOST=1'
+
+
+@dataclasses.dataclass(frozen=True)
+class Slice:
+  """A slice of TPUs.
+
+  Attributes:
+    chip: such as v5p.
+    topology: such as 4x4x8.
+  """
+
+  chip: str
+  topology: str
+
+  @property
+  def chips(self) -> int:
+    return math.prod(int(side) for side in self.topology.split('x'))
+
+  @property
+  def hosts(self) -> int:
+    return max(1, self.chips // CHIPS_OF_HOST)
+
+
+def slice_of(topology: str) -> Slice:
+  """v5p:4x4x8 → a slice; `UserError` for one that cannot be rented so."""
+  chip, _, sides = topology.partition(':')
+  if chip not in TPUS:
+    raise UserError(f'no TPU {chip!r} to rent; choose one of {", ".join(TPUS)}')
+  if not all(side.isdigit() and int(side) for side in sides.split('x')):
+    raise UserError(f'no topology {topology!r}; write CHIP:SIDExSIDE, such as v6e:16x16')
+  return Slice(chip, sides)
+
+
+def tpu_vm(
+  name: str, zone: str, slice_: Slice, spot: bool, source: str, command: str
+) -> dict[str, list[str]]:
+  """The commands of `gcloud` by what they do: create, state, install, run, delete.
+
+  Args:
+    name: of the slice.
+    zone: where it is.
+    slice_: what to rent.
+    spot: whether it may be taken away, for less.
+    source: of this checkout, as git clones it.
+    command: to run on every host, such as `python launch/train.py …`.
+  """
+  _, image, type_of = TPUS[slice_.chip]
+  queued = ['gcloud', 'compute', 'tpus', 'queued-resources']
+  on_all = [
+    'gcloud', 'compute', 'tpus', 'tpu-vm', 'ssh', name, f'--zone={zone}', '--worker=all'
+  ]  # fmt: skip
+  folder, python = 'sorajax', '.venv/bin/python'
+  install = (
+    f'test -d {folder} || git clone --depth=1 {shlex.quote(source)} {folder}; cd {folder} && '
+    f"python3 -m venv .venv && {python} -m pip install --quiet --editable '.[tpu]'"
+  )
+  run = f'cd {folder} && PATH=$PWD/.venv/bin:$PATH {MULTIHOST} {command}'
+  return {
+    'create': [
+      *queued, 'create', name, f'--node-id={name}', f'--zone={zone}',
+      f'--accelerator-type={type_of(slice_.chips)}', f'--runtime-version={image}',
+      *(['--spot'] if spot else []),
+    ],
+    'state': [*queued, 'describe', name, f'--zone={zone}', '--format=value(state.state)'],
+    'install': [*on_all, f'--command={install}'],
+    'run': [*on_all, f'--command={run}'],
+    'delete': [*queued, 'delete', name, f'--zone={zone}', '--force', '--quiet'],
+  }  # fmt: skip
+
+
+def job_set(
+  name: str, slice_: Slice, slices: int, image: str, command: str, restarts: int
+) -> dict[str, Any]:
+  """A JobSet of Kubernetes (jobset.x-k8s.io/v1alpha2): one job a slice, one pod a host.
+
+  Args:
+    name: of the run.
+    slice_: what each job runs on.
+    slices: how many.
+    image: of the container that holds this checkout.
+    command: to run in every pod.
+    restarts: of all jobs together, after any of them failed.
+  """
+  chips = str(min(slice_.chips, CHIPS_OF_HOST))
+  container = {
+    'name': 'run',
+    'image': image,
+    'command': ['bash', '-c', command],
+    'env': [{'name': key, 'value': value} for key, value in (MULTIHOST.split('='),)],
+    'resources': {'requests': {'google.com/tpu': chips}, 'limits': {'google.com/tpu': chips}},
+  }
+  pod = {
+    'restartPolicy': 'Never',
+    'terminationGracePeriodSeconds': 300,  # to save
+    'nodeSelector': {
+      'cloud.google.com/gke-tpu-accelerator': TPUS[slice_.chip][0],
+      'cloud.google.com/gke-tpu-topology': slice_.topology,
+    },
+    'containers': [container],
+  }
+  job = {
+    'parallelism': slice_.hosts,
+    'completions': slice_.hosts,
+    'backoffLimit': 0,
+    'template': {'spec': pod},
+  }
+  return {
+    'apiVersion': 'jobset.x-k8s.io/v1alpha2',
+    'kind': 'JobSet',
+    'metadata': {
+      'name': name,
+      'annotations': {
+        'alpha.jobset.sigs.k8s.io/exclusive-topology': 'cloud.google.com/gke-nodepool'
+      },
+    },
+    'spec': {
+      'failurePolicy': {'maxRestarts': restarts},
+      'replicatedJobs': [{'name': 'slice', 'replicas': slices, 'template': {'spec': job}}],
+    },
+  }
+
+
+def as_yaml(document: dict[str, Any]) -> str:
+  """JSON, which is YAML."""
+  return json.dumps(document, indent=2) + '\n'
+
+
+def sbatch(name: str, nodes: int, gpus: int, hours: float, command: str, more: str = '') -> str:
+  """A script for Slurm: one process a node, which is asked to save two minutes before the end.
+
+  Args:
+    name: of the run.
+    nodes: how many.
+    gpus: of each.
+    hours: at most; the run is queued again if it did not end by itself.
+    command: to run on every node.
+    more: further options, such as `--partition=h100`.
+  """
+  minutes = math.ceil(hours * 60)
+  options = [
+    f'--job-name={name}', f'--nodes={nodes}', '--ntasks-per-node=1', f'--gpus-per-node={gpus}',
+    f'--time={minutes}', '--signal=TERM@120', '--requeue', '--open-mode=append',
+    f'--output={name}-%j.log', *shlex.split(more),
+  ]  # fmt: skip
+  head = '\n'.join(f'#SBATCH {option}' for option in options)
+  return (
+    f'#!/usr/bin/env bash\n{head}\nset -u\nexport {MULTIHOST}\n'
+    f'srun --kill-on-bad-exit=1 {command}\nstatus=$?\n'
+    f'if [ "$status" -eq {Stopped.STATUS} ]; then scontrol requeue "$SLURM_JOB_ID"; fi\n'
+    'exit "$status"\n'
+  )
