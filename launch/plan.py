@@ -17,7 +17,7 @@ _CONFIG = config_flags.DEFINE_config_file('config', None, 'What to train; see co
 _TOPOLOGY = flags.DEFINE_string('topology', None, 'CHIP:SIDExSIDE, such as v5p:4x4x8 or v6e:16x16.')
 _ROWS = flags.DEFINE_integer('rows', None, 'Rows of a step in place of those of the config.')
 _PRICE = flags.DEFINE_float('price', 0.0, 'Of a chip for an hour, in any currency.')
-_QUICK = flags.DEFINE_bool('quick', False, 'Whether an upper bound will do; several times faster.')
+_QUICK = flags.DEFINE_bool('quick', False, 'Compile with less effort, in a fraction of the time.')
 _OUT = flags.DEFINE_string('out', None, 'Folder for the plan as a page, and the program as text.')
 flags.mark_flags_as_required(['config', 'topology'])
 

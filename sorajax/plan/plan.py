@@ -26,7 +26,7 @@ def plans(
     topology: such as v5p:4x4x8.
     rows: of a step, in place of the buckets'.
     price: of a chip for an hour.
-    quick: whether an upper bound will do, which takes a fraction of the time.
+    quick: whether the compiler may leave out what takes it longest; see `program.train_step`.
 
   Raises:
     UserError: an unknown topology, what does not divide, or a step that does not fit.

@@ -89,8 +89,8 @@ def train_step(settings: Settings, bucket: Bucket, topology: str, quick: bool = 
     settings: of the run.
     bucket: of clips.
     topology: of the slice.
-    quick: whether the compiler may leave out what takes it longest. Its program then talks, holds
-      and computes more than the one that a run would get, so its figures are an upper bound.
+    quick: whether the compiler may leave out what takes it longest. Its program is then
+      likely to hold and talk more than the one that a run would get.
 
   Raises:
     DoesNotFit: with how much it needs.
