@@ -50,4 +50,4 @@ lint: $(READY)
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv $(DEMO) build dist *.egg-info
+	rm -rf .venv .pytest_cache $(DEMO) build dist *.egg-info
