@@ -16,7 +16,7 @@ $(READY): pyproject.toml
 demo: $(READY)  ## train on Big Buck Bunny and sample (about 12 minutes on 2 cores)
 	$(BIN)/python tools/demo.py --out=$(DEMO)
 
-test: $(READY)  ## unit and end-to-end tests (under 20 minutes on 2 cores)
+test: $(READY)  ## unit and end-to-end tests (35 minutes on 2 slow cores that did other work beside)
 	$(PYTEST) -m 'not slow and not parity'
 
 test-slow: $(READY)  ## 20 random kill -9's, two processes, the README's programs (about half an hour)
