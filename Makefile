@@ -2,11 +2,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 # As many at once as there are cores; a file's tests share what they have made.
-PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses=8 --dist=loadfile
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 READY := .venv/.ready
 EXTRAS := tests/parity tests/weights tests/text/minilm_test.py tests/data/prepare_test.py tests/worlds/solid_test.py
 
-.PHONY: demo test test-slow notebook parity aot bench-codec bench-judges lint clean
+.PHONY: demo test test-long test-slow notebook parity aot bench-codec bench-judges lint clean
 
 $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -17,7 +17,10 @@ demo: $(READY)  ## train on Big Buck Bunny and sample (about 12 minutes on 2 cor
 	$(BIN)/python tools/demo.py --out=$(DEMO)
 
 test: $(READY)  ## unit and end-to-end tests (35 minutes on 2 slow cores that did other work beside)
-	$(PYTEST) -m 'not slow and not parity'
+	$(PYTEST) -m 'not slow and not long and not parity'
+
+test-long: $(READY)  ## codecs trained and a model judged, every stage by its program
+	$(PYTEST) -m long
 
 test-slow: $(READY)  ## 20 random kill -9's, two processes, the README's programs (about half an hour)
 	$(BIN)/python -m pytest -m slow

@@ -9,9 +9,12 @@ import pytest
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-# What one test or program has compiled, the others load; most of the tests' time is compilation.
+# Most of the tests' time is compilation. So it is done with little effort, for tests and for the
+# programs that they start, and what one has compiled the others load.
+QUICKLY = '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
 os.environ.update(
   JAX_PLATFORMS='cpu',
+  XLA_FLAGS=f'{os.environ.get("XLA_FLAGS", "")} {QUICKLY}',
   JAX_COMPILATION_CACHE_DIR=str(HERE.parent / '.pytest_cache' / 'xla'),
   JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS='0.3',
   JAX_PERSISTENT_COMPILATION_CACHE_MIN_ENTRY_SIZE_BYTES='-1',

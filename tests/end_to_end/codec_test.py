@@ -15,6 +15,7 @@ from sorajax.codec.sound import MelCodec, SqueezeCodec
 from sorajax.data.latents import open_latents
 from sorajax.media import reader, writer
 
+pytestmark = pytest.mark.long
 TINY_CODEC = '--config=configs/tiny_codec.py'
 
 

@@ -2,8 +2,10 @@
 
 import json
 
+import pytest
 from programs import run
 
+pytestmark = pytest.mark.long
 ROWS = ('truth', 'model', 'sound and picture apart', 'sound of another clip')
 
 

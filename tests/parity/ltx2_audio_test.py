@@ -52,14 +52,14 @@ def relative(made, wanted) -> float:
   return float(np.linalg.norm(made - wanted) / np.linalg.norm(wanted))
 
 
-def randomise(torch, model, seed: int) -> dict[str, np.ndarray]:
+def randomise(torch, model, seed: int, gain: float = 1.5) -> dict[str, np.ndarray]:
   """Draws every parameter, none of them zero; returns all tensors."""
   generator = torch.Generator().manual_seed(seed)
   with torch.no_grad():
     for name, p in model.named_parameters():
       noise = torch.randn(p.shape, generator=generator)
       if p.ndim > 1:
-        noise = 1.5 * noise * (p[0].numel() ** -0.5)
+        noise = gain * noise * (p[0].numel() ** -0.5)
       elif 'norm' in name and name.endswith('weight'):
         noise = 1 + 0.2 * noise
       else:
@@ -216,7 +216,7 @@ def check_vocoder(torch, model, module, config, back, seed, frames):
 def test_vocoder(torch, reference, seed):
   c = vocoder_case(seed)
   model = reference['vocoder'](**theirs_of(c)).eval()
-  randomise(torch, model, seed)
+  randomise(torch, model, seed, gain=1.0)  # above it, most samples are beyond the clamp's ends
   check_vocoder(torch, model, Vocoder, c, lambda t: ltx2_audio.vocoder(t, c), seed, 7)
 
 
