@@ -51,6 +51,16 @@ def layer_norm(x: jax.Array, eps: float = 1e-6) -> jax.Array:
   return (y * jax.lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + eps)).astype(x.dtype)
 
 
+def look_up(table: jax.Array, index: jax.Array, mode: str = 'fill') -> jax.Array:
+  """Rows of a table [N, D] that is whole everywhere, at index [B, L] → [B, L, D], laid as index is.
+
+  Beyond the table, `fill` gives NaN and `clip` the nearest row.
+  """
+  layout = jax.typeof(index).sharding  # of an empty mesh where none is set
+  layout = None if layout.mesh.empty else layout.update(spec=jax.P(*layout.spec, None))
+  return table.at[index].get(mode=mode, out_sharding=layout)
+
+
 def modulate(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
   """x·(1 + scale) + shift."""
   return x * (1 + scale) + shift

@@ -16,6 +16,7 @@ import numpy as np
 
 from sorajax.clip import Array, Text
 from sorajax.errors import UserError, cannot_read, one_line
+from sorajax.nn import layers
 
 LAYERS = 6
 HEADS = 12
@@ -90,7 +91,8 @@ class MiniLM:
     same = segment[:, :, None] == segment[:, None, :]  # [B, L, L]
     same &= shot[:, :, None] == shot[:, None, :]
     position = jnp.sum(jnp.tril(same, -1), axis=-1)  # how many of its segment came before
-    x = _rows(params['word'], ids, 'fill') + _rows(params['position'], position, 'clip')
+    x = layers.look_up(params['word'], ids)
+    x = x + layers.look_up(params['position'], position, 'clip')
     x = _norm(params['norm'], x)
     x, _ = jax.lax.scan(lambda x, layer: (_layer(layer, x, same), None), x, params['layers'])
     return jnp.where(segment[..., None] > 0, x, 0.0)
@@ -111,13 +113,6 @@ def _layer(params: Params, x: jax.Array, same: jax.Array) -> jax.Array:
 def _norm(params: Params, x: jax.Array) -> jax.Array:
   """LayerNorm over the last axis (Ba et al., arXiv:1607.06450)."""
   return jax.nn.standardize(x, epsilon=NORM_EPS) * params['scale'] + params['bias']
-
-
-def _rows(table: jax.Array, index: jax.Array, mode: str) -> jax.Array:
-  """table [N, D] at index [B, L] → [B, L, D], laid out over the mesh as index is."""
-  layout = jax.typeof(index).sharding  # of an empty mesh where none is set
-  layout = None if layout.mesh.empty else layout.update(spec=jax.P(*layout.spec, None))
-  return table.at[index].get(mode=mode, out_sharding=layout)
 
 
 def _arrange(tensors: dict[str, Array]) -> Params:

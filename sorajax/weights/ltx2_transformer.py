@@ -1,28 +1,22 @@
 """LTX-2's transformer as diffusers saves it ↔ parameters of `model.transformer`.
 
-The two keep the same numbers in another order. Here the layers are stacked along a first axis, a
-linear map is [in, out], heads have a dimension of their own, and the rows of audio↔video attention
-lie as query, as key; there they lie audio → video, video → audio.
+Here the rows of audio↔video attention lie as query, as key; there audio → video, video → audio.
 """
 
-import dataclasses
-import functools
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from sorajax import sharding
 from sorajax.errors import UserError
 from sorajax.model.config import StreamConfig, TransformerConfig
 from sorajax.model.transformer import Transformer
+from sorajax.weights import tensors
 from sorajax.weights.shards import Shards
-
-Params = dict[str, Any]
+from sorajax.weights.tensors import Params, Place, Tensor
 
 # Options that may have one value alone; where a config.json lacks an option, it has this value.
 FIXED: Mapping[str, Any] = {
@@ -48,7 +42,6 @@ ELSEWHERE = (
   'vae_scale_factors', 'audio_scale_factor', 'audio_sampling_rate', 'audio_hop_length',
   'perturbed_attn',
 )  # fmt: skip
-SHOWN = 8  # names of a kind in an error
 
 
 def config_of(saved: Mapping[str, Any]) -> TransformerConfig:
@@ -115,7 +108,8 @@ def _check_options(s: Mapping[str, Any]) -> None:
     if name not in {*FIXED, *DEFAULTS, *ELSEWHERE} and not name.startswith('_')
   )  # fmt: skip
   if unknown:
-    raise UserError(f'the transformer has {_listed(unknown)}, which this project does not know')
+    names = tensors.listed(unknown)
+    raise UserError(f'the transformer has {names}, which this project does not know')
   for name, value in FIXED.items():
     if s[name] != value:
       raise UserError(f'the transformer has {name}={s[name]}; only {value} is known')
@@ -141,66 +135,26 @@ def _check_options(s: Mapping[str, Any]) -> None:
       raise UserError(f'the transformer has {one} {a} and {other} {b}; only equal ones are known')
 
 
-@dataclasses.dataclass(frozen=True)
-class Tensor:
-  """A tensor of a checkpoint, and how it becomes a parameter of one layer, or of none.
-
-  Attributes:
-    name: in the checkpoint.
-    shape: in the checkpoint.
-    ours: shape of the parameter, without layers.
-    swapped: the axis along which audio ← video and video ← audio trade places; None for none.
-  """
-
-  name: str
-  shape: tuple[int, ...]
-  ours: tuple[int, ...]
-  swapped: int | None = None
-
-  def here(self, value: np.ndarray) -> np.ndarray:
-    """As saved → as a parameter, in the same type."""
-    return self._traded((value.T if self._is_matrix else value).reshape(self.ours))
-
-  def there(self, value: np.ndarray) -> np.ndarray:
-    """As a parameter → as saved, in the same type."""
-    value = self._traded(value)
-    value = value.reshape(self.shape[::-1]).T if self._is_matrix else value.reshape(self.shape)
-    return np.ascontiguousarray(value)
-
-  @property
-  def _is_matrix(self) -> bool:
-    return self.name.endswith('.weight') and len(self.shape) == 2
-
-  def _traded(self, value: np.ndarray) -> np.ndarray:
-    """The first two of four rows and the last two change places; a fifth, the gate's, stays."""
-    if self.swapped is None:
-      return value
-    rows = value.shape[self.swapped] // 4 * 4
-    first, second, gate = np.split(value, [rows // 2, rows], axis=self.swapped)
-    return np.concatenate([second, first, gate], axis=self.swapped)
-
-
 def shapes(config: TransformerConfig) -> Params:
   """The parameters' tree, with a shape in every place."""
-  with sharding.no_mesh():
-    return _abstract(config)
+  return tensors.shapes(_make(config))
 
 
-def _abstract(config: TransformerConfig) -> Params:
-  module = nnx.eval_shape(lambda: Transformer(config, rngs=nnx.Rngs(0)))
-  return nnx.to_pure_dict(nnx.state(module, nnx.Param))
+def _make(config: TransformerConfig) -> tensors.Make:
+  return lambda: Transformer(config, rngs=nnx.Rngs(0))
 
 
-def places(config: TransformerConfig) -> dict[Any, list[Tensor]]:
-  """Path in our tree → the tensors that it is made of: one of each layer, or one."""
+def places(config: TransformerConfig) -> tensors.Places:
+  """Path in our tree → the tensors that it is made of."""
   made = {}
   for path, leaf in jax.tree_util.tree_leaves_with_path(shapes(config)):
     part, *keys = (key.key for key in path)
     if part == 'ends':
-      made[path] = [_tensor('', keys, leaf.shape)]
+      made[path] = Place([_tensor('', keys, leaf.shape)], stacked=False)
     else:  # blocks, then streams
-      layers = range(config.layers)
-      made[path] = [_tensor(f'transformer_blocks.{i}.', keys[1:], leaf.shape[1:]) for i in layers]
+      prefixes = (f'transformer_blocks.{i}.' for i in range(config.layers))
+      parts = [_tensor(prefix, keys[1:], leaf.shape[1:]) for prefix in prefixes]
+      made[path] = Place(parts, stacked=True)
   return made
 
 
@@ -210,85 +164,19 @@ def params_of(config: TransformerConfig, saved: Mapping[str, np.ndarray]) -> Par
   Raises:
     UserError: tensors that are missing, have another shape, or are left over.
   """
-  where = places(config)
-  check(where, {name: tuple(value.shape) for name, value in saved.items()})
-
-  def take(path, leaf):
-    parts = [tensor.here(saved[tensor.name]) for tensor in where[path]]
-    return np.stack(parts) if path[0].key == 'blocks' else parts[0]
-
-  return jax.tree_util.tree_map_with_path(take, shapes(config))
+  return tensors.params_of(_make(config), places(config), saved)
 
 
 def saved_of(config: TransformerConfig, params: Params) -> dict[str, np.ndarray]:
   """Parameters → the tensors of `LTX2VideoTransformer3DModel` by name, in the types they have."""
-  where, made = places(config), {}
-  for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-    leaf = np.asarray(leaf)
-    parts = leaf if path[0].key == 'blocks' else leaf[None]
-    made.update({tensor.name: tensor.there(part) for tensor, part in zip(where[path], parts)})
-  return made
+  return tensors.saved_of(places(config), params)
 
 
 def load(
   config: TransformerConfig, saved: Shards, mesh: jax.sharding.Mesh, dtype: Any = np.float32
 ) -> Params:
-  """The tensors of a folder → parameters in `dtype`, laid over the devices of a mesh.
-
-  The host holds one tensor at a time, and a device its part of the parameters and of that tensor.
-
-  Raises:
-    UserError: tensors that are missing, have another shape, or are left over.
-  """
-  where = places(config)
-  check(where, saved.shapes())
-
-  def read(tensor: Tensor, layout: jax.NamedSharding) -> jax.Array:
-    value = tensor.here(saved[tensor.name])
-    return jax.make_array_from_callback(
-      value.shape, layout, lambda index: np.asarray(value[index], dtype)
-    )
-
-  def take(path, leaf, layout):
-    if path[0].key != 'blocks':
-      return read(where[path][0], layout)
-    whole = jax.jit(lambda: jnp.zeros(leaf.shape, dtype), out_shardings=layout)()
-    of_layer = jax.NamedSharding(mesh, sharding.P(*layout.spec[1:]))
-    for i, tensor in enumerate(where[path]):
-      whole = _with_layer(whole, read(tensor, of_layer), i)
-    return whole
-
-  with jax.set_mesh(mesh):
-    abstract = _abstract(config)
-    layouts = sharding.shardings(mesh, abstract)
-    return jax.tree_util.tree_map_with_path(take, abstract, layouts)
-
-
-@functools.partial(jax.jit, donate_argnums=0)
-def _with_layer(whole: jax.Array, part: jax.Array, i: int) -> jax.Array:
-  return jax.lax.dynamic_update_index_in_dim(whole, part, i, 0)
-
-
-def check(where: Mapping[Any, list[Tensor]], given: Mapping[str, tuple[int, ...]]) -> None:
-  """Raises unless `given`, name → shape, are the very tensors that parameters are made of."""
-  wanted = {tensor.name: tensor.shape for tensors in where.values() for tensor in tensors}
-  wrong = [f'{n} of {given[n]} instead of {s}' for n, s in wanted.items() if given.get(n, s) != s]
-  found = {
-    'missing': sorted(set(wanted) - set(given)),
-    'unknown': sorted(set(given) - set(wanted)),
-    'misshaped': wrong,
-  }
-  lists = [f'{len(names)} {kind} ({_listed(names)})' for kind, names in found.items() if names]
-  if lists:
-    raise UserError(
-      f'the tensors are not those of this transformer: {"; ".join(lists)}; give the config they '
-      'were saved with'
-    )
-
-
-def _listed(names: list[str]) -> str:
-  more = len(names) - SHOWN
-  return ', '.join(names[:SHOWN]) + (f' and {more} more' if more > 0 else '')
+  """The tensors of a folder → parameters in `dtype`, laid over a mesh; as `tensors.load`."""
+  return tensors.load(_make(config), places(config), saved, mesh, dtype)
 
 
 # Our words → theirs; {a} is audio_ or nothing, {m} the stream, {o} the other, {way} into {m}.
@@ -311,15 +199,9 @@ WITHIN: Mapping[str, Mapping[str, str]] = {
     'up': 'emb.timestep_embedder.linear_1', 'out': 'emb.timestep_embedder.linear_2',
     'rows': 'linear',
   },
-  'attention': {
-    'query': 'to_q.weight', 'key': 'to_k.weight', 'value': 'to_v.weight', 'out': 'to_out.0.weight',
-    'query_bias': 'to_q.bias', 'key_bias': 'to_k.bias', 'value_bias': 'to_v.bias',
-    'out_bias': 'to_out.0.bias', 'query_norm': 'norm_q.weight', 'key_norm': 'norm_k.weight',
-    'gate': 'to_gate_logits',
-  },
-  'mlp': {'up': 'net.0.proj', 'down': 'net.2'},
+  'attention': tensors.ATTENTION,
+  'mlp': tensors.MLP,
 }  # fmt: skip
-LEAVES: Mapping[str, str] = {'kernel': 'weight', 'bias': 'bias'}
 
 
 def _tensor(prefix: str, keys: list[str], ours: tuple[int, ...]) -> Tensor:
@@ -328,11 +210,13 @@ def _tensor(prefix: str, keys: list[str], ours: tuple[int, ...]) -> Tensor:
   swapped = None
   if m == 'audio':  # whose way as a query is the second of theirs
     swapped = {'cross_table': 0, 'cross_level.rows': len(ours) - 1}.get('.'.join([part, *rest[:1]]))
-  return Tensor(name, _shape_there(part, rest, ours), ours, swapped)
+  shape = _shape_there(part, rest, ours)
+  turned = name.endswith('.weight') and len(shape) == 2
+  return Tensor(name, shape, ours, turned, swapped)
 
 
 def _words(part: str, keys: list[str]) -> Iterator[str]:
-  words = {**LEAVES, **WITHIN.get(part.rsplit('_', 1)[-1], {})}
+  words = {**tensors.LEAVES, **WITHIN.get(part.rsplit('_', 1)[-1], {})}
   return (words[key] for key in keys)
 
 

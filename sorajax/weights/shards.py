@@ -1,4 +1,4 @@
-"""Folders of safetensors as diffusers writes them, read a tensor at a time."""
+"""Folders of safetensors as diffusers and transformers write them, read a tensor at a time."""
 
 import importlib
 import json
@@ -11,7 +11,7 @@ import numpy as np
 
 from sorajax.errors import UserError, cannot_read, one_line
 
-NAME = 'diffusion_pytorch_model.safetensors'
+NAMES = ('diffusion_pytorch_model.safetensors', 'model.safetensors')
 
 
 class Shards(Mapping[str, np.ndarray]):
@@ -25,11 +25,12 @@ class Shards(Mapping[str, np.ndarray]):
 
   def __init__(self, folder: str | os.PathLike[str]):
     self._folder = Path(folder)
-    index = self._folder / f'{NAME}.index.json'
     file_of: dict[str, str] = {}
-    if index.exists():
-      file_of = dict(_json(index).get('weight_map', {}))
-    files = sorted(set(file_of.values())) or [NAME]
+    for index in (self._folder / f'{name}.index.json' for name in NAMES):
+      if index.exists():
+        file_of = dict(_json(index).get('weight_map', {}))
+    here = [name for name in NAMES if (self._folder / name).is_file()]
+    files = sorted(set(file_of.values())) or here[:1] or [NAMES[0]]
     gone = [name for name in files if not (self._folder / name).is_file()]
     if gone:
       raise UserError(f'{self._folder} lacks {", ".join(gone)}; download the checkpoint again')

@@ -15,6 +15,7 @@ from sorajax.clip import MODALITIES, Tokens
 from sorajax.geometry import AudioGeometry, VideoGeometry
 from sorajax.nn import rope
 from sorajax.weights import ltx2_transformer
+from sorajax.weights.tensors import check
 
 pytestmark = pytest.mark.parity
 REASON = "needs pip install 'sorajax[parity]'"
@@ -307,7 +308,7 @@ def test_the_released_sizes_have_the_reference_s_parameters(version):
   config = ltx2_transformer.config_of(reference.config)
   where = ltx2_transformer.places(config)
   shapes = {name: tuple(p.shape) for name, p in reference.named_parameters()}
-  ltx2_transformer.check(where, shapes)
+  check(where, shapes)
   made = jax.tree.leaves(ltx2_transformer.shapes(config))
   count = sum(math.prod(leaf.shape) for leaf in made)
   assert count == sum(math.prod(shape) for shape in shapes.values()) == PARAMETERS[version]

@@ -14,7 +14,8 @@ from tiny import refused
 
 from sorajax import build
 from sorajax.weights import ltx2_transformer
-from sorajax.weights.shards import NAME, Shards
+from sorajax.weights.shards import NAMES, Shards
+from sorajax.weights.tensors import tensors_of
 
 CONFIG = Path(__file__).resolve().parents[2] / 'configs/ltx2.py'
 each_version = pytest.mark.parametrize('version', VERSIONS)
@@ -23,8 +24,8 @@ each_version = pytest.mark.parametrize('version', VERSIONS)
 def tensors(config, dtype=np.float32) -> dict[str, np.ndarray]:
   """A checkpoint of noise."""
   rng = np.random.default_rng(0)
-  places = ltx2_transformer.places(config).values()
-  return {t.name: rng.standard_normal(t.shape).astype(dtype) for ts in places for t in ts}
+  there = tensors_of(ltx2_transformer.places(config))
+  return {t.name: rng.standard_normal(t.shape).astype(dtype) for t in there}
 
 
 @each_version
@@ -104,11 +105,13 @@ def folder(tmp_path):
   save = pytest.importorskip('safetensors.numpy', reason="needs 'sorajax[weights]'").save_file
   saved = {**VERSIONS['2.5'], **SMALL, **EVEN}
   given = tensors(ltx2_transformer.config_of(saved), ml_dtypes.bfloat16)
-  files = [f'{NAME.removesuffix(".safetensors")}-0000{i}-of-00003.safetensors' for i in (1, 2, 3)]
+  files = [
+    f'{NAMES[0].removesuffix(".safetensors")}-0000{i}-of-00003.safetensors' for i in (1, 2, 3)
+  ]
   for i, file in enumerate(files):
     save({name: given[name] for name in sorted(given)[i::3]}, tmp_path / file)
   index = {name: files[i % 3] for i, name in enumerate(sorted(given))}
-  (tmp_path / f'{NAME}.index.json').write_text(json.dumps({'weight_map': index}))
+  (tmp_path / f'{NAMES[0]}.index.json').write_text(json.dumps({'weight_map': index}))
   (tmp_path / 'config.json').write_text(json.dumps({'_class_name': 'LTX2', **saved}))
   return tmp_path
 
@@ -122,8 +125,8 @@ def test_a_folder_is_read_onto_a_mesh(folder):
 def test_a_folder_of_one_file_is_read(folder):
   save = pytest.importorskip('safetensors.numpy').save_file
   several = dict(Shards(folder))
-  (folder / f'{NAME}.index.json').unlink()
-  save(several, folder / NAME)
+  (folder / f'{NAMES[0]}.index.json').unlink()
+  save(several, folder / NAMES[0])
   one = Shards(folder)
   assert len(one) == len(several) and one.shapes() == Shards(folder).shapes()
   assert all((one[name] == value).all() for name, value in several.items())
@@ -143,11 +146,11 @@ def test_a_damaged_folder_is_refused(folder):
   second.write_bytes(third.read_bytes())
   with refused(f'{second.name} lacks .*, which the index says that it holds; download'):
     Shards(folder)
-  (folder / f'{NAME}.index.json').write_text('{')
+  (folder / f'{NAMES[0]}.index.json').write_text('{')
   with refused('cannot read .*index.json: '):
     Shards(folder)
   with refused('cannot read .*config.json: No such file'):
     (folder / 'config.json').unlink()
-    (folder / f'{NAME}.index.json').unlink()
-    first.rename(folder / NAME)
+    (folder / f'{NAMES[0]}.index.json').unlink()
+    first.rename(folder / NAMES[0])
     Shards(folder).config()

@@ -1,0 +1,180 @@
+"""LTX-2's connectors: the hidden states of a language model → the text that each stream reads.
+
+All layers' states of a token are normed, put one behind the other and projected; a short
+transformer then mixes the prompt with learned registers, which stand where padding was.
+"""
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from sorajax.nn import layers, param, rope
+from sorajax.nn.attention import Attention
+from sorajax.sharding import reshard
+
+EPS = 1e-6
+RANGE = 8.0  # of normed states of 2.0, over a prompt
+
+
+@dataclasses.dataclass(frozen=True)
+class ConnectorConfig:
+  """The mixing transformer of one stream.
+
+  Attributes:
+    heads: of its attention.
+    head_dim: K; its width is heads · K.
+    layers: how many.
+    gated: whether its heads are.
+    registers: R; prompts are padded to a multiple of it.
+  """
+
+  heads: int = 32
+  head_dim: int = 128
+  layers: int = 8
+  gated: bool = True
+  registers: int = 128
+
+  @property
+  def width(self) -> int:
+    return self.heads * self.head_dim
+
+
+@dataclasses.dataclass(frozen=True)
+class ConnectorsConfig:
+  """Those of all streams; by default the ones of LTX-2.3.
+
+  Attributes:
+    audio: of the sound's stream.
+    video: of the picture's stream.
+    width: D of the hidden states.
+    states: S of them a token.
+    norm: `token`, the root mean square of a token in a state, or `prompt`, mean and range of a
+      state over a prompt (2.0).
+    shared: whether one projection serves all streams, which then must be equally wide (2.0).
+    bias: whether projections have one.
+    longest: rotary positions are fractions of it.
+    theta: ratio of the highest to the lowest frequency.
+    rope_pairs: as in `TransformerConfig`.
+  """
+
+  audio: ConnectorConfig = ConnectorConfig(head_dim=64)
+  video: ConnectorConfig = ConnectorConfig()
+  width: int = 3840
+  states: int = 49
+  norm: Literal['token', 'prompt'] = 'token'
+  shared: bool = False
+  bias: bool = True
+  longest: float = 4096.0
+  theta: float = 10_000.0
+  rope_pairs: Literal['split', 'interleaved'] = 'split'
+
+  def __post_init__(self) -> None:
+    widths = {stream.width for stream in self.streams.values()}
+    if self.shared and len(widths) > 1:
+      raise ValueError(f'one projection cannot serve streams of widths {sorted(widths)}')
+
+  @property
+  def streams(self) -> dict[str, ConnectorConfig]:
+    """Modality → its own, by the order of their names."""
+    return {'audio': self.audio, 'video': self.video}
+
+  @property
+  def text_width(self) -> int:
+    """Channels of the result: those of all streams, by their names' order."""
+    return sum(stream.width for stream in self.streams.values())
+
+
+class _Layer(nnx.Module):
+  def __init__(self, c: ConnectorConfig, pairs: str, *, rngs: nnx.Rngs):
+    rotate = rope.ROTATIONS[pairs]
+    self.attention = Attention(
+      c.width, c.width, c.heads, c.head_dim, gated=c.gated, rotate=rotate, rngs=rngs
+    )
+    self.mlp = layers.Mlp(c.width, 4 * c.width, rngs=rngs)
+
+  def __call__(self, x: jax.Array, segment: jax.Array, turn: rope.Rope) -> jax.Array:
+    y = layers.rms_norm(x)
+    x = x + self.attention(y, y, (segment, segment), (turn, turn))
+    return x + self.mlp(layers.rms_norm(x))
+
+
+class _Connector(nnx.Module):
+  """One stream's."""
+
+  def __init__(self, c: ConnectorConfig, pairs: str, *, rngs: nnx.Rngs):
+    self.registers = param.normal(rngs, (c.registers, c.width), (None, None), scale=0.5)
+    keys = jax.random.split(rngs.params(), c.layers)
+    self.layers = jax.vmap(lambda key: _Layer(c, pairs, rngs=nnx.Rngs(key)))(keys)
+
+  def __call__(self, x: jax.Array, valid: jax.Array, turn: rope.Rope) -> jax.Array:
+    registers = jnp.tile(self.registers[...].astype(x.dtype), (x.shape[1] // self.count, 1))
+    x = jnp.where(valid[..., None], x, registers)
+    segment = jnp.zeros_like(valid, jnp.int32)  # registers are heard as words are
+    x, _ = jax.lax.scan(lambda x, layer: (layer(x, segment, turn), None), x, self.layers)
+    return layers.rms_norm(x)
+
+  @property
+  def count(self) -> int:
+    return self.registers.shape[0]
+
+
+class Connectors(nnx.Module):
+  """Hidden states → the text of all streams."""
+
+  def __init__(self, config: ConnectorsConfig, *, rngs: nnx.Rngs):
+    self.config, c = config, config
+    widths = {m: stream.width for m, stream in c.streams.items()}
+    parts = {'all': next(iter(widths.values()))} if c.shared else widths
+    scale, axes = (c.width * c.states) ** -0.5, ('embed', None, None)
+    self.projections = nnx.Dict(
+      {m: param.normal(rngs, (c.width, c.states, K), axes, scale=scale) for m, K in parts.items()}
+    )
+    zeros = lambda K: param.zeros((K,), (None,))
+    self.biases = nnx.Dict({m: zeros(K) for m, K in parts.items()}) if c.bias else None
+    self.streams = nnx.Dict(
+      {m: _Connector(c.streams[m], c.rope_pairs, rngs=rngs) for m in c.streams}
+    )
+
+  def __call__(self, states: jax.Array, valid: jax.Array) -> jax.Array:
+    """What the streams read of prompts.
+
+    Args:
+      states: [S, B, L, D], prompts padded at their ends, L a multiple of all streams' registers.
+      valid: bool [B, L]; false where padding is.
+
+    Returns:
+      [B, L, text_width] in the type of `states`; none of it is padding any more.
+    """
+    c = self.config
+    norm = _by_token if c.norm == 'token' else _by_prompt
+    normed = jnp.where(valid[None, :, :, None], norm(states, valid), 0).astype(states.dtype)
+    index = jnp.arange(states.shape[2], dtype=jnp.float32)[None, :, None]
+    made = []
+    for m, stream in c.streams.items():
+      part = 'all' if c.shared else m
+      wide = (stream.width / c.width) ** 0.5 if c.norm == 'token' else 1.0
+      x = param.einsum('sbld,dsk->blk', wide * normed, self.projections[part], 'batch', None, None)
+      if self.biases is not None:
+        x = x + self.biases[part][...].astype(x.dtype)
+      turn = rope.table(index, stream.heads, stream.head_dim, (c.longest,), c.theta)
+      made.append(self.streams[m](reshard(x, 'batch', 'tokens', None), valid, turn))
+    return jnp.concatenate(made, axis=-1)
+
+
+def _by_token(states: jax.Array, valid: jax.Array) -> jax.Array:
+  """Each token of each state [S, B, L, D] ÷ the root of its mean square."""
+  x = states.astype(jnp.float32)
+  return x * jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + EPS)
+
+
+def _by_prompt(states: jax.Array, valid: jax.Array) -> jax.Array:
+  """Each state [S, B, L, D] less its mean over a prompt, in parts of an eighth of its range."""
+  x, here = states.astype(jnp.float32), valid[None, :, :, None]
+  count = valid.sum(axis=1)[None, :, None, None] * x.shape[-1]
+  over = {'axis': (2, 3), 'keepdims': True}
+  mean = jnp.where(here, x, 0).sum(**over) / (count + EPS)
+  low, high = jnp.where(here, x, jnp.inf).min(**over), jnp.where(here, x, -jnp.inf).max(**over)
+  return RANGE * (x - mean) / (high - low + EPS)

@@ -1,0 +1,151 @@
+"""Gemma 3 as a text encoder: the hidden states of all its layers (Gemma Team 2025, section 2).
+
+Of every six layers five hear the last `window` tokens and the sixth the whole prompt. Queries and
+keys are normed a head at a time, and both halves of a layer are normed before and after.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from sorajax import sharding
+from sorajax.nn import layers, param, rope
+
+EPS = 1e-6
+BROAD = -1e30  # a score that no key has
+
+
+@dataclasses.dataclass(frozen=True)
+class GemmaConfig:
+  """Its size; these are the 12 billion parameters that LTX-2 reads prompts with.
+
+  Attributes:
+    vocabulary: rows of the table of tokens.
+    width: D.
+    layers: how many.
+    heads: of queries.
+    key_heads: of keys and values; each serves heads ÷ key_heads of the queries.
+    head_dim: K.
+    hidden: units of the MLP.
+    window: tokens that a local layer hears, its own among them.
+    every: each so many'th layer hears all.
+    theta: rotary base of the layers that hear all.
+    stretch: by which their positions are divided.
+    local_theta: rotary base of the others.
+    query_scale: scores are divided by its root.
+  """
+
+  vocabulary: int = 262_208
+  width: int = 3840
+  layers: int = 48
+  heads: int = 16
+  key_heads: int = 8
+  head_dim: int = 256
+  hidden: int = 15_360
+  window: int = 1024
+  every: int = 6
+  theta: float = 1e6
+  stretch: float = 8.0
+  local_theta: float = 1e4
+  query_scale: float = 256.0
+
+  def __post_init__(self) -> None:
+    if self.heads % self.key_heads:
+      raise ValueError(f'{self.heads} heads do not divide over {self.key_heads} of keys')
+
+
+class _Layer(nnx.Module):
+  def __init__(self, c: GemmaConfig, *, rngs: nnx.Rngs):
+    D, H, G, K, F = c.width, c.heads, c.key_heads, c.head_dim, c.hidden
+    into, scale = ('embed', 'heads', None), D**-0.5
+    self.query = param.normal(rngs, (D, H, K), into, scale=scale)
+    self.key = param.normal(rngs, (D, G, K), into, scale=scale)
+    self.value = param.normal(rngs, (D, G, K), into, scale=scale)
+    self.out = param.normal(rngs, (H, K, D), ('heads', None, 'embed'), scale=(H * K) ** -0.5)
+    self.query_norm, self.key_norm = (param.zeros((K,), (None,)) for _ in range(2))
+    self.gate = param.normal(rngs, (D, F), ('embed', 'mlp'), scale=scale)
+    self.up = param.normal(rngs, (D, F), ('embed', 'mlp'), scale=scale)
+    self.down = param.normal(rngs, (F, D), ('mlp', 'embed'), scale=F**-0.5)
+    norms = [param.zeros((D,), (None,)) for _ in range(4)]
+    self.attention_norm, self.attended_norm, self.mlp_norm, self.fed_norm = norms
+
+  def __call__(self, c: GemmaConfig, x: jax.Array, allowed: jax.Array, turn: rope.Rope):
+    """x [B, L, D] → the same after attention where `allowed` [B, L, L], and the MLP."""
+    y = _norm(x, self.attention_norm)
+    project = lambda w: param.einsum('btd,dhk->bthk', y, w, 'batch', None, 'heads', None)
+    q = rope.rotate(_norm(project(self.query), self.query_norm), turn)
+    k = rope.rotate(_norm(project(self.key), self.key_norm), turn)
+    heard = _attend(c, q, k, project(self.value), allowed)
+    heard = param.einsum('bthk,hkd->btd', heard, self.out, 'batch', None, None)
+    x = x + _norm(heard, self.attended_norm)
+    y = _norm(x, self.mlp_norm)
+    hidden = lambda w: param.einsum('btd,df->btf', y, w, 'batch', None, 'mlp')
+    y = jax.nn.gelu(hidden(self.gate), approximate=True) * hidden(self.up)
+    return x + _norm(param.einsum('btf,fd->btd', y, self.down, 'batch', None, None), self.fed_norm)
+
+
+class Gemma(nnx.Module):
+  """Token ids → hidden states."""
+
+  def __init__(self, config: GemmaConfig, *, rngs: nnx.Rngs):
+    self.config = config
+    shape = (config.vocabulary, config.width)
+    self.table = param.normal(rngs, shape, (None, 'embed'), scale=config.width**-0.5)
+    keys = jax.random.split(rngs.params(), config.layers)
+    self.layers = jax.vmap(lambda key: _Layer(config, rngs=nnx.Rngs(key)))(keys)
+    self.norm = param.zeros((config.width,), (None,))
+
+  def __call__(self, ids: jax.Array, valid: jax.Array) -> jax.Array:
+    """What every layer reads, and what the last one gives after a norm.
+
+    Args:
+      ids: int32 [B, L], prompts padded at their ends.
+      valid: bool [B, L]; false where padding is, which nothing hears.
+
+    Returns:
+      [layers + 1, B, L, D] in the type of the parameters.
+    """
+    c = self.config
+    table = sharding.reshard(self.table[...], None, None)
+    x = layers.look_up(table, ids) * jnp.asarray(c.width**0.5, table.dtype)
+    index = jnp.arange(ids.shape[1])
+    back = index[:, None] - index
+    allowed = (back >= 0) & valid[:, None, :]
+    near = allowed & (back < c.window)
+    far_turn, near_turn = _turn(c, c.theta, c.stretch, index), _turn(c, c.local_theta, 1.0, index)
+    far = (np.arange(c.layers) + 1) % c.every == 0
+
+    def layer(x, this):
+      block, hears_all = this
+      pick = lambda a, b: jnp.where(hears_all, a, b)
+      turn = jax.tree.map(pick, far_turn, near_turn)
+      return block(c, x, pick(allowed, near), turn), x
+
+    last, read = jax.lax.scan(layer, x, (self.layers, far))
+    return jnp.concatenate([read, _norm(last, self.norm)[None]])
+
+
+def _attend(c: GemmaConfig, q, k, v, allowed) -> jax.Array:
+  """q [B, L, H, K], k and v [B, L, G, K] → [B, L, H, K], softmax in float32."""
+  k, v = (jnp.repeat(x, c.heads // c.key_heads, axis=2) for x in (k, v))
+  score = jnp.einsum('bthk,bshk->bhts', q, k).astype(jnp.float32) * c.query_scale**-0.5
+  score = jnp.where(allowed[:, None], score, BROAD)
+  return jnp.einsum('bhts,bshk->bthk', jax.nn.softmax(score, axis=-1).astype(v.dtype), v)
+
+
+def _norm(x: jax.Array, scale: Any) -> jax.Array:
+  """RMS over the last axis, times 1 + scale, in float32; back in the type of x."""
+  y = x.astype(jnp.float32)
+  y = y * jax.lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + EPS)
+  return (y * (1 + scale[...].astype(jnp.float32))).astype(x.dtype)
+
+
+def _turn(c: GemmaConfig, theta: float, stretch: float, index: jax.Array) -> rope.Rope:
+  """cos and sin [1, L, 1, K/2] of plain rotary positions (Su et al. 2021)."""
+  frequency = theta ** -(np.arange(0, c.head_dim, 2, dtype=np.float64) / c.head_dim) / stretch
+  angle = index.astype(jnp.float32)[None, :, None, None] * frequency.astype(np.float32)
+  return jnp.cos(angle), jnp.sin(angle)

@@ -1,0 +1,187 @@
+"""A checkpoint's tensors ↔ the parameters of a module, by a table of names.
+
+The two keep the same numbers in another order: here layers are stacked along a first axis, a linear
+map is [in, out] and heads have a dimension of their own.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from sorajax import sharding
+from sorajax.errors import UserError
+from sorajax.weights.shards import Shards
+
+Params = dict[str, Any]
+Make = Callable[[], nnx.Module]
+SHOWN = 8  # names of a kind in an error
+# Words of parameters that are linear maps, attention and MLPs, here and in diffusers.
+LEAVES: Mapping[str, str] = {'kernel': 'weight', 'bias': 'bias'}
+ATTENTION: Mapping[str, str] = {
+  'query': 'to_q.weight', 'key': 'to_k.weight', 'value': 'to_v.weight', 'out': 'to_out.0.weight',
+  'query_bias': 'to_q.bias', 'key_bias': 'to_k.bias', 'value_bias': 'to_v.bias',
+  'out_bias': 'to_out.0.bias', 'query_norm': 'norm_q.weight', 'key_norm': 'norm_k.weight',
+  'gate': 'to_gate_logits',
+}  # fmt: skip
+MLP: Mapping[str, str] = {'up': 'net.0.proj', 'down': 'net.2'}
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+  """A tensor of a checkpoint, and how it becomes a parameter of one layer, or of none.
+
+  Attributes:
+    name: in the checkpoint.
+    shape: in the checkpoint.
+    ours: shape of the parameter, without layers.
+    turned: whether it is a matrix [out, in] there.
+    swapped: the axis along which audio ← video and video ← audio trade places; None for none.
+  """
+
+  name: str
+  shape: tuple[int, ...]
+  ours: tuple[int, ...]
+  turned: bool = False
+  swapped: int | None = None
+
+  def here(self, value: np.ndarray) -> np.ndarray:
+    """As saved → as a parameter, in the same type."""
+    return self._traded((value.T if self.turned else value).reshape(self.ours))
+
+  def there(self, value: np.ndarray) -> np.ndarray:
+    """As a parameter → as saved, in the same type."""
+    value = self._traded(value)
+    value = value.reshape(self.shape[::-1]).T if self.turned else value.reshape(self.shape)
+    return np.ascontiguousarray(value)
+
+  def _traded(self, value: np.ndarray) -> np.ndarray:
+    """The first two of four rows and the last two change places; a fifth, the gate's, stays."""
+    if self.swapped is None:
+      return value
+    rows = value.shape[self.swapped] // 4 * 4
+    first, second, gate = np.split(value, [rows // 2, rows], axis=self.swapped)
+    return np.concatenate([second, first, gate], axis=self.swapped)
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+  """What a parameter is made of.
+
+  Attributes:
+    tensors: one, or one of each layer.
+    stacked: whether the parameter has layers along its first axis.
+  """
+
+  tensors: list[Tensor]
+  stacked: bool
+
+
+Places = Mapping[Any, Place]  # path in our tree → what lies there
+
+
+def tensors_of(where: Places) -> list[Tensor]:
+  """All tensors of a checkpoint."""
+  return [tensor for place in where.values() for tensor in place.tensors]
+
+
+def shapes(make: Make) -> Params:
+  """The parameters' tree of a module, with a shape in every place."""
+  with sharding.no_mesh():
+    return _abstract(make)
+
+
+def _abstract(make: Make) -> Params:
+  return nnx.to_pure_dict(nnx.state(nnx.eval_shape(make), nnx.Param))
+
+
+def params_of(make: Make, where: Places, saved: Mapping[str, np.ndarray]) -> Params:
+  """Tensors by name → parameters, in the types they have.
+
+  Raises:
+    UserError: tensors that are missing, have another shape, or are left over.
+  """
+  check(where, {name: tuple(value.shape) for name, value in saved.items()})
+
+  def take(path, leaf):
+    parts = [tensor.here(saved[tensor.name]) for tensor in where[path].tensors]
+    return np.stack(parts) if where[path].stacked else parts[0]
+
+  return jax.tree_util.tree_map_with_path(take, shapes(make))
+
+
+def saved_of(where: Places, params: Params) -> dict[str, np.ndarray]:
+  """Parameters → tensors by name, in the types they have."""
+  made = {}
+  for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+    leaf, place = np.asarray(leaf), where[path]
+    parts = leaf if place.stacked else leaf[None]
+    made.update({tensor.name: tensor.there(part) for tensor, part in zip(place.tensors, parts)})
+  return made
+
+
+def load(
+  make: Make, where: Places, saved: Shards, mesh: jax.sharding.Mesh, dtype: Any = np.float32
+) -> Params:
+  """The tensors of a folder → parameters in `dtype`, laid over the devices of a mesh.
+
+  The host holds one tensor at a time, and a device its part of the parameters and of that tensor.
+
+  Raises:
+    UserError: tensors that are missing, have another shape, or are left over.
+  """
+  check(where, saved.shapes())
+
+  def read(tensor: Tensor, layout: jax.NamedSharding) -> jax.Array:
+    value = tensor.here(saved[tensor.name])
+    return jax.make_array_from_callback(
+      value.shape, layout, lambda index: np.asarray(value[index], dtype)
+    )
+
+  def take(path, leaf, layout):
+    place = where[path]
+    if not place.stacked:
+      return read(place.tensors[0], layout)
+    whole = jax.jit(lambda: jnp.zeros(leaf.shape, dtype), out_shardings=layout)()
+    of_layer = jax.NamedSharding(mesh, sharding.P(*layout.spec[1:]))
+    for i, tensor in enumerate(place.tensors):
+      whole = _with_layer(whole, read(tensor, of_layer), i)
+    return whole
+
+  with jax.set_mesh(mesh):
+    abstract = _abstract(make)
+    layouts = sharding.shardings(mesh, abstract)
+    return jax.tree_util.tree_map_with_path(take, abstract, layouts)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _with_layer(whole: jax.Array, part: jax.Array, i: int) -> jax.Array:
+  return jax.lax.dynamic_update_index_in_dim(whole, part, i, 0)
+
+
+def check(where: Places, given: Mapping[str, tuple[int, ...]]) -> None:
+  """Raises unless `given`, name → shape, are the very tensors that parameters are made of."""
+  wanted = {tensor.name: tensor.shape for tensor in tensors_of(where)}
+  wrong = [f'{n} of {given[n]} instead of {s}' for n, s in wanted.items() if given.get(n, s) != s]
+  found = {
+    'missing': sorted(set(wanted) - set(given)),
+    'unknown': sorted(set(given) - set(wanted)),
+    'misshaped': wrong,
+  }
+  lists = [f'{len(names)} {kind} ({listed(names)})' for kind, names in found.items() if names]
+  if lists:
+    raise UserError(
+      f'the tensors are not those that the config describes: {"; ".join(lists)}; give the config '
+      'they were saved with'
+    )
+
+
+def listed(names: list[str]) -> str:
+  """The first names of many, and how many more there are."""
+  more = len(names) - SHOWN
+  return ', '.join(names[:SHOWN]) + (f' and {more} more' if more > 0 else '')
