@@ -31,6 +31,7 @@ from sorajax.settings import (
 from sorajax.tasks import capabilities
 from sorajax.text.minilm import MiniLM
 from sorajax.text.small import SmallEncoder
+from sorajax.weights.prompts import ReleasedText
 
 T = TypeVar('T')
 
@@ -171,6 +172,8 @@ def text_encoder(config: TextConfig) -> TextEncoder:
   """The text encoder that a config names."""
   if config.kind == 'minilm':
     return MiniLM(config.max_tokens)
+  if config.kind == 'ltx2':
+    return ReleasedText(config.folder, config.max_tokens, config.dtype)
   return SmallEncoder(config.width, config.depth, config.max_tokens, config.kind)
 
 

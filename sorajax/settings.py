@@ -20,16 +20,21 @@ class TextConfig:
   """Which text encoder reads the prompts.
 
   Attributes:
-    kind: `bytes` and `words` are small and trained along; `minilm` is pretrained (extra [minilm]).
+    kind: `bytes` and `words` are small and trained along; `minilm` is pretrained (extra [minilm]),
+      and so is `ltx2`, Gemma 3 with the connectors of a released LTX-2 (extra [ltx2]).
     width: of the small encoder's output; MiniLM's is 384.
     depth: layers of the small encoder.
     max_tokens: longer prompts are cut.
+    folder: of `ltx2`, as diffusers saves it.
+    dtype: of the weights of `ltx2`.
   """
 
-  kind: Literal['bytes', 'words', 'minilm'] = 'bytes'
+  kind: Literal['bytes', 'words', 'minilm', 'ltx2'] = 'bytes'
   width: int = 128
   depth: int = 2
   max_tokens: int = 96
+  folder: str = ''
+  dtype: Literal['float32', 'bfloat16'] = 'bfloat16'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +110,8 @@ class SampleConfig:
     steps: of the solver.
     last: noise level at which the last step begins, to which the others are stretched; 0 leaves
       them as they are.
+    shift: (tokens, μ, tokens, μ): levels move towards noise by the μ that lies on the line through
+      these at the number of the picture's tokens; () for the shift of `flow`.
     levels: noise levels of all steps, falling to 0, in place of `steps` and `last`; () for none.
     solver: its name, in `flow.solver.SOLVERS`.
     guidance: modality → scale of guidance away from no prompt; 1 for none.
@@ -124,6 +131,7 @@ class SampleConfig:
   width: int
   steps: int = 32
   last: float = 0.0
+  shift: tuple[float, ...] = ()
   levels: tuple[float, ...] = ()
   solver: Literal['euler', 'heun', 'adams_bashforth'] = 'adams_bashforth'
   guidance: dict[str, float] = dataclasses.field(
@@ -143,6 +151,8 @@ class SampleConfig:
   def __post_init__(self) -> None:
     if not 0 <= self.last < 1:
       raise ValueError(f'last is {self.last}; give a noise level from 0 to below 1')
+    if len(self.shift) not in (0, 4) or self.shift[:1] == self.shift[2:3] != ():
+      raise ValueError(f'shift is {self.shift}; give two numbers of tokens, a μ behind each')
     ends = self.levels[:1] + self.levels[-1:]
     if ends not in ((), (1.0, 0.0)) or not _falling(self.levels):
       raise ValueError(f'levels are {self.levels}; give noise levels that fall from 1 to 0')

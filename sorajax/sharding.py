@@ -137,10 +137,16 @@ def by_rows(x: Any) -> Any:
 
 
 def everywhere(tree: Any) -> Any:
-  """Arrays of the host, whole on every device of the mesh; where none is set, on the first."""
+  """Arrays, whole on every device of the mesh but for those that lie over it already.
+
+  Where no mesh is set, they go to the first device.
+  """
   if not is_laid():
     return jax.device_put(tree)
-  return jax.device_put(tree, jax.NamedSharding(jax.sharding.get_mesh(), P()))
+  mesh = jax.sharding.get_mesh()
+  lies = lambda a: getattr(getattr(a, 'sharding', None), 'mesh', None) == mesh
+  put = lambda a: a if lies(a) else jax.device_put(a, jax.NamedSharding(mesh, P()))
+  return jax.tree.map(put, tree)
 
 
 def reshape(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:

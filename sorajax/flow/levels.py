@@ -42,7 +42,7 @@ def shift(t, mu: float):
 
 
 def shift_of_length(
-  tokens: int, low: tuple[int, float] = (1024, 0.95), high: tuple[int, float] = (4096, 2.05)
+  tokens: int, low: tuple[float, float] = (1024, 0.95), high: tuple[float, float] = (4096, 2.05)
 ) -> float:
   """μ on the line through two (tokens, μ), not clamped (LTX-2's scheduler)."""
   slope = (high[1] - low[1]) / (high[0] - low[0])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -97,7 +98,8 @@ class Sampler:
     filled = plans + [plans[-1]] * (size - len(plans))
     batch = self.tokens(filled)
     seeds = np.array([p.request.seed for p in filled], np.uint32)
-    run = _sampling(self.network, self.settings.sample, self.settings.flow.shift, self.joined)
+    shift = self._shift(math.prod(plans[0].latents.video.shape[:3]))
+    run = _sampling(self.network, self.settings.sample, shift, self.joined)
     latents = jax.device_get(run(params, *_placed(batch, self.tokens(filled, blank=True)), seeds))
     clips = []
     for row, p in enumerate(plans):
@@ -107,6 +109,13 @@ class Sampler:
       full = dataclasses.replace(p.latents, video=video, audio=audio)
       clips.append(finish(p, self.codec.decode(full)))
     return clips
+
+  def _shift(self, tokens: int) -> float:
+    """By how much levels move towards noise for so many tokens of picture."""
+    line = self.settings.sample.shift
+    if not line:
+      return self.settings.flow.shift
+    return levels.shift_of_length(tokens, (line[0], line[1]), (line[2], line[3]))
 
   def tokens(self, plans: list[Plan], blank: bool = False) -> Batch:
     """A batch with one plan a row; `blank` leaves out the prompts, for guidance."""

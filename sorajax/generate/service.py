@@ -16,6 +16,7 @@ from sorajax.clip import Clip
 from sorajax.codec import codec as codec_lib
 from sorajax.codec.codec import Codec
 from sorajax.errors import UserError, one_line
+from sorajax.generate import released
 from sorajax.generate.output import write_clips
 from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
@@ -94,7 +95,7 @@ def load(path: str | os.PathLike[str], config: ml_collections.ConfigDict | None 
 
   Args:
     path: the run's workdir, or one of its `checkpoints/STEP`, or the name of one that comes along,
-      such as `world`.
+      such as `world`, or an LTX-2 as diffusers saves it.
     config: None for the one kept with the run; another must describe the same network.
 
   Raises:
@@ -105,6 +106,8 @@ def load(path: str | os.PathLike[str], config: ml_collections.ConfigDict | None 
     workdir = TRAINED / path
   if workdir.parent.name == 'checkpoints' and workdir.name.isdigit():
     workdir, step = workdir.parent.parent, int(workdir.name)
+  if released.is_released(workdir):
+    return _load_released(workdir)
   before = checkpoint.read_config(workdir)
   if before is None:
     known = ', '.join(sorted(p.name for p in TRAINED.glob('*')))
@@ -131,8 +134,20 @@ def load(path: str | os.PathLike[str], config: ml_collections.ConfigDict | None 
       ema, step = checkpoint.read_weights(workdir, abstract)
     else:
       ema, step = checkpoint.restore_part(workdir / 'checkpoints', step, 'ema', abstract)
-    frozen = jax.device_put(network.frozen(), jax.NamedSharding(mesh, sharding.P()))
+    frozen = sharding.everywhere(network.frozen())
   return Model(settings, network, codec, {**ema, **frozen}, mesh, workdir, step)
+
+
+def _load_released(folder: Path) -> Model:
+  settings, codec = released.read(folder)
+  network = build.network(settings, codec)
+  mesh = sharding.make_mesh(settings.mesh)
+  build.check_mesh(settings, mesh)
+  with jax.set_mesh(mesh):
+    params = {'transformer': released.transformer_params(folder, settings, mesh)}
+    return Model(
+      settings, network, codec, {**params, **sharding.everywhere(network.frozen())}, mesh, folder, 0
+    )
 
 
 def make(model: Model, ask: Ask, out: str | os.PathLike[str]) -> list[Path]:

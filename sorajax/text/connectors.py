@@ -174,7 +174,7 @@ def _by_prompt(states: jax.Array, valid: jax.Array) -> jax.Array:
   """Each state [S, B, L, D] less its mean over a prompt, in parts of an eighth of its range."""
   x, here = states.astype(jnp.float32), valid[None, :, :, None]
   count = valid.sum(axis=1)[None, :, None, None] * x.shape[-1]
-  over = {'axis': (2, 3), 'keepdims': True}
-  mean = jnp.where(here, x, 0).sum(**over) / (count + EPS)
-  low, high = jnp.where(here, x, jnp.inf).min(**over), jnp.where(here, x, -jnp.inf).max(**over)
+  mean = jnp.where(here, x, 0).sum((2, 3), keepdims=True) / (count + EPS)
+  low = jnp.where(here, x, jnp.inf).min((2, 3), keepdims=True)
+  high = jnp.where(here, x, -jnp.inf).max((2, 3), keepdims=True)
   return RANGE * (x - mean) / (high - low + EPS)

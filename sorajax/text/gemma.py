@@ -131,7 +131,9 @@ class Gemma(nnx.Module):
 
 def _attend(c: GemmaConfig, q, k, v, allowed) -> jax.Array:
   """q [B, L, H, K], k and v [B, L, G, K] → [B, L, H, K], softmax in float32."""
-  k, v = (jnp.repeat(x, c.heads // c.key_heads, axis=2) for x in (k, v))
+  layout = sharding.spec('batch', None, 'heads', None) if sharding.is_laid() else None
+  share = c.heads // c.key_heads
+  k, v = (jnp.repeat(x, share, axis=2, out_sharding=layout) for x in (k, v))
   score = jnp.einsum('bthk,bshk->bhts', q, k).astype(jnp.float32) * c.query_scale**-0.5
   score = jnp.where(allowed[:, None], score, BROAD)
   return jnp.einsum('bhts,bshk->bthk', jax.nn.softmax(score, axis=-1).astype(v.dtype), v)

@@ -106,7 +106,7 @@ class _Run:
         lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, layout
       )
       state = self.checkpoints.restore(latest, target)
-    frozen = jax.device_put(self.objective.frozen(), jax.NamedSharding(self.mesh, sharding.P()))
+    frozen = sharding.everywhere(self.objective.frozen())
     return state, frozen, make_step(self.objective, self.mesh, layout)
 
   def _save_if_due(self, step: int) -> None:

@@ -68,7 +68,7 @@ def make_step(objective: Objective, mesh: jax.sharding.Mesh, layout: Any) -> jax
   replicated = jax.NamedSharding(mesh, sharding.P())
   return jax.jit(
     step,
-    in_shardings=(layout, replicated, batches),
+    in_shardings=(layout, None, batches),
     out_shardings=(layout, replicated),
     donate_argnums=0,
   )

@@ -4,12 +4,16 @@ Names are those of the released checkpoints (`ups.0`, `resblocks.0`, …) or of 
 `diffusers` (`upsamplers.0`, `resnets.0`, …), without the prefix of the part.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from sorajax.codec import plain
 from sorajax.codec.audio import Autoencoder, AutoencoderConfig
+from sorajax.codec.mel import MelConfig
+from sorajax.codec.sound import MelCodec, MelCodecConfig
+from sorajax.codec.statistics import Statistics
 from sorajax.codec.vocoder import Vocoder, VocoderConfig, WideConfig, WideVocoder
 from sorajax.errors import UserError
 
@@ -24,6 +28,103 @@ RELEASED_NAMES = (
   ('per_channel_statistics.mean-of-means', 'latents_mean'),
   ('per_channel_statistics.std-of-means', 'latents_std'),
 )
+
+
+def codec_of(
+  saved: Mapping[str, Any], tensors: Tensors, of_vocoder: Mapping[str, Any], vocoding: Tensors
+) -> MelCodec:
+  """The codec of a checkpoint: config.json and tensors of its autoencoder and of its vocoder.
+
+  Its latents have deviation 1 on the data that the statistics in the checkpoint come from.
+
+  Raises:
+    UserError: an option that this project does not have, parts that do not fit, a missing tensor.
+  """
+  own = vocoder_config_of(of_vocoder)
+  read = wide_vocoder if isinstance(own, WideConfig) else vocoder
+  auto = autoencoder_config_of(saved)
+  mel = MelConfig(
+    sample_rate_hz=saved['sample_rate'],
+    audio_channels=auto.audio_channels,
+    hop_samples=saved['mel_hop_length'],
+    mels=auto.mels,
+  )
+  try:
+    config = MelCodecConfig(mel, auto, own)
+  except ValueError as error:
+    raise UserError(f'the parts of the sound codec do not fit together: {error}') from error
+  mean, scale = statistics(tensors)
+  params = {
+    'autoencoder': autoencoder(tensors, auto),
+    'vocoder': read(vocoding, own),  # type: ignore[arg-type]
+  }
+  return MelCodec(config, params, Statistics(mean, scale, np.ones_like(scale)))
+
+
+def autoencoder_config_of(saved: Mapping[str, Any]) -> AutoencoderConfig:
+  """The config.json of `AutoencoderKLLTX2Audio` → the same autoencoder here.
+
+  Raises:
+    UserError: an option that this project does not have.
+  """
+  wanted = {'causality_axis': 'height', 'is_causal': True, 'double_z': True,
+            'output_channels': saved['in_channels'], 'norm_type': 'pixel'}  # fmt: skip
+  odd = [f'{n}={saved[n]}' for n, value in wanted.items() if saved.get(n, value) != value]
+  if odd or saved.get('attn_resolutions') or saved.get('mid_block_add_attention'):
+    what = ', '.join(odd) or 'attention'
+    raise UserError(f'the audio autoencoder has {what}; causal ones without attention are known')
+  return AutoencoderConfig(
+    audio_channels=saved['in_channels'],
+    mels=saved['mel_bins'],
+    latent_channels=saved['latent_channels'],
+    width=saved['base_channels'],
+    multipliers=tuple(saved['ch_mult']),
+    blocks=saved['num_res_blocks'],
+  )
+
+
+def vocoder_config_of(saved: Mapping[str, Any]) -> VocoderConfig | WideConfig:
+  """The config.json of `LTX2Vocoder` or `LTX2VocoderWithBWE` → the same vocoder here.
+
+  Raises:
+    UserError: an option that this project does not have.
+  """
+  try:
+    if 'bwe_in_channels' not in saved:
+      return _vocoder_config(saved, '')
+    rates = saved['output_sampling_rate'], saved['input_sampling_rate']
+    if saved['window_length'] != saved['filter_length'] or rates[0] % rates[1]:
+      raise ValueError(f'windows of {saved["window_length"]} samples, rates of {rates} Hz')
+    return WideConfig(
+      narrow=_vocoder_config(saved, ''),
+      extension=_vocoder_config(saved, 'bwe_'),
+      narrow_rate_hz=rates[1],
+      ratio=rates[0] // rates[1],
+      n_fft=saved['filter_length'],
+      hop_samples=saved['hop_length'],
+      mels=saved['num_mel_channels'],
+    )
+  except ValueError as error:
+    raise UserError(f'the vocoder cannot be built here: {error}') from error
+
+
+def _vocoder_config(saved: Mapping[str, Any], part: str) -> VocoderConfig:
+  s = {n.removeprefix(part): value for n, value in saved.items() if n.startswith(part)}
+  return VocoderConfig(
+    inputs=s['in_channels'],
+    outputs=s['out_channels'],
+    width=s['hidden_channels'],
+    factors=tuple(s['upsample_factors']),
+    sizes=tuple(s['upsample_kernel_sizes']),
+    kernels=tuple(s['resnet_kernel_sizes']),
+    dilations=tuple(tuple(d) for d in s['resnet_dilations']),
+    activation='leaky' if s['act_fn'] == 'leaky_relu' else s['act_fn'],
+    slope=s['leaky_relu_negative_slope'],
+    oversampling=s['antialias_ratio'] if s['antialias'] else 1,
+    filter_size=s['antialias_kernel_size'],
+    ending=s['final_act_fn'] or 'none',
+    last_bias=s['final_bias'],
+  )
 
 
 def autoencoder(tensors: Tensors, config: AutoencoderConfig) -> Params:

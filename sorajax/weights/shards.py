@@ -3,14 +3,16 @@
 import importlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from sorajax.errors import UserError, cannot_read, one_line
 
+TYPES: Mapping[str, Literal['float32', 'bfloat16']] = {'F32': 'float32', 'BF16': 'bfloat16'}
 NAMES = ('diffusion_pytorch_model.safetensors', 'model.safetensors')
 
 
@@ -28,7 +30,7 @@ class Shards(Mapping[str, np.ndarray]):
     file_of: dict[str, str] = {}
     for index in (self._folder / f'{name}.index.json' for name in NAMES):
       if index.exists():
-        file_of = dict(_json(index).get('weight_map', {}))
+        file_of = dict(read_json(index).get('weight_map', {}))
     here = [name for name in NAMES if (self._folder / name).is_file()]
     files = sorted(set(file_of.values())) or here[:1] or [NAMES[0]]
     gone = [name for name in files if not (self._folder / name).is_file()]
@@ -59,16 +61,29 @@ class Shards(Mapping[str, np.ndarray]):
     slice_of = lambda name, file: self._open[file].get_slice(name)
     return {name: tuple(slice_of(name, file).get_shape()) for name, file in self._file_of.items()}
 
+  def dtype(self) -> Literal['float32', 'bfloat16']:
+    """The type of most of the tensors: float32 or bfloat16.
+
+    Raises:
+      UserError: another type.
+    """
+    slice_of = lambda name, file: self._open[file].get_slice(name)
+    kinds = Counter(slice_of(name, file).get_dtype() for name, file in self._file_of.items())
+    kind = kinds.most_common(1)[0][0] if kinds else 'F32'
+    if kind not in TYPES:
+      raise UserError(f'{self._folder} holds numbers of type {kind}; {", ".join(TYPES)} are known')
+    return TYPES[kind]
+
   def config(self) -> dict[str, Any]:
     """What the config.json of the folder says; `UserError` where it is missing or damaged."""
-    return _json(self._folder / 'config.json')
+    return read_json(self._folder / 'config.json')
 
 
 def _opened(path: Path) -> Any:
   try:
     library = importlib.import_module('safetensors')
   except ImportError as error:
-    raise UserError("reading weights needs pip install 'sorajax[weights]'") from error
+    raise UserError("reading weights needs pip install 'sorajax[ltx2]'") from error
   try:
     return library.safe_open(path, 'numpy')
   except (OSError, library.SafetensorError) as error:
@@ -77,7 +92,8 @@ def _opened(path: Path) -> Any:
     ) from error
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+  """A json file; `UserError` where it is missing or damaged."""
   try:
     return json.loads(path.read_text(encoding='utf-8'))
   except (OSError, ValueError) as error:

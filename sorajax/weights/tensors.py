@@ -7,7 +7,7 @@ map is [in, out] and heads have a dimension of their own.
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,14 @@ from flax import nnx
 
 from sorajax import sharding
 from sorajax.errors import UserError
-from sorajax.weights.shards import Shards
+
+
+class Saved(Protocol):
+  """Tensors by name that tell their shapes before they are read."""
+
+  def shapes(self) -> dict[str, tuple[int, ...]]: ...
+  def __getitem__(self, name: str, /) -> np.ndarray: ...
+
 
 Params = dict[str, Any]
 Make = Callable[[], nnx.Module]
@@ -126,7 +133,7 @@ def saved_of(where: Places, params: Params) -> dict[str, np.ndarray]:
 
 
 def load(
-  make: Make, where: Places, saved: Shards, mesh: jax.sharding.Mesh, dtype: Any = np.float32
+  make: Make, where: Places, saved: Saved, mesh: jax.sharding.Mesh, dtype: Any = np.float32
 ) -> Params:
   """The tensors of a folder → parameters in `dtype`, laid over the devices of a mesh.
 

@@ -102,7 +102,7 @@ EVEN = {
 @pytest.fixture
 def folder(tmp_path):
   """A checkpoint of three files in half precision, as diffusers lays it out."""
-  save = pytest.importorskip('safetensors.numpy', reason="needs 'sorajax[weights]'").save_file
+  save = pytest.importorskip('safetensors.numpy', reason="needs 'sorajax[ltx2]'").save_file
   saved = {**VERSIONS['2.5'], **SMALL, **EVEN}
   given = tensors(ltx2_transformer.config_of(saved), ml_dtypes.bfloat16)
   files = [

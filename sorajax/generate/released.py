@@ -1,0 +1,133 @@
+"""A released LTX-2, in a folder as diffusers saves it: its settings, its codec and its weights."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from sorajax.clip import MODALITIES
+from sorajax.codec.codec import Codec
+from sorajax.codec.linear import LinearConfig
+from sorajax.data.loader import LoaderConfig
+from sorajax.data.prepare_file import PrepareConfig
+from sorajax.errors import UserError
+from sorajax.geometry import Geometry
+from sorajax.model.config import TransformerConfig
+from sorajax.optim import OptimizerConfig
+from sorajax.settings import FlowConfig, SampleConfig, Settings, TextConfig, TrainConfig
+from sorajax.sharding import MeshConfig
+from sorajax.tasks import capabilities
+from sorajax.weights import ltx2_audio, ltx2_transformer, ltx2_video
+from sorajax.weights.shards import Shards, read_json
+
+INDEX = 'model_index.json'
+MAX_TOKENS = 1024  # of a prompt
+HEIGHT, WIDTH, FPS, SECONDS = 512, 768, 24.0, 5.0
+# What a scheduler's config.json may say here, and what diffusers takes where it says nothing.
+SCHEDULE: Mapping[str, Any] = {
+  'base_image_seq_len': 1024, 'base_shift': 0.95, 'max_image_seq_len': 4096, 'max_shift': 2.05,
+  'shift_terminal': 0.0, 'use_dynamic_shifting': True, 'time_shift_type': 'exponential',
+}  # fmt: skip
+
+
+def is_released(folder: Path) -> bool:
+  """Whether a folder is a whole model as diffusers saves it."""
+  return (folder / INDEX).is_file()
+
+
+def read(folder: Path) -> tuple[Settings, Codec]:
+  """What stands in the folder's json files, and its codec.
+
+  Raises:
+    UserError: a part that is missing, damaged or of a kind that this project does not have.
+  """
+  picture, sound, speaker = (Shards(folder / part) for part in ('vae', 'audio_vae', 'vocoder'))
+  codec = Codec(
+    ltx2_video.codec_of(picture.config(), picture),
+    ltx2_audio.codec_of(sound.config(), dict(sound), speaker.config(), dict(speaker)),
+  )
+  shards = Shards(folder / 'transformer')
+  transformer = ltx2_transformer.config_of(shards.config())
+  transformer = dataclasses.replace(transformer, compute=shards.dtype())
+  geometry = codec.geometry
+  _check_places(shards.config(), geometry)
+  text = TextConfig(
+    kind='ltx2',
+    width=transformer.text_width,
+    max_tokens=MAX_TOKENS,
+    folder=str(folder),
+    dtype=Shards(folder / 'text_encoder').dtype(),
+  )
+  settings = Settings(
+    name=folder.name,
+    prepare=PrepareConfig(
+      frames=(geometry.video.frames_at_least(round(SECONDS * FPS)),), fps=FPS, height=HEIGHT,
+      width=WIDTH, sample_rate_hz=geometry.audio.sample_rate_hz,
+      audio_channels=geometry.audio.audio_channels,
+    ),
+    codec=LinearConfig(
+      geometry.video.stride, geometry.video.channels, audio_channels=geometry.audio.channels
+    ),
+    mesh=MeshConfig(),
+    data=LoaderConfig('', {}),
+    transformer=transformer,
+    text=text,
+    flow=FlowConfig(preconditioned=False),
+    optimizer=OptimizerConfig(),
+    train=TrainConfig(0, tasks=dict.fromkeys(capabilities.TASKS, 1.0)),
+    sample=_sample(transformer, _schedule(folder)),
+  )  # fmt: skip
+  return settings, codec
+
+
+def transformer_params(folder: Path, settings: Settings, mesh: jax.sharding.Mesh) -> Any:
+  """The transformer's weights in the type in which they were saved, laid over a mesh."""
+  config = settings.transformer
+  shards = Shards(folder / 'transformer')
+  return ltx2_transformer.load(config, shards, mesh, jnp.dtype(config.compute))
+
+
+def _check_places(saved: Mapping[str, Any], geometry: Geometry) -> None:
+  """Raises unless the transformer counts seconds and pixels as the codecs do."""
+  video, audio = geometry.video, geometry.audio
+  hop = saved.get('audio_hop_length', 160)
+  places = {
+    'vae_scale_factors': (tuple(saved.get('vae_scale_factors', (8, 32, 32))), video.stride),
+    'audio_sampling_rate': (saved.get('audio_sampling_rate', 16_000), audio.sample_rate_hz),
+    'audio_scale_factor': (saved.get('audio_scale_factor', 4) * hop, audio.hop_samples),
+  }
+  for name, (told, own) in places.items():
+    if told != own:
+      raise UserError(f'the transformer has {name} {told} and the codec {own}; give one release')
+
+
+def _sample(c: TransformerConfig, schedule: Mapping[str, Any]) -> SampleConfig:
+  """Sampling as the pipelines of that release do it."""
+  first = not c.gated  # 2.0
+  skipped = 29 if first else 28
+  skips = skipped < c.layers
+  s = schedule
+  return SampleConfig(
+    seconds=SECONDS, fps=FPS, height=HEIGHT, width=WIDTH, steps=40 if first else 30,
+    last=s['shift_terminal'] or 0.0,
+    shift=(s['base_image_seq_len'], s['base_shift'], s['max_image_seq_len'], s['max_shift']),
+    solver='euler', guidance={'video': 3.0, 'audio': 7.0},
+    modality_guidance=dict.fromkeys(MODALITIES, 3.0),
+    skip_guidance=dict.fromkeys(MODALITIES, float(skips)),
+    skip_layers=(skipped,) if skips else (),
+    rescale=0.7, batch=1,
+  )  # fmt: skip
+
+
+def _schedule(folder: Path) -> Mapping[str, Any]:
+  saved = read_json(folder / 'scheduler' / 'scheduler_config.json')
+  s = {name: saved.get(name, value) for name, value in SCHEDULE.items()}
+  if not s['use_dynamic_shifting'] or s['time_shift_type'] != 'exponential':
+    raise UserError(
+      f'the scheduler has use_dynamic_shifting={s["use_dynamic_shifting"]}, time_shift_type='
+      f'{s["time_shift_type"]}; only True and exponential are known'
+    )
+  return s

@@ -1,0 +1,140 @@
+"""Prompts as the released LTX-2 models read them: Gemma 3, then connectors, from a folder."""
+
+import dataclasses
+import functools
+import importlib
+from pathlib import Path
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from sorajax import sharding
+from sorajax.clip import Text
+from sorajax.errors import UserError, cannot_read
+from sorajax.text.connectors import Connectors, ConnectorsConfig
+from sorajax.text.gemma import Gemma, GemmaConfig
+from sorajax.weights import ltx2_text
+from sorajax.weights.shards import Shards
+
+Params = dict[str, Any]
+PADDING = -1  # no id of a token
+
+
+@dataclasses.dataclass(frozen=True)
+class ReleasedText:
+  """Prompts → the text of both streams. Holds no weights, so that workers can unpickle it cheaply.
+
+  Attributes:
+    folder: of a model as diffusers saves it, with `text_encoder`, `tokenizer` and `connectors`.
+    max_tokens: what every prompt is padded to, and where it is cut.
+    dtype: of weights and results.
+    trainable: False, the weights stay as they are.
+  """
+
+  folder: str
+  max_tokens: int = 1024
+  dtype: str = 'bfloat16'
+  trainable: ClassVar[bool] = False
+
+  def __post_init__(self) -> None:
+    for m, stream in self.connectors.streams.items():
+      if self.max_tokens % stream.registers:
+        raise UserError(
+          f'config.text.max_tokens is {self.max_tokens} and the {m} connector needs a multiple of '
+          f'{stream.registers}'
+        )
+
+  @property
+  def width(self) -> int:
+    return self.connectors.text_width
+
+  @property
+  def connectors(self) -> ConnectorsConfig:
+    return _configs(self.folder)[1]
+
+  def tokenize(self, prompt: str) -> np.ndarray:
+    """A prompt as int32 [max_tokens], padded at its end.
+
+    Raises `UserError` where the tokenizer cannot be read, or without the extra `[ltx2]`.
+    """
+    ids = _tokenizer(self.folder).encode(prompt.strip()).ids[: self.max_tokens]
+    return np.pad(np.array(ids, np.int32), (0, self.max_tokens - len(ids)), constant_values=PADDING)
+
+  def initial_params(self, key: jax.Array | None = None) -> Params:
+    """The weights of the folder, laid over the current mesh; `UserError` where they do not fit."""
+    mesh = jax.sharding.get_mesh()
+    gemma, connectors = _configs(self.folder)
+    where, dtype = Path(self.folder), jnp.dtype(self.dtype)
+    shards = lambda part: Shards(where / part)
+    return {
+      'gemma': ltx2_text.load_gemma(gemma, shards('text_encoder'), mesh, dtype),
+      'connectors': ltx2_text.load_connectors(connectors, shards('connectors'), mesh, dtype),
+    }
+
+  def encode(self, params: Params, text: Text) -> jax.Array:
+    """What the streams read of prompts, [B, L, width]; each of them takes up `max_tokens` places.
+
+    Raises `UserError` where L is no multiple of these.
+    """
+    length = text.ids.shape[1]
+    if length % self.max_tokens:
+      raise UserError(
+        f'rows have {length} tokens of text and prompts {self.max_tokens}; give a multiple'
+      )
+    graphs = _graphs(self.folder)
+    gemma, connect = (nnx.merge(graphs[name], params[name]) for name in ('gemma', 'connectors'))
+
+    def one(ids):
+      valid = ids != PADDING
+      return connect(gemma(jnp.maximum(ids, 0), valid), valid)
+
+    ids = sharding.reshard(jnp.asarray(text.ids), 'batch', None)
+    cuts = range(0, length, self.max_tokens)
+    return jnp.concatenate([one(ids[:, i : i + self.max_tokens]) for i in cuts], axis=1)
+
+
+@functools.cache
+def _configs(folder: str) -> tuple[GemmaConfig, ConnectorsConfig]:
+  where = Path(folder)
+  for part in ('text_encoder', 'tokenizer', 'connectors'):
+    if not (where / part).is_dir():
+      raise UserError(f'{where} has no folder {part}; give one that diffusers saved LTX-2 in')
+  gemma = ltx2_text.gemma_config_of(Shards(where / 'text_encoder').config())
+  connectors = ltx2_text.connectors_config_of(Shards(where / 'connectors').config())
+  if (gemma.width, gemma.layers + 1) != (connectors.width, connectors.states):
+    raise UserError(
+      f'the text encoder gives {gemma.layers + 1} states of {gemma.width} channels and the '
+      f'connectors read {connectors.states} of {connectors.width}; they are of other releases'
+    )
+  return gemma, connectors
+
+
+@functools.cache
+def _graphs(folder: str) -> dict[str, nnx.GraphDef]:
+  gemma, connectors = _configs(folder)
+  with sharding.no_mesh():
+    made = {
+      'gemma': nnx.eval_shape(lambda: Gemma(gemma, rngs=nnx.Rngs(0))),
+      'connectors': nnx.eval_shape(lambda: Connectors(connectors, rngs=nnx.Rngs(0))),
+    }
+  return {name: nnx.graphdef(module) for name, module in made.items()}
+
+
+@functools.cache
+def _tokenizer(folder: str) -> Any:
+  """The folder's tokenizer, once a process; its own cut and padding are switched off."""
+  path = Path(folder) / 'tokenizer' / 'tokenizer.json'
+  try:
+    tokenizers = importlib.import_module('tokenizers')
+  except ImportError as error:
+    raise UserError("reading prompts needs pip install 'sorajax[ltx2]'") from error
+  try:
+    tokenizer = tokenizers.Tokenizer.from_buffer(path.read_bytes())
+  except (OSError, ValueError) as error:
+    raise cannot_read(path, error) from error
+  tokenizer.no_truncation()
+  tokenizer.no_padding()
+  return tokenizer

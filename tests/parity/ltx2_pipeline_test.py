@@ -1,0 +1,200 @@
+"""A whole model of LTX-2's kind, saved by diffusers, sampled from its folder as diffusers does."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from released import VERSIONS
+
+from sorajax.generate import sampler, service
+from sorajax.generate.request import Request
+from sorajax.generate.sampler import Sampler
+
+pytestmark = pytest.mark.parity
+REASON = "needs pip install 'sorajax[parity]'"
+torch = pytest.importorskip('torch', reason=REASON)
+diffusers = pytest.importorskip('diffusers', reason=REASON)
+transformers = pytest.importorskip('transformers', reason=REASON)
+
+STEPS, LAYERS, RUN = 8, 2, 1e-3  # RUN: ‖ours − theirs‖ ÷ ‖theirs‖ after a whole run
+WORDS = ('a', 'grey', 'rabbit', 'sleeps', 'under', 'two', 'old', 'trees')
+PROMPT = 'a grey rabbit sleeps under two trees'
+SIZE, FRAMES, FPS = (32, 64), 7, 20.0
+
+
+def randomise(model, seed: int):
+  """Every parameter drawn, norms near 1."""
+  generator = torch.Generator().manual_seed(seed)
+  with torch.no_grad():
+    for name, p in model.named_parameters():
+      fan = p[0].numel() if p.ndim > 1 else 1
+      size = fan**-0.5 if p.ndim > 1 else 0.1
+      near = float('norm' in name and 'weight' in name and 'text' not in type(model).__name__)
+      p.copy_(size * torch.randn(p.shape, generator=generator) + near * (p.ndim == 1))
+    for name, buffer in model.named_buffers():
+      if name == 'latents_std':
+        buffer.copy_(torch.rand(buffer.shape, generator=generator) + 0.5)
+      if name == 'latents_mean':
+        buffer.copy_(0.3 * torch.randn(buffer.shape, generator=generator))
+  return model.eval()
+
+
+def tokenizer():
+  """Whole words, with a mark before them, as Gemma's has."""
+  import tokenizers
+
+  names = ['<pad>', '<eos>', '<bos>', '<unk>', *WORDS]
+  words = tokenizers.models.WordLevel({w: i for i, w in enumerate(names)}, unk_token='<unk>')
+  made = tokenizers.Tokenizer(words)
+  made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+  made.post_processor = tokenizers.processors.TemplateProcessing(
+    single='<bos> $A', special_tokens=[('<bos>', 2)]
+  )
+  marks = {'pad_token': '<pad>', 'eos_token': '<eos>', 'bos_token': '<bos>', 'unk_token': '<unk>'}
+  return transformers.PreTrainedTokenizerFast(tokenizer_object=made, **marks)
+
+
+def text_encoder():
+  return transformers.Gemma3ForConditionalGeneration(
+    transformers.Gemma3Config(
+      text_config={
+        'vocab_size': 4 + len(WORDS), 'hidden_size': 12, 'intermediate_size': 20,
+        'num_hidden_layers': 3, 'num_attention_heads': 2, 'num_key_value_heads': 1, 'head_dim': 6,
+        'sliding_window': 4,
+        'layer_types': ['sliding_attention', 'full_attention', 'sliding_attention'],
+      },
+      vision_config={
+        'hidden_size': 8, 'intermediate_size': 8, 'num_hidden_layers': 1, 'image_size': 28,
+        'num_attention_heads': 1, 'patch_size': 14,
+      },
+      mm_tokens_per_image=4,
+    )
+  )  # fmt: skip
+
+
+def transformer(version: str):
+  first = version == '2.0'
+  small = {
+    'in_channels': 8, 'out_channels': 8, 'audio_in_channels': 8, 'audio_out_channels': 8,
+    'num_attention_heads': 2, 'attention_head_dim': 6, 'cross_attention_dim': 12,
+    'audio_num_attention_heads': 2, 'audio_attention_head_dim': 4 if not first else 6,
+    'audio_cross_attention_dim': 8 if not first else 12,
+    'num_layers': LAYERS, 'caption_channels': 12, 'vae_scale_factors': (2, 8, 8),
+    'audio_scale_factor': 4, 'audio_sampling_rate': 1000, 'audio_hop_length': 10,
+    'perturbed_attn': True,
+  }  # fmt: skip
+  return diffusers.LTX2VideoTransformer3DModel(**{**VERSIONS[version], **small})
+
+
+def connectors(version: str):
+  from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
+
+  made = {'caption_channels': 12, 'text_proj_in_factor': 4, 'rope_type': 'split'}
+  heads = {'video': (2, 6), 'audio': (2, 6) if version == '2.0' else (2, 4)}
+  for m, (count, size) in heads.items():
+    own = {'num_attention_heads': count, 'attention_head_dim': size, 'num_layers': 1}
+    made |= {f'{m}_connector_{name}': value for name, value in own.items()}
+    made[f'{m}_gated_attn'] = version != '2.0'
+  if version != '2.0':
+    made |= {'per_modality_projections': True, 'proj_bias': True}
+    made |= {'video_hidden_dim': 12, 'audio_hidden_dim': 8}
+  return LTX2TextConnectors(**made)
+
+
+def codecs(version: str) -> dict:
+  from diffusers.pipelines.ltx2 import vocoder
+
+  picture = diffusers.AutoencoderKLLTX2Video(
+    latent_channels=8, block_out_channels=(16, 32), down_block_types=('LTX2VideoDownBlock3D',) * 2,
+    decoder_block_out_channels=(16, 32), layers_per_block=(1, 1, 1),
+    decoder_layers_per_block=(1, 1, 1), spatio_temporal_scaling=(True, True),
+    decoder_spatio_temporal_scaling=(True, True), decoder_inject_noise=(False,) * 3,
+    downsample_type=('spatiotemporal', 'spatial'), upsample_type=('spatial', 'spatiotemporal'),
+    upsample_residual=(True, True), upsample_factor=(2, 2), patch_size=2,
+    spatial_compression_ratio=8, temporal_compression_ratio=2,
+  )  # fmt: skip
+  sound = diffusers.AutoencoderKLLTX2Audio(
+    base_channels=8, output_channels=2, in_channels=2, ch_mult=(1, 1, 1), num_res_blocks=1,
+    latent_channels=4, resolution=8, mel_bins=8, mel_hop_length=10, sample_rate=1000,
+  )  # fmt: skip
+  small = {
+    'in_channels': 16, 'hidden_channels': 16, 'upsample_kernel_sizes': [5, 4],
+    'upsample_factors': [5, 2], 'resnet_kernel_sizes': [3, 5], 'resnet_dilations': [[1, 2]] * 2,
+  }  # fmt: skip
+  if version == '2.0':
+    speaker = vocoder.LTX2Vocoder(**small, output_sampling_rate=1000)
+  else:
+    wide = {f'bwe_{name}': value for name, value in small.items()}
+    wide |= {'bwe_upsample_kernel_sizes': [5, 4, 3], 'bwe_upsample_factors': [5, 2, 3]}
+    speaker = vocoder.LTX2VocoderWithBWE(
+      **small, **wide, filter_length=32, window_length=32, hop_length=10, num_mel_channels=8,
+      input_sampling_rate=1000, output_sampling_rate=3000,
+    )  # fmt: skip
+  return {'vae': picture, 'audio_vae': sound, 'vocoder': speaker}
+
+
+@pytest.fixture(scope='module', params=['2.0', '2.3', '2.5'])
+def saved(request, tmp_path_factory):
+  """A pipeline and the folder that it was saved in."""
+  version, folder = request.param, tmp_path_factory.mktemp('ltx2')
+  parts = {
+    'text_encoder': text_encoder(), 'connectors': connectors(version),
+    'transformer': transformer(version), **codecs(version),
+  }  # fmt: skip
+  parts = {name: randomise(part, seed) for seed, (name, part) in enumerate(parts.items())}
+  with torch.no_grad():
+    last = parts['vocoder'].vocoder if version != '2.0' else parts['vocoder']
+    last.conv_out.weight.mul_(1e-2)
+  scheduler = diffusers.FlowMatchEulerDiscreteScheduler(
+    use_dynamic_shifting=True, base_shift=0.95, max_shift=2.05, base_image_seq_len=1024,
+    max_image_seq_len=4096, shift_terminal=0.1,
+  )  # fmt: skip
+  pipeline = diffusers.LTX2Pipeline(scheduler=scheduler, tokenizer=tokenizer(), **parts)
+  pipeline.set_progress_bar_config(disable=True)
+  pipeline.save_pretrained(folder)
+  return pipeline, folder
+
+
+def test_a_run_of_the_sampler_is_that_of_diffusers(saved, monkeypatch):
+  """All guidance at once; both start from our noise, and end at the same clip."""
+  pipeline, folder = saved
+  model = service.load(folder)
+  skipping = {'skip_layers': (1,), 'skip_guidance': {'video': 1.0, 'audio': 0.5}}
+  sample = dataclasses.replace(model.settings.sample, steps=STEPS, **skipping)
+  settings = dataclasses.replace(model.settings, sample=sample)
+  request = Request(PROMPT, 3, FRAMES / FPS, FPS, *SIZE)
+  noise, whole = {}, sampler._sampling
+
+  def watched(*args):
+    run = whole(*args)
+
+    def watching(params, tokens, text, blank, seeds):
+      noise.update({m: sampler._noise(seeds, m, t.latent) for m, t in tokens.items()})
+      return run(params, tokens, text, blank, seeds)
+
+    return watching
+
+  monkeypatch.setattr(sampler, '_sampling', watched)
+  with jax.set_mesh(model.mesh):
+    (made,) = Sampler(settings, model.network, model.codec)(model.params, [request])
+  start = {m: torch.from_numpy(np.array(x)) for m, x in noise.items()}
+  # Their number of sound tokens is rounded, ours covers the sound; unpacked, they take ours.
+  own = pipeline.audio_vae
+  sound = pipeline._denormalize_audio_latents(start['audio'], own.latents_mean, own.latents_std)
+  sound = pipeline._unpack_audio_latents(sound, sound.shape[1], num_mel_bins=2)
+  asked = {
+    'prompt': PROMPT, 'height': SIZE[0], 'width': SIZE[1], 'num_frames': FRAMES,
+    'num_inference_steps': STEPS, 'frame_rate': FPS, 'spatio_temporal_guidance_blocks': [1],
+    'audio_stg_scale': 0.5,
+  }  # fmt: skip
+  theirs = pipeline(**asked, latents=start['video'], audio_latents=sound, output_type='np')
+  frames, sound = np.asarray(theirs.frames[0]), np.asarray(theirs.audio[0]).T
+  assert frames.shape == made.clip.video.shape
+  apart = np.abs(frames - made.clip.video / 255.0).max()
+  assert apart <= 0.5 / 255 + RUN
+  length = min(len(sound), len(made.clip.audio))
+  assert length >= 0.9 * len(made.clip.audio)
+  wanted = sound[:length]
+  error = np.linalg.norm(made.clip.audio[:length] - wanted) / np.linalg.norm(wanted)
+  assert error <= RUN

@@ -1,0 +1,177 @@
+"""Gemma and connectors, from a folder that was made here."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from programs import run
+from tiny import refused
+
+from sorajax import sharding
+from sorajax.clip import Text
+from sorajax.codec import plain
+from sorajax.text.connectors import ConnectorConfig, Connectors, ConnectorsConfig
+from sorajax.text.gemma import Gemma, GemmaConfig
+from sorajax.weights import ltx2_text, tensors
+from sorajax.weights.prompts import PADDING, ReleasedText
+
+WORDS = ('<bos>', 'a', 'grey', 'rabbit', 'two', 'old', 'trees')
+GEMMA = GemmaConfig(
+  vocabulary=len(WORDS), width=16, layers=3, heads=8, key_heads=4, head_dim=4, hidden=12, window=2,
+  every=2,
+)  # fmt: skip
+OWN = ConnectorConfig(heads=4, head_dim=4, layers=1, registers=4)
+CONNECTORS = ConnectorsConfig(
+  audio=OWN, video=dataclasses.replace(OWN, heads=8), width=16, states=4
+)
+TEXT = {
+  'model_type': 'gemma3_text', 'vocab_size': len(WORDS), 'hidden_size': 16, 'num_hidden_layers': 3,
+  'num_attention_heads': 8, 'num_key_value_heads': 4, 'head_dim': 4, 'intermediate_size': 12,
+  'sliding_window': 2, 'sliding_window_pattern': 2, 'rope_scaling': {'factor': 8.0},
+}  # fmt: skip
+CONNECTING = {
+  'caption_channels': 16, 'text_proj_in_factor': 4, 'rope_type': 'split', 'proj_bias': True,
+  'per_modality_projections': True, 'video_hidden_dim': 32, 'audio_hidden_dim': 16,
+  **{
+    f'{m}_{name}': value
+    for m, heads in (('audio', 4), ('video', 8))
+    for name, value in {
+      'connector_num_attention_heads': heads, 'connector_attention_head_dim': 4,
+      'connector_num_layers': 1, 'connector_num_learnable_registers': 4, 'gated_attn': True,
+    }.items()
+  },
+}  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  reason = "needs 'sorajax[ltx2]'"
+  save = pytest.importorskip('safetensors.numpy', reason=reason).save_file
+  tokenizers = pytest.importorskip('tokenizers', reason=reason)
+  where = tmp_path_factory.mktemp('released')
+  parts = {
+    'text_encoder': (Gemma, GEMMA, ltx2_text.gemma_places(GEMMA), TEXT, 'model'),
+    'connectors': (
+      Connectors, CONNECTORS, ltx2_text.connectors_places(CONNECTORS), CONNECTING,
+      'diffusion_pytorch_model',
+    ),
+  }  # fmt: skip
+  for name, (module, config, places, saved, file) in parts.items():
+    (where / name).mkdir()
+    params = jax.device_get(plain.initial(module, config, jax.random.key(1)))
+    save(tensors.saved_of(places, params), where / name / f'{file}.safetensors')
+    (where / name / 'config.json').write_text(json.dumps(saved))
+  (where / 'tokenizer').mkdir()
+  words = tokenizers.models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token='a')
+  made = tokenizers.Tokenizer(words)
+  made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+  made.post_processor = tokenizers.processors.TemplateProcessing(
+    single='<bos> $A', special_tokens=[('<bos>', 0)]
+  )
+  made.save(str(where / 'tokenizer' / 'tokenizer.json'))
+  return where
+
+
+def encoded(encoder: ReleasedText, *prompts: str) -> np.ndarray:
+  """What is read of prompts that lie in one row."""
+  ids = np.concatenate([encoder.tokenize(prompt) for prompt in prompts])[None]
+  text = Text(ids, np.ones_like(ids), np.zeros_like(ids))
+  with jax.set_mesh(sharding.make_mesh(sharding.MeshConfig())):
+    return np.asarray(encoder.encode(encoder.initial_params(), sharding.everywhere(text)))
+
+
+def test_configs_are_read(folder):
+  assert ltx2_text.gemma_config_of(TEXT) == GEMMA
+  assert ltx2_text.connectors_config_of(CONNECTING) == CONNECTORS
+  assert ReleasedText(str(folder), 8).width == 16 + 32
+
+
+def test_a_prompt_is_padded_and_cut(folder):
+  short = ReleasedText(str(folder), 8).tokenize(' a grey rabbit ')
+  assert short.tolist() == [0, 1, 2, 3] + [PADDING] * 4
+  assert ReleasedText(str(folder), 4).tokenize('two old trees and more').tolist() == [0, 4, 5, 6]
+
+
+def test_a_prompt_is_read_as_if_it_were_alone(folder):
+  encoder = ReleasedText(str(folder), 8, 'float32')
+  both = encoded(encoder, 'a grey rabbit', 'two old trees')
+  for part, prompt in zip(np.split(both, 2, axis=1), ('a grey rabbit', 'two old trees')):
+    np.testing.assert_allclose(part, encoded(encoder, prompt), atol=1e-5)
+
+
+def test_every_word_and_its_place_matter_and_nothing_is_padding(folder):
+  encoder = ReleasedText(str(folder), 8, 'float32')
+  prompts = ('a grey rabbit', 'a rabbit grey', 'a grey rabbit trees', '')
+  made = [encoded(encoder, prompt) for prompt in prompts]
+  for i, one in enumerate(made):
+    assert (np.abs(one).max(axis=-1) > 0.1).all()
+    assert all(np.abs(one - other).max() > 0.05 for other in made[:i])
+
+
+def test_gemma_hears_the_past_alone_and_no_padding():
+  params = plain.initial(Gemma, GEMMA, jax.random.key(0))
+  run = jax.jit(lambda ids, valid: plain.joined(Gemma, GEMMA, params)(ids, valid))
+  ids, valid = np.array([[0, 1, 2, 3, 4]]), np.ones((1, 5), bool)
+  before = run(ids, valid)
+  later = run(np.array([[0, 1, 2, 6, 5]]), valid)
+  np.testing.assert_array_equal(before[:, :, :3], later[:, :, :3])
+  assert np.abs(before - later)[1:, :, 3:].max() > 0.1
+  np.testing.assert_allclose(run(ids, valid & (np.arange(5) < 3))[:, :, :3], before[:, :, :3])
+
+
+def test_a_local_layer_hears_its_window():
+  config = dataclasses.replace(GEMMA, layers=1)  # of two: the first is local
+  params = plain.initial(Gemma, config, jax.random.key(0))
+  run = jax.jit(lambda ids: plain.joined(Gemma, config, params)(ids, jnp.ones(ids.shape, bool)))
+  one, other = run(np.array([[1, 2, 3, 4]])), run(np.array([[5, 2, 3, 4]]))
+  apart = np.abs(one - other)[-1, 0].max(axis=-1)
+  assert (apart[:2] > 0.01).all() and (apart[2:] == 0).all()
+
+
+def test_all_meshes_read_the_same(folder):
+  found = json.loads(run(str(Path(__file__).with_name('prompts_on_mesh.py')), str(folder)))
+  assert found['shape'] == [4, 8, 48] and max(found['apart']) < 1e-5
+  assert found['whole'] == [3, 16, 8, 4] and found['part'] == [3, 8, 4, 4]
+
+
+def test_what_does_not_fit_is_refused(folder, tmp_path):
+  with refused('config.text.max_tokens is 6 and the audio connector needs a multiple of 4'):
+    ReleasedText(str(folder), 6)
+  with refused('has no folder text_encoder; give one that diffusers saved LTX-2 in'):
+    ReleasedText(str(tmp_path), 8)
+  encoder = ReleasedText(str(folder), 8)
+  ids = np.zeros((1, 12), np.int32)
+  with refused('rows have 12 tokens of text and prompts 8; give a multiple'):
+    encoder.encode({}, Text(ids, ids, ids))
+
+
+@pytest.mark.parametrize(
+  'change, message',
+  [
+    ({'model_type': 'gemma4_text'}, 'is a gemma4_text; only a gemma3_text is known'),
+    ({'attention_bias': True}, 'has attention_bias=True, which this project does not have'),
+    ({'layer_types': ['full_attention', 'sliding_attention', 'sliding_attention']}, 'in turns'),
+    ({'rope_scaling': {'rope_type': 'yarn'}}, 'has rope_type=yarn; only linear is known'),
+  ],
+)
+def test_another_text_encoder_is_refused(change, message):
+  with refused(message):
+    ltx2_text.gemma_config_of({**TEXT, **change})
+
+
+@pytest.mark.parametrize(
+  'change, message',
+  [
+    ({'video_hidden_dim': 31}, 'video_hidden_dim that is not their heads together'),
+    ({'rope_double_precision': False}, 'rope_double_precision=False; only True is known'),
+    ({'audio_connector_num_learnable_registers': None}, 'audio connector has no registers'),
+    ({'per_modality_projections': False}, 'not as wide as caption_channels'),
+  ],
+)
+def test_other_connectors_are_refused(change, message):
+  with refused(message):
+    ltx2_text.connectors_config_of({**CONNECTING, **change})
