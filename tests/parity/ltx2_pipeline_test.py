@@ -1,15 +1,22 @@
 """A whole model of LTX-2's kind, saved by diffusers, sampled from its folder as diffusers does."""
 
 import dataclasses
+import json
+import shutil
 
 import jax
 import numpy as np
+import PIL.Image
 import pytest
+from programs import run
 from released import VERSIONS
+from tiny import refused
 
+from sorajax.clip import Clip
 from sorajax.generate import sampler, service
 from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
+from sorajax.media import reader
 
 pytestmark = pytest.mark.parity
 REASON = "needs pip install 'sorajax[parity]'"
@@ -81,7 +88,6 @@ def transformer(version: str):
     'audio_num_attention_heads': 2, 'audio_attention_head_dim': 4 if not first else 6,
     'audio_cross_attention_dim': 8 if not first else 12,
     'num_layers': LAYERS, 'caption_channels': 12, 'vae_scale_factors': (2, 8, 8),
-    'audio_scale_factor': 4, 'audio_sampling_rate': 1000, 'audio_hop_length': 10,
     'perturbed_attn': True,
   }  # fmt: skip
   return diffusers.LTX2VideoTransformer3DModel(**{**VERSIONS[version], **small})
@@ -116,20 +122,20 @@ def codecs(version: str) -> dict:
   )  # fmt: skip
   sound = diffusers.AutoencoderKLLTX2Audio(
     base_channels=8, output_channels=2, in_channels=2, ch_mult=(1, 1, 1), num_res_blocks=1,
-    latent_channels=4, resolution=8, mel_bins=8, mel_hop_length=10, sample_rate=1000,
+    latent_channels=4, resolution=8, mel_bins=8,
   )  # fmt: skip
   small = {
-    'in_channels': 16, 'hidden_channels': 16, 'upsample_kernel_sizes': [5, 4],
-    'upsample_factors': [5, 2], 'resnet_kernel_sizes': [3, 5], 'resnet_dilations': [[1, 2]] * 2,
+    'in_channels': 16, 'hidden_channels': 16, 'upsample_kernel_sizes': [16, 12],
+    'upsample_factors': [16, 10], 'resnet_kernel_sizes': [3, 5], 'resnet_dilations': [[1, 2]] * 2,
   }  # fmt: skip
   if version == '2.0':
-    speaker = vocoder.LTX2Vocoder(**small, output_sampling_rate=1000)
+    speaker = vocoder.LTX2Vocoder(**small, output_sampling_rate=16_000)
   else:
     wide = {f'bwe_{name}': value for name, value in small.items()}
-    wide |= {'bwe_upsample_kernel_sizes': [5, 4, 3], 'bwe_upsample_factors': [5, 2, 3]}
+    wide |= {'bwe_upsample_kernel_sizes': [16, 15], 'bwe_upsample_factors': [16, 15]}
     speaker = vocoder.LTX2VocoderWithBWE(
-      **small, **wide, filter_length=32, window_length=32, hop_length=10, num_mel_channels=8,
-      input_sampling_rate=1000, output_sampling_rate=3000,
+      **small, **wide, filter_length=512, window_length=512, hop_length=80, num_mel_channels=8,
+      input_sampling_rate=16_000, output_sampling_rate=48_000,
     )  # fmt: skip
   return {'vae': picture, 'audio_vae': sound, 'vocoder': speaker}
 
@@ -156,21 +162,27 @@ def saved(request, tmp_path_factory):
   return pipeline, folder
 
 
-def test_a_run_of_the_sampler_is_that_of_diffusers(saved, monkeypatch):
-  """All guidance at once; both start from our noise, and end at the same clip."""
-  pipeline, folder = saved
-  model = service.load(folder)
+ASKED = {
+  'prompt': PROMPT, 'height': SIZE[0], 'width': SIZE[1], 'num_frames': FRAMES,
+  'num_inference_steps': STEPS, 'frame_rate': FPS, 'spatio_temporal_guidance_blocks': [1],
+  'audio_stg_scale': 0.5, 'output_type': 'np',
+}  # fmt: skip
+
+
+def made_here(folder, monkeypatch, request: Request, **changed):
+  """Our clip, and what its run began with, modality → [1, T, C]."""
+  model, start, whole = service.load(folder), {}, sampler._sampling
   skipping = {'skip_layers': (1,), 'skip_guidance': {'video': 1.0, 'audio': 0.5}}
-  sample = dataclasses.replace(model.settings.sample, steps=STEPS, **skipping)
+  sample = dataclasses.replace(model.settings.sample, steps=STEPS, **skipping, **changed)
   settings = dataclasses.replace(model.settings, sample=sample)
-  request = Request(PROMPT, 3, FRAMES / FPS, FPS, *SIZE)
-  noise, whole = {}, sampler._sampling
 
   def watched(*args):
     run = whole(*args)
 
     def watching(params, tokens, text, blank, seeds):
-      noise.update({m: sampler._noise(seeds, m, t.latent) for m, t in tokens.items()})
+      for m, t in tokens.items():
+        noise = np.array(sampler._noise(seeds, m, t.latent))
+        start[m] = np.where(np.asarray(t.sigma)[..., None] > 0, noise, t.latent)
       return run(params, tokens, text, blank, seeds)
 
     return watching
@@ -178,23 +190,81 @@ def test_a_run_of_the_sampler_is_that_of_diffusers(saved, monkeypatch):
   monkeypatch.setattr(sampler, '_sampling', watched)
   with jax.set_mesh(model.mesh):
     (made,) = Sampler(settings, model.network, model.codec)(model.params, [request])
-  start = {m: torch.from_numpy(np.array(x)) for m, x in noise.items()}
-  # Their number of sound tokens is rounded, ours covers the sound; unpacked, they take ours.
-  own = pipeline.audio_vae
-  sound = pipeline._denormalize_audio_latents(start['audio'], own.latents_mean, own.latents_std)
-  sound = pipeline._unpack_audio_latents(sound, sound.shape[1], num_mel_bins=2)
-  asked = {
-    'prompt': PROMPT, 'height': SIZE[0], 'width': SIZE[1], 'num_frames': FRAMES,
-    'num_inference_steps': STEPS, 'frame_rate': FPS, 'spatio_temporal_guidance_blocks': [1],
-    'audio_stg_scale': 0.5,
-  }  # fmt: skip
-  theirs = pipeline(**asked, latents=start['video'], audio_latents=sound, output_type='np')
+  return made.clip, {m: torch.from_numpy(x) for m, x in start.items()}
+
+
+def given_there(pipeline, start) -> dict:
+  """The same beginning for diffusers, whose number of sound tokens is rounded and not ours.
+
+  Of latents that are neither packed nor normed they take as many as there are.
+  """
+  ear, eye = pipeline.audio_vae, pipeline.vae
+  sound = pipeline._denormalize_audio_latents(start['audio'], ear.latents_mean, ear.latents_std)
+  size = (1 + (FRAMES - 1) // 2, SIZE[0] // 8, SIZE[1] // 8)
+  picture = pipeline._unpack_latents(start['video'], *size)
+  picture = pipeline._denormalize_latents(picture, eye.latents_mean, eye.latents_std)
+  return {
+    'latents': picture,
+    'audio_latents': pipeline._unpack_audio_latents(sound, sound.shape[1], num_mel_bins=2),
+  }
+
+
+def check_equal(clip, theirs) -> None:
   frames, sound = np.asarray(theirs.frames[0]), np.asarray(theirs.audio[0]).T
-  assert frames.shape == made.clip.video.shape
-  apart = np.abs(frames - made.clip.video / 255.0).max()
-  assert apart <= 0.5 / 255 + RUN
-  length = min(len(sound), len(made.clip.audio))
-  assert length >= 0.9 * len(made.clip.audio)
-  wanted = sound[:length]
-  error = np.linalg.norm(made.clip.audio[:length] - wanted) / np.linalg.norm(wanted)
+  assert frames.shape == clip.video.shape
+  assert np.abs(frames - clip.video / 255.0).max() <= 0.5 / 255 + RUN
+  length = min(len(sound), len(clip.audio))
+  assert length >= 0.9 * len(clip.audio)
+  error = np.linalg.norm(clip.audio[:length] - sound[:length]) / np.linalg.norm(sound[:length])
   assert error <= RUN
+
+
+def test_a_run_of_the_sampler_is_that_of_diffusers(saved, monkeypatch):
+  """All guidance at once; both begin with our noise, and end with the same clip."""
+  pipeline, folder = saved
+  clip, start = made_here(folder, monkeypatch, Request(PROMPT, 3, FRAMES / FPS, FPS, *SIZE))
+  check_equal(clip, pipeline(**ASKED, **given_there(pipeline, start)))
+
+
+def test_a_run_from_a_first_frame_is_that_of_diffusers(saved, monkeypatch):
+  """Without rescaling, for which they count what the network says of the given frame."""
+  pipeline, folder = saved
+  pixels = np.random.default_rng(0).integers(0, 256, (1, *SIZE, 3), np.uint8)
+  image = Clip(pixels, np.zeros((0, 2), np.float32), FPS, 16_000)
+  request = Request(PROMPT, 4, FRAMES / FPS, FPS, *SIZE, task='image_to_clip', given=image)
+  clip, start = made_here(folder, monkeypatch, request, rescale=0.0)
+  from_image = diffusers.LTX2ImageToVideoPipeline(**pipeline.components)
+  from_image.set_progress_bar_config(disable=True)
+  plain = {'guidance_rescale': 0.0, 'audio_guidance_rescale': 0.0, 'image_crf': 0}
+  theirs = from_image(
+    **ASKED, **plain, **given_there(pipeline, start), image=PIL.Image.fromarray(pixels[0])
+  )
+  check_equal(clip, theirs)
+
+
+def test_the_command_line_samples_from_the_folder(saved, tmp_path):
+  _, folder = saved
+  asked = (f'--seconds={FRAMES / FPS}', f'--fps={FPS}', f'--size={SIZE[0]}x{SIZE[1]}')
+  prompt = ('--prompt=two old trees', f'--checkpoint={folder}')
+  run('launch/sample.py', *prompt, *asked, f'--out={tmp_path}')
+  (film,) = tmp_path.glob('*.mp4')
+  assert len(reader.read(film).video) == FRAMES
+
+
+def test_parts_that_do_not_fit_are_refused(saved, tmp_path):
+  _, folder = saved
+  shutil.copytree(folder, tmp_path / 'model')
+  for part, name, value, message in (
+    ('scheduler/scheduler_config', 'use_dynamic_shifting', False, 'use_dynamic_shifting=False'),
+    ('transformer/config', 'audio_hop_length', 20, 'audio_scale_factor 80 and the codec 640'),
+    ('text_encoder/config', 'text_config', {'model_type': 'llama'}, 'is a llama; only a gemma3'),
+  ):
+    file = tmp_path / 'model' / f'{part}.json'
+    whole = file.read_text()
+    file.write_text(json.dumps({**json.loads(whole), name: value}))
+    with refused(message):
+      service.load(tmp_path / 'model')
+    file.write_text(whole)
+  shutil.rmtree(tmp_path / 'model' / 'vocoder')
+  with refused('vocoder lacks diffusion_pytorch_model.safetensors; download'):
+    service.load(tmp_path / 'model')
