@@ -11,7 +11,10 @@ from sorajax import cli
 from sorajax.generate import service
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Default: the one kept with the run.')
-_CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Workdir of a run, or one of its steps.')
+_CHECKPOINT = flags.DEFINE_string(
+  'checkpoint', None, 'Workdir of a run, or an LTX-2 as diffusers saves it.'
+)
+_LORA = flags.DEFINE_multi_string('lora', [], 'Files of low-rank changes to its transformer.')
 _PROMPT = flags.DEFINE_multi_string('prompt', [], 'What the clip shows; may be repeated.')
 _PROMPTS = flags.DEFINE_string('prompts', None, 'A UTF-8 file with a prompt a line.')
 _AGAIN = flags.DEFINE_string('again', None, 'The json of a clip: make that clip once more.')
@@ -37,6 +40,8 @@ def main() -> None:
     batch=_BATCH.value,
   )  # fmt: skip
   model = service.load(_CHECKPOINT.value, _CONFIG.value)
+  for file in _LORA.value:
+    model = service.with_changes(model, file)
   if _AGAIN.value:
     films = service.make_again(model, _AGAIN.value, _OUT.value)
   else:

@@ -37,6 +37,7 @@ T = TypeVar('T')
 
 # What a checkpoint is of, for good.
 KEPT = ('codec', 'picture', 'sound', 'mel_codec', 'transformer', 'text', 'flow.preconditioned')
+RESUMED = (*KEPT, 'lora')  # what must stay where a run itself goes on
 FREE_KEYS = ('unroll', 'remat', 'attention')  # these change how it is computed, not what
 
 
@@ -96,6 +97,8 @@ def settings(config: Any) -> Settings:
       f'config.transformer.text_width is {out.transformer.text_width} and the text encoder makes '
       f'{width}; make them equal'
     )
+  if out.lora.rank and not out.start:
+    raise UserError('config.lora.rank changes the weights of another run; name it in config.start')
   _check_guidance(out)
   for task, weight in out.train.tasks.items():
     capabilities.find(task)
@@ -186,7 +189,7 @@ def network(config: Settings, codec: Codec) -> Network:
   check_geometry(config, codec.geometry)
   spread = {m: tuple(s.tolist()) for m, s in codec.spread.items()}
   chosen = spread if config.flow.preconditioned else {}
-  return Network(config.transformer, text_encoder(config.text), chosen)
+  return Network(config.transformer, text_encoder(config.text), chosen, config.lora)
 
 
 def level_sampler(config: FlowConfig) -> levels.LevelSampler:
@@ -224,9 +227,9 @@ def check_geometry(config: Settings, geometry: Geometry) -> None:
       )
 
 
-def check_same(before: Any, now: Any, what: str) -> None:
+def check_same(before: Any, now: Any, what: str, kept: tuple[str, ...] = KEPT) -> None:
   """Raises unless two configs, as plain dicts, describe the same network and training target."""
-  for path in KEPT:
+  for path in kept:
     was, given = (_at(config, path) for config in (before, now))
     key = _difference(was, given, path)
     if key:
@@ -237,7 +240,7 @@ def _at(config: Any, path: str) -> Any:
   """What a config, as plain dicts, has at a dotted path; None for nothing."""
   for key in path.split('.'):
     config = (config or {}).get(key)
-  return config
+  return None if path == 'lora' and not (config or {}).get('rank') else config
 
 
 def _difference(before: Any, now: Any, name: str) -> str:

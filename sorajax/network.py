@@ -12,7 +12,9 @@ from flax import nnx
 from sorajax import sharding
 from sorajax.clip import Text, Tokens
 from sorajax.flow import path
+from sorajax.model import lora
 from sorajax.model.config import TransformerConfig
+from sorajax.model.lora import LoraConfig
 from sorajax.model.transformer import Transformer
 
 Params = dict[str, Any]
@@ -65,17 +67,21 @@ class Network:
       transformer sees unit variance and learns what the best linear guess of v misses
       (`flow.path.linear_guess`), so that training begins where statistics end. Where it is empty,
       it reads latents as they are and predicts v, as the released LTX-2 models do.
+    lora: changes of the transformer's matrices that are trained in place of all weights.
   """
 
   transformer: TransformerConfig
   text: TextEncoder
   spread: dict[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
+  lora: LoraConfig = dataclasses.field(default_factory=LoraConfig)
 
   def __hash__(self) -> int:
     return hash(repr(self))  # a dict has no hash of its own
 
   def init(self, key: jax.Array) -> Params:
     """Trainable parameters, as plain dicts."""
+    if self.lora.rank:
+      return {'lora': lora.init(self.lora, self._shapes(), key)}
     key_transformer, key_text = jax.random.split(key)
     module = Transformer(self.transformer, rngs=nnx.Rngs(key_transformer))
     params = {'transformer': nnx.to_pure_dict(nnx.state(module, nnx.Param))}
@@ -83,8 +89,22 @@ class Network:
       params['text'] = self.text.initial_params(key_text)
     return params
 
+  def _shapes(self) -> Params:
+    """Those of the transformer."""
+    with sharding.no_mesh():
+      made = nnx.eval_shape(lambda: Transformer(self.transformer, rngs=nnx.Rngs(0)))
+    return nnx.to_pure_dict(nnx.state(made, nnx.Param))
+
+  def merged(self, params: Params) -> Params:
+    """The same parameters with the transformer's changes, if it has any, added to its matrices."""
+    if 'lora' not in params:
+      return params
+    rest = {name: part for name, part in params.items() if name != 'lora'}
+    whole = lora.merged(params['transformer'], params['lora'], self.lora.scale)
+    return {**rest, 'transformer': whole}
+
   def frozen(self) -> Params:
-    """Parameters that are used and not trained."""
+    """Parameters that are used and not trained, and that no run holds."""
     return {} if self.text.trainable else {'text': self.text.initial_params(jax.random.key(0))}
 
   def read(self, params: Params, text: Text) -> ReadText:
@@ -104,7 +124,8 @@ class Network:
       joined: whether audio and video hear each other.
       skip_layers: those whose self-attention is skipped.
     """
-    module = nnx.merge(_graphdef(self.transformer), params['transformer'])
+    weights = self.merged(params)['transformer']
+    module = nnx.merge(_graphdef(self.transformer), weights)
     read = (text.hidden, text.segment, text.shot)
     run = lambda tokens: module(tokens, *read, joined=joined, skip_layers=skip_layers)
     if not self.spread:

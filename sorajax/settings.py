@@ -11,6 +11,7 @@ from sorajax.data.clips import ClipLoaderConfig
 from sorajax.data.loader import LoaderConfig
 from sorajax.data.prepare_file import PrepareConfig
 from sorajax.model.config import TransformerConfig
+from sorajax.model.lora import LoraConfig
 from sorajax.optim import OptimizerConfig
 from sorajax.sharding import MeshConfig
 
@@ -182,8 +183,9 @@ class Settings:
     train: how long.
     sample: defaults of sampling.
     trained: folder or name of a learned codec of `codec`'s channels; '' for none.
-    start: folder or name of a run of this network, whose averaged weights training goes on from;
-      '' for none.
+    start: folder or name of a run of this network, or an LTX-2 as diffusers saves it, whose
+      (averaged) weights training goes on from; '' for none.
+    lora: low-rank changes to those weights, trained in their place.
   """
 
   name: str
@@ -199,6 +201,7 @@ class Settings:
   sample: SampleConfig
   trained: str = ''
   start: str = ''
+  lora: LoraConfig = dataclasses.field(default_factory=LoraConfig)
 
 
 @dataclasses.dataclass(frozen=True)

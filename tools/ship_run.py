@@ -20,6 +20,7 @@ def main() -> None:
   model, out = service.load(_CHECKPOINT.value), make_folder(_OUT.value)
   config = checkpoint.read_config(model.workdir) or {}
   config['data']['path'] = config['start'] = ''
+  config.pop('lora', None)  # merged
   frozen = model.network.frozen()
   trained = {name: part for name, part in model.params.items() if name not in frozen}
   checkpoint.write_weights(out, model.step, sharding.gathered(trained))

@@ -16,6 +16,7 @@ from sorajax.data.prepare_file import PrepareConfig
 from sorajax.errors import UserError
 from sorajax.geometry import Geometry
 from sorajax.model.config import TransformerConfig
+from sorajax.nn.attention import AttentionConfig
 from sorajax.optim import OptimizerConfig
 from sorajax.settings import FlowConfig, SampleConfig, Settings, TextConfig, TrainConfig
 from sorajax.sharding import MeshConfig
@@ -81,6 +82,17 @@ def read(folder: Path) -> tuple[Settings, Codec]:
     sample=_sample(transformer, _schedule(folder)),
   )  # fmt: skip
   return settings, codec
+
+
+def checked(config: Settings, own: Settings, folder: Path) -> Settings:
+  """A config's settings where they are of the network in the folder, whose `own` are given."""
+  mine, theirs = (
+    dataclasses.replace(c, remat='none', unroll=1, attention=AttentionConfig(), compute='float32')
+    for c in (config.transformer, own.transformer)
+  )
+  if mine != theirs or config.flow.preconditioned:
+    raise UserError(f'{folder} holds another transformer than config describes; use its config')
+  return config
 
 
 def transformer_params(folder: Path, settings: Settings, mesh: jax.sharding.Mesh) -> Any:

@@ -1,6 +1,7 @@
 """A trained model, loaded, and what a command line asks of it."""
 
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -22,8 +23,11 @@ from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
 from sorajax.media import reader
 from sorajax.media.source import IMAGES
+from sorajax.model import lora
+from sorajax.model.lora import LoraConfig
 from sorajax.network import Network
 from sorajax.settings import Settings
+from sorajax.weights import lora as lora_files
 
 SOUNDS = ('.wav', '.flac', '.mp3', '.m4a', '.ogg', '.opus')
 TRAINED = Path(__file__).with_name('trained')  # runs that come along, a folder each
@@ -90,13 +94,17 @@ class Ask:
       parse_size(self.size)
 
 
-def load(path: str | os.PathLike[str], config: ml_collections.ConfigDict | None = None) -> Model:
+def load(
+  path: str | os.PathLike[str], config: ml_collections.ConfigDict | None = None, merge: bool = True
+) -> Model:
   """Loads the averaged weights of a run.
 
   Args:
     path: the run's workdir, or one of its `checkpoints/STEP`, or the name of one that comes along,
       such as `world`, or an LTX-2 as diffusers saves it.
     config: None for the one kept with the run; another must describe the same network.
+    merge: whether low-rank changes that the run learned are added to the weights; else they are
+      beside them.
 
   Raises:
     UserError: no run there, or one of another network.
@@ -107,7 +115,7 @@ def load(path: str | os.PathLike[str], config: ml_collections.ConfigDict | None 
   if workdir.parent.name == 'checkpoints' and workdir.name.isdigit():
     workdir, step = workdir.parent.parent, int(workdir.name)
   if released.is_released(workdir):
-    return _load_released(workdir)
+    return _load_released(workdir, config)
   before = checkpoint.read_config(workdir)
   if before is None:
     known = ', '.join(sorted(p.name for p in TRAINED.glob('*')))
@@ -118,7 +126,9 @@ def load(path: str | os.PathLike[str], config: ml_collections.ConfigDict | None 
   if config is not None:
     now = json.loads(config.to_json())
     build.check_same(before, now, f'the checkpoint {path}')
-  settings = build.settings(config if config is not None else ml_collections.ConfigDict(before))
+  settings = own = build.settings(ml_collections.ConfigDict(before))
+  if config is not None:
+    settings = dataclasses.replace(build.settings(config), lora=own.lora, start=own.start)
   shipped = (workdir / checkpoint.WEIGHTS).is_file()
   codec = codec_lib.load(settings.trained if shipped and settings.trained else workdir / 'codec')
   network = build.network(settings, codec)
@@ -134,13 +144,19 @@ def load(path: str | os.PathLike[str], config: ml_collections.ConfigDict | None 
       ema, step = checkpoint.read_weights(workdir, abstract)
     else:
       ema, step = checkpoint.restore_part(workdir / 'checkpoints', step, 'ema', abstract)
-    frozen = sharding.everywhere(network.frozen())
-  return Model(settings, network, codec, {**ema, **frozen}, mesh, workdir, step)
+    if settings.lora.rank:
+      params = {**load(settings.start, config).params, **ema}
+      params = jax.jit(network.merged)(params) if merge else params
+    else:
+      params = {**ema, **sharding.everywhere(network.frozen())}
+  return Model(settings, network, codec, params, mesh, workdir, step)
 
 
-def _load_released(folder: Path) -> Model:
+def _load_released(folder: Path, config: ml_collections.ConfigDict | None) -> Model:
   settings, codec = released.read(folder)
-  network = build.network(settings, codec)
+  if config is not None:
+    settings = released.checked(build.settings(config), settings, folder)
+  network = dataclasses.replace(build.network(settings, codec), lora=LoraConfig())
   mesh = sharding.make_mesh(settings.mesh)
   build.check_mesh(settings, mesh)
   with jax.set_mesh(mesh):
@@ -148,6 +164,34 @@ def _load_released(folder: Path) -> Model:
     return Model(
       settings, network, codec, {**params, **sharding.everywhere(network.frozen())}, mesh, folder, 0
     )
+
+
+def with_changes(model: Model, file: str) -> Model:
+  """A model with the low-rank changes of a file of safetensors added to its transformer.
+
+  Raises:
+    UserError: a file that cannot be read, or changes of another transformer.
+  """
+  changes = lora_files.changes_of(model.settings.transformer, lora_files.read(file))
+  add = jax.jit(functools.partial(lora.merged, scale=1.0))
+  with jax.set_mesh(model.mesh):
+    transformer = add(model.params['transformer'], sharding.everywhere(changes))
+  return dataclasses.replace(model, params={**model.params, 'transformer': transformer})
+
+
+def write_changes(path: str | os.PathLike[str], file: str) -> None:
+  """Writes the low-rank changes that a run learned as diffusers reads them.
+
+  Raises:
+    UserError: a run that learned none.
+  """
+  model = load(path, merge=False)
+  if 'lora' not in model.params:
+    raise UserError(f'{path} learned all weights; give a run of a config with lora.rank')
+  changes = sharding.gathered(model.params['lora'])
+  own = model.settings
+  matrices = lora_files.saved_of(own.transformer, changes, own.lora.scale)
+  lora_files.write(file, matrices)
 
 
 def make(model: Model, ask: Ask, out: str | os.PathLike[str]) -> list[Path]:

@@ -181,4 +181,5 @@ def _check_workdir(folder: Path, config: ml_collections.ConfigDict) -> None:
   """Makes the workdir, or checks that it is of this config."""
   before = checkpoint.read_config(make_folder(folder))
   if before is not None:
-    build.check_same(before, json.loads(config.to_json()), f'the run in {folder}')
+    now = json.loads(config.to_json())
+    build.check_same(before, now, f'the run in {folder}', build.RESUMED)

@@ -44,7 +44,9 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike[str]) ->
     source = open_latents(settings.data.path, 'train')
     network, start = build.network(settings, source.codec), None
     if settings.start:
-      start = sharding.gathered(service.load(settings.start, config).params)
+      start = service.load(settings.start, config).params
+      if not settings.lora.rank:
+        start = sharding.gathered(start)
     return VelocityObjective(settings, network, source, mesh, start)
 
   loop.run(make, settings.mesh, config, workdir)
@@ -59,7 +61,8 @@ class VelocityObjective:
     network: the velocity.
     source: latents and captions.
     mesh: of the devices.
-    start: parameters to begin with, on the host; None to draw them.
+    start: parameters to begin with, on the host, or those that changes are learned of, on the
+      mesh; None to draw them.
   """
 
   settings: Settings
@@ -74,12 +77,12 @@ class VelocityObjective:
 
   def init(self, key: jax.Array) -> Any:
     params = self.network.init(key)
-    if self.start is None:
+    if self.start is None or self.network.lora.rank:
       return params
     return {name: jax.tree.map(jnp.asarray, self.start[name]) for name in params}
 
   def frozen(self) -> Any:
-    return self.network.frozen()
+    return self.start if self.network.lora.rank else self.network.frozen()
 
   def counts(self, batch: Batch) -> dict[str, jax.Array]:
     return {m: t.loss_mask.sum() for m, t in batch.tokens.items()}

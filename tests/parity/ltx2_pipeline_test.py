@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import PIL.Image
 import pytest
+import tiny
 from programs import run
 from released import VERSIONS
 from tiny import refused
@@ -17,6 +18,10 @@ from sorajax.generate import sampler, service
 from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
 from sorajax.media import reader
+from sorajax.model import lora
+from sorajax.model.lora import LoraConfig
+from sorajax.weights import lora as files
+from sorajax.weights import ltx2_transformer
 
 pytestmark = pytest.mark.parity
 REASON = "needs pip install 'sorajax[parity]'"
@@ -240,6 +245,28 @@ def test_a_run_from_a_first_frame_is_that_of_diffusers(saved, monkeypatch):
     **ASKED, **plain, **given_there(pipeline, start), image=PIL.Image.fromarray(pixels[0])
   )
   check_equal(clip, theirs)
+
+
+def test_low_rank_changes_do_there_what_they_do_here(saved, monkeypatch, tmp_path):
+  pytest.importorskip('peft', reason=REASON)
+  pipeline, folder = saved
+  config = LoraConfig(3, 4.0, r'(attention/(query|key|value|out)|mlp/(up|down)/kernel)$')
+  own = service.load(folder).settings.transformer
+  shapes = ltx2_transformer.shapes(own)
+  changes = tiny.noisy(lambda: lora.init(config, shapes, jax.random.key(0)), size=0.3)
+  path = tmp_path / 'changes.safetensors'
+  files.write(path, files.saved_of(own, changes, config.scale))
+  request = Request(PROMPT, 5, FRAMES / FPS, FPS, *SIZE)
+  before, start = made_here(folder, monkeypatch, request)
+  whole = service.load
+  monkeypatch.setattr(service, 'load', lambda folder: service.with_changes(whole(folder), path))
+  clip, _ = made_here(folder, monkeypatch, request)
+  pipeline.load_lora_weights(path)
+  try:
+    check_equal(clip, pipeline(**ASKED, **given_there(pipeline, start)))
+  finally:
+    pipeline.unload_lora_weights()
+  assert np.abs(clip.video.astype(int) - before.video).mean() > 2
 
 
 def test_the_command_line_samples_from_the_folder(saved, tmp_path):

@@ -1,0 +1,84 @@
+import jax
+import numpy as np
+import pytest
+import tiny
+from tiny import refused
+
+from sorajax.model import lora
+from sorajax.model.lora import LoraConfig, Sides
+
+SHAPES = jax.eval_shape(lambda: tiny.initial(tiny.transformer()))
+EVERYTHING = LoraConfig(3, 6.0, '.')
+
+
+def changes(config: LoraConfig):
+  """Changes of the tiny transformer, none of them zero."""
+  return tiny.noisy(lambda: lora.init(config, SHAPES, jax.random.key(0)))
+
+
+def flat(tree) -> dict[str, np.ndarray]:
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  return {jax.tree_util.keystr(p, simple=True, separator='/'): np.asarray(x) for p, x in leaves}
+
+
+def test_fresh_changes_change_nothing():
+  params = tiny.parameters(tiny.transformer())
+  fresh = lora.init(EVERYTHING, SHAPES, jax.random.key(0))
+  same = lora.merged(params, fresh, EVERYTHING.scale)
+  assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), params, same))
+
+
+def test_a_change_adds_the_product_of_its_matrices():
+  """By plain products of flattened matrices, layer after layer."""
+  params, own = tiny.parameters(tiny.transformer()), changes(EVERYTHING)
+  made, before = flat(lora.merged(params, own, 0.5)), flat(params)
+  small = flat(own)
+  changed = {name.removesuffix('/up') for name in small if name.endswith('/up')}
+  assert len(changed) > 40
+  for name, value in before.items():
+    if name not in changed:
+      np.testing.assert_array_equal(made[name], value)
+      continue
+    its = lora.sides(name, value.shape)
+    rank = EVERYTHING.rank
+    down = small[f'{name}/down'].reshape(-1, int(np.prod(its.inputs)), rank)
+    up = small[f'{name}/up'].reshape(-1, rank, int(np.prod(its.outputs)))
+    wanted = value + 0.5 * (down @ up).reshape(value.shape)
+    np.testing.assert_allclose(made[name], wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_added_can_be_taken_out_again():
+  params, own = tiny.parameters(tiny.transformer()), changes(EVERYTHING)
+  back = lora.merged(lora.merged(params, own, 2.0), own, -2.0)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), params, back)
+
+
+def test_targets_choose_matrices_by_name():
+  chosen = flat(changes(LoraConfig(2, 0.0, 'video/self_attention/(query|out)$')))
+  stream = 'blocks/streams/video/self_attention'
+  assert {n: x.shape for n, x in chosen.items()} == {
+    f'{stream}/query/down': (2, 24, 2), f'{stream}/query/up': (2, 2, 2, 12),
+    f'{stream}/out/down': (2, 2, 12, 2), f'{stream}/out/up': (2, 2, 24),
+  }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+  'name, shape, its',
+  [
+    ('blocks/streams/video/mlp/up/kernel', (2, 24, 32), Sides((2,), (24,), (32,))),
+    ('blocks/streams/video/mlp/up/bias', (2, 32), None),
+    ('blocks/streams/audio/table', (2, 6, 16), None),
+    ('ends/video/embed/kernel', (5, 24), Sides((), (5,), (24,))),
+  ],
+)
+def test_a_matrix_is_known_by_its_name(name, shape, its):
+  assert lora.sides(name, shape) == its
+
+
+def test_targets_that_are_nowhere_are_refused():
+  with refused("config.lora.targets 'elsewhere' is found in no matrix of the network"):
+    lora.init(LoraConfig(2, 0.0, 'elsewhere'), SHAPES, jax.random.key(0))
+  with pytest.raises(ValueError, match='is no regular expression'):
+    LoraConfig(2, 0.0, '(')
+  with pytest.raises(ValueError, match='neither may be negative'):
+    LoraConfig(-1)
