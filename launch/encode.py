@@ -7,6 +7,7 @@ on.
 """
 
 import dataclasses
+from pathlib import Path
 
 from absl import flags
 from ml_collections import config_flags
@@ -14,12 +15,13 @@ from ml_collections import config_flags
 from sorajax import build, cli
 from sorajax.codec import codec as codec_lib
 from sorajax.data import latents
+from sorajax.generate import released
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Its codec section is used.')
 _INPUT = flags.DEFINE_string('input', None, 'A folder of launch/prepare.py, or world:COUNT.')
 _OUTPUT = flags.DEFINE_string('output', None, 'Folder for the latents.')
 _CODEC = flags.DEFINE_string(
-  'codec', None, 'Folder or name of a codec; default: that of the config.'
+  'codec', None, 'Folder or name of a codec, or an LTX-2; default: that of the config.'
 )
 _SOUND = flags.DEFINE_string('sound', None, 'Folder of a codec whose sound half is taken.')
 _WORKERS = flags.DEFINE_integer('workers', 2, 'Processes.', lower_bound=1)
@@ -29,7 +31,9 @@ flags.mark_flags_as_required(['config', 'input', 'output'])
 def main() -> None:
   settings = build.settings(_CONFIG.value)
   learned = _CODEC.value or settings.trained
-  if learned:
+  if learned and released.is_released(Path(learned)):
+    codec = released.codec_of(Path(learned))
+  elif learned:
     codec = codec_lib.load(learned)
   else:
     codec = latents.fit_or_load(_INPUT.value, _OUTPUT.value, settings.codec)

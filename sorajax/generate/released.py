@@ -39,17 +39,22 @@ def is_released(folder: Path) -> bool:
   return (folder / INDEX).is_file()
 
 
+def codec_of(folder: Path) -> Codec:
+  """The folder's codec; `UserError` where a part is missing, damaged or of another kind."""
+  picture, sound, speaker = (Shards(folder / part) for part in ('vae', 'audio_vae', 'vocoder'))
+  return Codec(
+    ltx2_video.codec_of(picture.config(), picture),
+    ltx2_audio.codec_of(sound.config(), dict(sound), speaker.config(), dict(speaker)),
+  )
+
+
 def read(folder: Path) -> tuple[Settings, Codec]:
   """What stands in the folder's json files, and its codec.
 
   Raises:
     UserError: a part that is missing, damaged or of a kind that this project does not have.
   """
-  picture, sound, speaker = (Shards(folder / part) for part in ('vae', 'audio_vae', 'vocoder'))
-  codec = Codec(
-    ltx2_video.codec_of(picture.config(), picture),
-    ltx2_audio.codec_of(sound.config(), dict(sound), speaker.config(), dict(speaker)),
-  )
+  codec = codec_of(folder)
   shards = Shards(folder / 'transformer')
   transformer = ltx2_transformer.config_of(shards.config())
   transformer = dataclasses.replace(transformer, compute=shards.dtype())

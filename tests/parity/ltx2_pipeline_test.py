@@ -1,6 +1,7 @@
 """A whole model of LTX-2's kind, saved by diffusers, sampled from its folder as diffusers does."""
 
 import dataclasses
+import functools
 import json
 import shutil
 
@@ -9,6 +10,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import tiny
+from clips import make_clip
 from programs import run
 from released import VERSIONS
 from tiny import refused
@@ -17,7 +19,7 @@ from sorajax.clip import Clip
 from sorajax.generate import sampler, service
 from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
-from sorajax.media import reader
+from sorajax.media import reader, writer
 from sorajax.model import lora
 from sorajax.model.lora import LoraConfig
 from sorajax.weights import lora as files
@@ -258,8 +260,7 @@ def test_low_rank_changes_do_there_what_they_do_here(saved, monkeypatch, tmp_pat
   files.write(path, files.saved_of(own, changes, config.scale))
   request = Request(PROMPT, 5, FRAMES / FPS, FPS, *SIZE)
   before, start = made_here(folder, monkeypatch, request)
-  whole = service.load
-  monkeypatch.setattr(service, 'load', lambda folder: service.with_changes(whole(folder), path))
+  monkeypatch.setattr(service, 'load', functools.partial(changed, service.load, path))
   clip, _ = made_here(folder, monkeypatch, request)
   pipeline.load_lora_weights(path)
   try:
@@ -267,6 +268,41 @@ def test_low_rank_changes_do_there_what_they_do_here(saved, monkeypatch, tmp_pat
   finally:
     pipeline.unload_lora_weights()
   assert np.abs(clip.video.astype(int) - before.video).mean() > 2
+
+
+def test_it_is_tuned_on_films_and_diffusers_reads_what_it_learned(saved, monkeypatch, tmp_path):
+  """Low-rank changes, of a model of each release, on the latents of its own codec."""
+  pytest.importorskip('peft', reason=REASON)
+  pipeline, folder = saved
+  monkeypatch.setenv('LTX2', str(folder))
+  config = '--config=tests/parity/released_config.py'
+  (tmp_path / 'films').mkdir()
+  for i in range(6):
+    film = tmp_path / 'films' / f'{i}.mp4'
+    writer.write(film, make_clip(20, size=(32, 64), fps=8.0, rate_hz=16_000, channels=2, seed=i))
+    film.with_suffix('.txt').write_text(('two old trees', 'a grey rabbit')[i % 2])
+  clips, latents, learned = (tmp_path / name for name in ('clips', 'latents', 'run'))
+  run('launch/prepare.py', config, f'--input={tmp_path}/films', f'--output={clips}')
+  codec = f'--codec={folder}'
+  run('launch/encode.py', config, codec, f'--input={clips}', f'--output={latents}', '--workers=1')
+  run('launch/train.py', config, f'--config.data.path={latents}', f'--workdir={learned}')
+  lines = [json.loads(line) for line in (learned / 'metrics.jsonl').read_text().splitlines()]
+  losses = [line['loss'] for line in lines if line['kind'] == 'held_out']
+  assert losses[-1] < 0.97 * losses[0]
+  path = tmp_path / 'changes.safetensors'
+  run('launch/lora.py', f'--checkpoint={learned}', f'--out={path}')
+  monkeypatch.setattr(service, 'load', functools.partial(changed, service.load, path))
+  request = Request(PROMPT, 5, FRAMES / FPS, FPS, *SIZE)
+  clip, start = made_here(folder, monkeypatch, request)
+  pipeline.load_lora_weights(path)
+  try:
+    check_equal(clip, pipeline(**ASKED, **given_there(pipeline, start)))
+  finally:
+    pipeline.unload_lora_weights()
+
+
+def changed(load, path, folder):
+  return service.with_changes(load(folder), path)
 
 
 def test_the_command_line_samples_from_the_folder(saved, tmp_path):
