@@ -16,7 +16,7 @@ $(READY): pyproject.toml
 demo: $(READY)  ## train on Big Buck Bunny and sample (about 12 minutes on 2 cores)
 	$(BIN)/python tools/demo.py --out=$(DEMO)
 
-test: $(READY)  ## unit and end-to-end tests (35 minutes on 2 slow cores that did other work beside)
+test: $(READY)  ## unit and end-to-end tests (19 minutes on 2 cores that did other work beside)
 	$(PYTEST) -m 'not slow and not long and not parity'
 
 test-long: $(READY)  ## codecs trained and a model judged, every stage by its program
@@ -30,7 +30,7 @@ notebook: $(READY)  ## runs the Colab notebook with two training steps (about 5 
 	SORAJAX=$(CURDIR) SORAJAX_STEPS=2 SORAJAX_OUT=$(CURDIR)/build/notebook/out $(BIN)/jupyter nbconvert \
 	  --to notebook --execute --output-dir build/notebook launch/colab.ipynb
 
-parity: $(READY)  ## against torch references, and what needs an extra (about 5 minutes, installs torch)
+parity: $(READY)  ## against torch references, and what needs an extra (installs torch)
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0'
 	$(BIN)/python -m pip install --quiet --editable '.[dev,parity,beam,mujoco]'
 	$(PYTEST) -m 'not slow' $(EXTRAS)

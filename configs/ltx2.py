@@ -2,10 +2,14 @@
 
   python launch/train.py --config=configs/ltx2.py:2.3 --config.data.path=LATENTS --workdir=RUN
 
-19 billion parameters; `weights.ltx2_transformer` reads those of diffusers' checkpoints. Pictures of
-512×768 at 24 frames/s, with stereo sound at 16 kHz, make 6,144 and some 130 tokens. The codec and
-the text encoder are this project's own, in the sizes of the released ones' output; a transformer
-that was read from a checkpoint hears neither.
+19 billion parameters. Pictures of 512×768 at 24 frames/s, with stereo sound at 16 kHz, make 6,144
+and some 130 tokens. From released weights, in a folder as diffusers saves them:
+
+  python launch/encode.py --config=configs/ltx2.py:2.3 --codec=LTX2 --input=CLIPS --output=LATENTS
+  python launch/train.py … --config.start=LTX2 --config.text.kind=ltx2 --config.text.folder=LTX2
+
+with --config.lora.rank=16 for low-rank changes. Else the codec and the text encoder are this
+project's own, in the sizes of the released ones' output.
 
 diffusers gives the other stream's noise level to all of audio↔video attention, as here; Lightricks'
 own program does so for the gate alone: --config.transformer.cross_level=own.
@@ -32,7 +36,9 @@ def get_config(version: str = '2.3') -> ml_collections.ConfigDict:
   c.data.buckets = section(clip=section(rows=8, video=6144, audio=144, text=1024))
   c.mesh.update(data=-1, fsdp=16)
   c.transformer = transformer(section, version)
-  c.text.update(width=c.transformer.text_width, depth=1, max_tokens=1024)
+  c.text.update(
+    width=c.transformer.text_width, depth=1, max_tokens=1024, folder='', dtype='bfloat16'
+  )
   c.flow.update(preconditioned=False, shift=2.78)  # that of 6,144 tokens
   c.optimizer.learning_rate = 1e-5
   c.sample = section(

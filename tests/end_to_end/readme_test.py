@@ -24,8 +24,9 @@ SMALLER = {
   'tools/measure_tiles.py': ('--size=320x64', '--frames=1', '--tile=16'),
 }
 # Ten minutes of 1080p, of which a smaller one is tested below; the compiler for TPUs, which
-# tests/plan/aot_test.py tests where it is installed.
-APART = ('tools/measure_memory.py', 'launch/plan.py')
+# tests/plan/aot_test.py tests where it is installed; weights of LTX-2, of which
+# tests/parity/ltx2_pipeline_test.py makes small ones.
+APART = ('tools/measure_memory.py', 'launch/plan.py', 'LTX2', 'launch/lora.py')
 TINY = {
   'configs/codec.py': 'configs/tiny_codec.py',
   'configs/world_codec.py': 'configs/tiny_codec.py',
@@ -36,7 +37,7 @@ TINY_WORLD = 'world:12,frames=9,fps=8,height=16,width=16,sample_rate_hz=8000'
 MADE = (
   'SAMPLES', 'FLASHES', 'FLASH_LATENTS', 'FLASH_RUN', 'HEART_LATENTS', 'HEART', 'CODEC', 'LEARNED',
   'LARGE', 'LINEAR', 'LINEAR_RUN', 'SOUND_CLIPS', 'SOUNDING', 'FILM_LATENTS', 'AGAIN', 'TILES',
-  'WORLD', 'WORLD_CODEC', 'WORLD_LATENTS', 'WORLD_RUN', 'REPORT', 'WORLD_SHOWN',
+  'TUNED', 'WORLD', 'WORLD_CODEC', 'WORLD_LATENTS', 'WORLD_RUN', 'REPORT', 'WORLD_SHOWN',
 )  # fmt: skip
 
 

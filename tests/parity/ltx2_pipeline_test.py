@@ -271,9 +271,11 @@ def test_low_rank_changes_do_there_what_they_do_here(saved, monkeypatch, tmp_pat
 
 
 def test_it_is_tuned_on_films_and_diffusers_reads_what_it_learned(saved, monkeypatch, tmp_path):
-  """Low-rank changes, of a model of each release, on the latents of its own codec."""
+  """Low-rank changes, on the latents of its own codec."""
   pytest.importorskip('peft', reason=REASON)
   pipeline, folder = saved
+  if pipeline.transformer.config.use_keyframes_abs_pos_embedding:
+    pytest.skip('as the one before')
   monkeypatch.setenv('LTX2', str(folder))
   config = '--config=tests/parity/released_config.py'
   (tmp_path / 'films').mkdir()
