@@ -1,6 +1,8 @@
 """A program for `sharding_test`: on eight devices made of one CPU, prints what it finds as json."""
 
 import concurrent.futures
+import dataclasses
+import functools
 import json
 import os
 import sys
@@ -17,6 +19,7 @@ from sorajax import sharding
 from sorajax.errors import UserError
 from sorajax.flow import levels, loss
 from sorajax.model.config import StreamConfig
+from sorajax.model.lora import LoraConfig
 from sorajax.network import Network
 from sorajax.text.small import SmallEncoder
 
@@ -31,7 +34,8 @@ CONFIG = tiny.transformer(
 )  # fmt: skip
 SPREAD = {'video': (0.3, 1.0, 2.0, 0.5, 0.1), 'audio': (1.5, 0.2, 1.0)}
 # Two heads of text: too few to swap on the second mesh.
-NETWORK = Network(CONFIG, SmallEncoder(64, 1, 8), SPREAD)
+WHOLE = Network(CONFIG, SmallEncoder(64, 1, 8), SPREAD)
+NETWORK = dataclasses.replace(WHOLE, lora=LoraConfig(2, 3.0, '.'))
 ROWS = ([1, 2], [3], [4, 5], [6], [7, 1], [2], [], [3, 4])
 
 
@@ -52,15 +56,23 @@ def objective(params, tokens, text):
   return sum(total for total, _ in loss.squared_errors(velocity, tokens, noise, drawn).values())
 
 
-def loss_and_gradient(mesh, params):
-  """On a mesh, or on one device where it is None."""
+def tuned_objective(changes, params, tokens, text):
+  return objective({**params, **changes}, tokens, text)
+
+
+def loss_and_gradient(mesh, params, changes=None):
+  """On a mesh, or on one device where it is None; of low-rank changes if there are any."""
   tokens, text = batch()
   run = tiny.quick_jit(jax.value_and_grad(objective))
+  if changes is not None:
+    run = functools.partial(tiny.quick_jit(jax.value_and_grad(tuned_objective)), changes)
   if mesh is None:
     return jax.device_get(run(params, tokens, text))
   with jax.set_mesh(mesh):
-    shapes = jax.eval_shape(lambda: NETWORK.init(jax.random.key(0)))
+    shapes = jax.eval_shape(lambda: WHOLE.init(jax.random.key(0)))
     params = jax.device_put(params, sharding.shardings(mesh, shapes))
+    if changes is not None:
+      run = functools.partial(run.func, sharding.everywhere(changes))
     rows = sharding.rows_here(mesh, len(ROWS))
     place = lambda x: sharding.place_rows(mesh, x, rows, len(ROWS))
     return jax.device_get(run(params, *jax.tree.map(place, (tokens, text))))
@@ -79,17 +91,26 @@ def rows_found(mesh) -> dict:
   }
 
 
+def apart(wanted, made) -> float:
+  """The largest difference of two trees, in parts of the largest value."""
+  largest = max(np.abs(x).max() for x in jax.tree.leaves(wanted))
+  differences = jax.tree.map(lambda a, b: float(np.abs(a - b).max() / largest), wanted, made)
+  return max(jax.tree.leaves(differences))
+
+
 def main() -> None:
-  params = tiny.noisy(lambda: NETWORK.init(jax.random.key(0)))
+  params = tiny.noisy(lambda: WHOLE.init(jax.random.key(0)))
+  changes = tiny.noisy(lambda: NETWORK.init(jax.random.key(0)))
   meshes = [sharding.make_mesh(sharding.MeshConfig(*shape)) for shape in SHAPES]
+  cases = [(mesh, params, None) for mesh in (None, *meshes)]
+  cases += [(mesh, params, changes) for mesh in (None, meshes[1])]
   with concurrent.futures.ThreadPoolExecutor(2) as pool:  # most of the time goes into compiling
-    answers = list(pool.map(lambda mesh: loss_and_gradient(mesh, params), [None, *meshes]))
+    *answers, one, cut = pool.map(lambda case: loss_and_gradient(*case), cases)
   (wanted, gradient), *others = answers
-  largest = max(np.abs(g).max() for g in jax.tree.leaves(gradient))
   found: dict = {'without': float(wanted), 'meshes': []}
+  found['changes'] = [abs(float(one[0] / cut[0]) - 1), apart(one[1], cut[1])]
   for mesh, (value, slopes) in zip(meshes, others):
-    apart = jax.tree.map(lambda a, b: float(np.abs(a - b).max() / largest), gradient, slopes)
-    same = {'loss': float(value), 'gradient_apart': max(jax.tree.leaves(apart))}
+    same = {'loss': float(value), 'gradient_apart': apart(gradient, slopes)}
     found['meshes'].append({'shape': list(mesh.shape.values()), **same, **rows_found(mesh)})
   found['rest'] = dict(sharding.make_mesh(sharding.MeshConfig(-1, 2, 2, 1)).shape)
   found['errors'] = []
