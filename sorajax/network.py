@@ -11,6 +11,7 @@ from flax import nnx
 
 from sorajax import sharding
 from sorajax.clip import Text, Tokens
+from sorajax.codec import plain
 from sorajax.flow import path
 from sorajax.model import lora
 from sorajax.model.config import TransformerConfig
@@ -81,19 +82,13 @@ class Network:
   def init(self, key: jax.Array) -> Params:
     """Trainable parameters, as plain dicts."""
     if self.lora.rank:
-      return {'lora': lora.init(self.lora, self._shapes(), key)}
+      return {'lora': lora.init(self.lora, plain.shapes(Transformer, self.transformer), key)}
     key_transformer, key_text = jax.random.split(key)
     module = Transformer(self.transformer, rngs=nnx.Rngs(key_transformer))
     params = {'transformer': nnx.to_pure_dict(nnx.state(module, nnx.Param))}
     if self.text.trainable:
       params['text'] = self.text.initial_params(key_text)
     return params
-
-  def _shapes(self) -> Params:
-    """Those of the transformer."""
-    with sharding.no_mesh():
-      made = nnx.eval_shape(lambda: Transformer(self.transformer, rngs=nnx.Rngs(0)))
-    return nnx.to_pure_dict(nnx.state(made, nnx.Param))
 
   def merged(self, params: Params) -> Params:
     """The same parameters with the transformer's changes, if it has any, added to its matrices."""

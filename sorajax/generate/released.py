@@ -97,6 +97,8 @@ def checked(config: Settings, own: Settings, folder: Path) -> Settings:
   )
   if mine != theirs or config.flow.preconditioned:
     raise UserError(f'{folder} holds another transformer than config describes; use its config')
+  if config.text.kind != 'ltx2':
+    raise UserError(f'{folder} reads prompts by Gemma; add --config.text.kind=ltx2 and its folder')
   return config
 
 

@@ -5,6 +5,7 @@ that does in the tree of parameters.
 """
 
 import dataclasses
+import math
 import re
 from typing import Any
 
@@ -94,11 +95,8 @@ def init(config: LoraConfig, shapes: Tree, key: jax.Array) -> Tree:
   for i, (name, its) in enumerate(sorted(chosen.items())):
     if its is None:
       continue
-    fan = 1
-    for size in its.inputs:
-      fan *= size
     shape = (*its.layers, *its.inputs, config.rank)
-    down = fan**-0.5 * jax.random.normal(jax.random.fold_in(key, i), shape)
+    down = math.prod(its.inputs) ** -0.5 * jax.random.normal(jax.random.fold_in(key, i), shape)
     up = jnp.zeros((*its.layers, config.rank, *its.outputs))
     whole = lambda x: sharding.reshard(x, *(None,) * x.ndim)
     _put(made, name, {'down': whole(down), 'up': whole(up)})

@@ -17,6 +17,7 @@ import numpy as np
 from sorajax.clip import Array, Text
 from sorajax.errors import UserError, cannot_read, one_line
 from sorajax.nn import layers
+from sorajax.text import tokenizer
 
 LAYERS = 6
 HEADS = 12
@@ -53,14 +54,14 @@ class MiniLM:
 
     Raises `UserError` for text that is not Unicode, or without the extra `[minilm]`.
     """
-    tokenizer = _tokenizer()
+    pieces = _tokenizer()
     try:
       prompt.encode()
     except UnicodeEncodeError as error:
       raise UserError(
         f'the prompt is not Unicode at character {error.start}; save or type it as UTF-8'
       ) from error
-    ids = np.array(tokenizer.encode(prompt).ids, np.int32)
+    ids = np.array(pieces.encode(prompt).ids, np.int32)
     return np.concatenate([ids[: self.max_tokens - 1], ids[-1:]])[: len(ids)]
 
   def initial_params(self, key: jax.Array | None = None) -> Params:
@@ -158,16 +159,9 @@ def _arrange(tensors: dict[str, Array]) -> Params:
 
 @functools.cache
 def _tokenizer() -> Any:
-  """The package's tokenizer, once a process; its own cut and padding at 128 are switched off."""
+  """The package's tokenizer, once a process; its own cut at 128 is switched off."""
   path = _model_folder() / 'tokenizer.json'
-  tokenizers = _import('tokenizers')
-  try:
-    tokenizer = tokenizers.Tokenizer.from_buffer(path.read_bytes())
-  except (OSError, ValueError) as error:
-    raise cannot_read(path, error) from error
-  tokenizer.no_truncation()
-  tokenizer.no_padding()
-  return tokenizer
+  return tokenizer.read(_import('tokenizers'), path)
 
 
 def _model_folder() -> pathlib.Path:

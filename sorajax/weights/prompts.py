@@ -13,7 +13,8 @@ from flax import nnx
 
 from sorajax import sharding
 from sorajax.clip import Text
-from sorajax.errors import UserError, cannot_read
+from sorajax.errors import UserError
+from sorajax.text import tokenizer
 from sorajax.text.connectors import Connectors, ConnectorsConfig
 from sorajax.text.gemma import Gemma, GemmaConfig
 from sorajax.weights import ltx2_text
@@ -126,15 +127,8 @@ def _graphs(folder: str) -> dict[str, nnx.GraphDef]:
 @functools.cache
 def _tokenizer(folder: str) -> Any:
   """The folder's tokenizer, once a process; its own cut and padding are switched off."""
-  path = Path(folder) / 'tokenizer' / 'tokenizer.json'
   try:
-    tokenizers = importlib.import_module('tokenizers')
+    library = importlib.import_module('tokenizers')
   except ImportError as error:
     raise UserError("reading prompts needs pip install 'sorajax[ltx2]'") from error
-  try:
-    tokenizer = tokenizers.Tokenizer.from_buffer(path.read_bytes())
-  except (OSError, ValueError) as error:
-    raise cannot_read(path, error) from error
-  tokenizer.no_truncation()
-  tokenizer.no_padding()
-  return tokenizer
+  return tokenizer.read(library, Path(folder) / 'tokenizer' / 'tokenizer.json')

@@ -296,6 +296,9 @@ def test_it_is_tuned_on_films_and_diffusers_reads_what_it_learned(saved, monkeyp
   codec = f'--codec={folder}'
   run('launch/encode.py', config, codec, f'--input={clips}', f'--output={latents}', '--workers=1')
   run('launch/train.py', config, f'--config.data.path={latents}', f'--workdir={learned}')
+  other = ('--config.text.kind=bytes', f'--config.data.path={latents}', f'--workdir={tmp_path}/no')
+  error = run('launch/train.py', config, *other, fails=True)
+  assert 'reads prompts by Gemma; add --config.text.kind=ltx2 and its folder' in error
   lines = [json.loads(line) for line in (learned / 'metrics.jsonl').read_text().splitlines()]
   losses = [line['loss'] for line in lines if line['kind'] == 'held_out']
   assert losses[-1] < 0.97 * losses[0]
