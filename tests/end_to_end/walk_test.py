@@ -110,6 +110,7 @@ def test_a_shipped_run_is_the_run_rounded_to_11_bits(walk, tmp_path):
   assert shipped.codec.geometry == whole.codec.geometry
 
 
+@pytest.mark.long
 def test_training_goes_on_from_the_weights_of_a_run(walk, tmp_path):
   flags = [TINY, f'--config.data.path={walk}/latents', f'--config.start={walk}/run']
   still = ['--config.train.steps=1', '--config.optimizer.learning_rate=0.0']
@@ -124,6 +125,7 @@ def test_training_goes_on_from_the_weights_of_a_run(walk, tmp_path):
   assert 'was made with another config.transformer.layers' in error.strip().splitlines()[-1]
 
 
+@pytest.mark.long
 def test_each_kind_of_guidance_changes_the_clip(walk):
   model = service.load(walk / 'run')
   both = lambda scale: {'video': scale, 'audio': scale}
