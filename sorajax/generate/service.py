@@ -145,7 +145,8 @@ def load(
     else:
       ema, step = checkpoint.restore_part(workdir / 'checkpoints', step, 'ema', abstract)
     if settings.lora.rank:
-      params = {**load(settings.start, config).params, **ema}
+      given = ml_collections.ConfigDict(before) if config is None else config  # for its mesh
+      params = {**load(settings.start, given).params, **ema}
       params = jax.jit(network.merged)(params) if merge else params
     else:
       params = {**ema, **sharding.everywhere(network.frozen())}

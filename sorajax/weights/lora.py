@@ -37,11 +37,10 @@ def saved_of(config: TransformerConfig, changes: Tree, scale: float) -> dict[str
       continue
     if place.tensors[0].swapped is not None:
       raise UserError(f'a change of {place.tensors[0].name} has no place in such a file; leave it')
-    layers = 1 if place.stacked else 0
     down, up = (np.asarray(change[part], np.float32) for part in ('down', 'up'))
     rank = down.shape[-1]
     for i, tensor in enumerate(place.tensors):
-      a, b = (x[i] if layers else x for x in (down, up))
+      a, b = (x[i] if place.stacked else x for x in (down, up))
       name = WRITTEN + tensor.name.removesuffix('.weight')
       made[f'{name}.lora_A.weight'] = np.ascontiguousarray(a.reshape(-1, rank).T)
       made[f'{name}.lora_B.weight'] = np.ascontiguousarray(scale * b.reshape(rank, -1).T)

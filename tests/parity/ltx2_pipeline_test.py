@@ -235,6 +235,20 @@ def check_equal(clip, theirs) -> None:
   assert error <= RUN
 
 
+def check_changed(saved, monkeypatch, path) -> Clip:
+  """Our clip by a model with the changes of a file, after it was found equal to theirs."""
+  pipeline, folder = saved
+  monkeypatch.setattr(service, 'load', functools.partial(changed, service.load, path))
+  request = Request(PROMPT, 5, FRAMES / FPS, FPS, *SIZE)
+  clip, start = made_here(folder, monkeypatch, request)
+  pipeline.load_lora_weights(path)
+  try:
+    check_equal(clip, pipeline(**ASKED, **given_there(pipeline, start)))
+  finally:
+    pipeline.unload_lora_weights()
+  return clip
+
+
 def test_a_run_of_the_sampler_is_that_of_diffusers(saved, monkeypatch):
   """All guidance at once; both begin with our noise, and end with the same clip."""
   pipeline, folder = saved
@@ -260,22 +274,15 @@ def test_a_run_from_a_first_frame_is_that_of_diffusers(saved, monkeypatch):
 
 def test_low_rank_changes_do_there_what_they_do_here(saved, monkeypatch, tmp_path):
   pytest.importorskip('peft', reason=REASON)
-  pipeline, folder = saved
+  _, folder = saved
   config = LoraConfig(3, 4.0, r'(attention/(query|key|value|out)|mlp/(up|down)/kernel)$')
   own = service.load(folder).settings.transformer
   shapes = ltx2_transformer.shapes(own)
   changes = tiny.noisy(lambda: lora.init(config, shapes, jax.random.key(0)), size=0.3)
   path = tmp_path / 'changes.safetensors'
   files.write(path, files.saved_of(own, changes, config.scale))
-  request = Request(PROMPT, 5, FRAMES / FPS, FPS, *SIZE)
-  before, start = made_here(folder, monkeypatch, request)
-  monkeypatch.setattr(service, 'load', functools.partial(changed, service.load, path))
-  clip, _ = made_here(folder, monkeypatch, request)
-  pipeline.load_lora_weights(path)
-  try:
-    check_equal(clip, pipeline(**ASKED, **given_there(pipeline, start)))
-  finally:
-    pipeline.unload_lora_weights()
+  before, _ = made_here(folder, monkeypatch, Request(PROMPT, 5, FRAMES / FPS, FPS, *SIZE))
+  clip = check_changed(saved, monkeypatch, path)
   assert np.abs(clip.video.astype(int) - before.video).mean() > 2
 
 
@@ -283,7 +290,7 @@ def test_low_rank_changes_do_there_what_they_do_here(saved, monkeypatch, tmp_pat
 def test_it_is_tuned_on_films_and_diffusers_reads_what_it_learned(saved, monkeypatch, tmp_path):
   """Low-rank changes, on the latents of its own codec."""
   pytest.importorskip('peft', reason=REASON)
-  pipeline, folder = saved
+  _, folder = saved
   monkeypatch.setenv('LTX2', str(folder))
   config = '--config=tests/parity/released_config.py'
   (tmp_path / 'films').mkdir()
@@ -304,14 +311,7 @@ def test_it_is_tuned_on_films_and_diffusers_reads_what_it_learned(saved, monkeyp
   assert losses[-1] < 0.97 * losses[0]
   path = tmp_path / 'changes.safetensors'
   run('launch/lora.py', f'--checkpoint={learned}', f'--out={path}')
-  monkeypatch.setattr(service, 'load', functools.partial(changed, service.load, path))
-  request = Request(PROMPT, 5, FRAMES / FPS, FPS, *SIZE)
-  clip, start = made_here(folder, monkeypatch, request)
-  pipeline.load_lora_weights(path)
-  try:
-    check_equal(clip, pipeline(**ASKED, **given_there(pipeline, start)))
-  finally:
-    pipeline.unload_lora_weights()
+  check_changed(saved, monkeypatch, path)
 
 
 @one_is_enough
