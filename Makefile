@@ -6,7 +6,7 @@ PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses=8 --dist=loadfile --
 READY := .venv/.ready
 EXTRAS := tests/parity tests/weights tests/text/minilm_test.py tests/data/prepare_test.py tests/worlds/solid_test.py
 
-.PHONY: demo test test-long test-slow notebook parity aot bench-codec bench-judges lint clean
+.PHONY: demo test test-long test-slow chaos notebook parity aot bench-codec bench-judges lint clean
 
 $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -24,6 +24,9 @@ test-long: $(READY)  ## codecs trained and a model judged, every stage by its pr
 
 test-slow: $(READY)  ## 20 random kill -9's, two processes, the README's programs (about half an hour)
 	$(BIN)/python -m pytest -m slow
+
+chaos: $(READY)  ## 100 signals to a run of two processes, at random (2 to 3 hours)
+	$(BIN)/python tools/chaos.py --out=build/chaos --kills=100
 
 notebook: $(READY)  ## runs the Colab notebook with two training steps (about 5 minutes)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[notebook]'

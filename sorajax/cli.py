@@ -6,6 +6,7 @@ import logging as standard_logging
 import os
 import runpy
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
+from sorajax.cluster import peers
+from sorajax.cluster.peers import Patience
 from sorajax.errors import Stopped, UserError, cannot_read, one_line
 
 MOST_CORES = 4  # of a CPU that are devices
@@ -22,7 +25,9 @@ CONFIG = 'config'  # the flag that names a config file, in every program that ta
 flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0 of a multi-host run.')
 flags.DEFINE_integer('processes', 1, 'Processes of a multi-host run.')
 flags.DEFINE_integer('process', 0, 'The number of this one.')
-flags.DEFINE_integer('join_seconds', 300, 'How long to wait for the others.')
+flags.DEFINE_integer('join_seconds', 300, 'How long to wait for the others to join.')
+flags.DEFINE_float('silence_seconds', 60, 'How long to wait for a sign of life of the others.', 0.1)
+flags.DEFINE_float('standstill_seconds', 3600, 'How long to wait until any of them gets on.', 0.1)
 
 
 def run(main: Callable[[], None]) -> None:
@@ -44,6 +49,7 @@ def join_hosts() -> None:
   if f.coordinator is None and os.environ.get('SORAJAX_MULTIHOST') != '1':
     return
   import jax
+  from jax._src import distributed  # the service has no public name
 
   if f.coordinator is not None and not 0 <= f.process < f.processes:
     raise UserError(f'--process={f.process} of --processes={f.processes}; count from 0')
@@ -56,9 +62,12 @@ def join_hosts() -> None:
       num_processes=f.processes if given else None,
       process_id=f.process if given else None,
       initialization_timeout=f.join_seconds,
+      heartbeat_timeout_seconds=int(2 * f.silence_seconds) + 30,  # the watch speaks before
     )
   except (RuntimeError, ValueError) as error:
     raise UserError(f'cannot join the other processes: {one_line(error)}') from error
+  patience = Patience(f.silence_seconds, f.standstill_seconds)
+  peers.watch(distributed.global_state.client, jax.process_index(), jax.process_count(), patience)
 
 
 def use_cores() -> None:
@@ -138,6 +147,7 @@ def _guarded(main: Callable[[], None], argv: Sequence[str]) -> None:
   except UserError as error:
     _fail(str(error))
   except Stopped:  # which was told of
+    peers.ended()
     sys.exit(Stopped.STATUS)
   except KeyboardInterrupt:
     _fail('interrupted; what was written is complete and the same command goes on from there', 130)
@@ -150,6 +160,18 @@ def _guarded(main: Callable[[], None], argv: Sequence[str]) -> None:
     raise
   except MemoryError as error:
     _fail(f'out of memory: {one_line(error)}; ask for less at once')
+  except Exception as error:
+    if type(error).__name__ == 'JaxRuntimeError' and not _is_own(error):
+      peers.lost(f'error: {one_line(error)}')
+    traceback.print_exc()
+    peers.failed(f'{type(error).__name__}: {one_line(error)}')
+    sys.exit(1)
+  peers.ended()
+
+
+def _is_own(error: Exception) -> bool:
+  """Whether an error of the runtime is of this process, and not of its talk with others."""
+  return 'RESOURCE_EXHAUSTED' in str(error) or 'INVALID_ARGUMENT' in str(error)
 
 
 def _quieten() -> None:
@@ -162,4 +184,5 @@ def _quieten() -> None:
 
 def _fail(message: str, status: int = 1) -> NoReturn:
   print(f'error: {message}', file=sys.stderr, flush=True)
+  peers.failed(message)
   sys.exit(status)

@@ -24,6 +24,7 @@ BESIDE = {
   ('geometry', 'errors'),
   ('sharding', 'errors'),
   ('cli', 'errors'),
+  ('cli', 'cluster'),
   ('cluster', 'errors'),
 }
 READERS_OF_CONFIG = ('sorajax/build.py',)

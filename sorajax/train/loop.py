@@ -13,6 +13,7 @@ from jax.experimental import multihost_utils
 
 from sorajax import build, checkpoint, sharding
 from sorajax.checkpoint import Checkpoints
+from sorajax.cluster import peers
 from sorajax.data.schedule import Place
 from sorajax.errors import Stopped, UserError
 from sorajax.media.atomic import make_folder
@@ -77,6 +78,7 @@ class _Run:
       self._save_if_due(step)
       if self.stop.reached(step):
         break
+      peers.reached(f'step {step}')
       batch, info = next(batches)
       self.state, now = self.step_fn(self.state, self.frozen, batch)
       self._log(previous)
@@ -115,6 +117,7 @@ class _Run:
 
   def _save(self, step: int) -> None:
     if self.checkpoints.latest != step:
+      peers.reached(f'saving step {step}')
       data = checkpoint.data_state(self.loader.place(step), self.fingerprint)
       self.checkpoints.save(step, self.state, data)
 
@@ -129,6 +132,7 @@ class _Run:
   def _evaluate(self, step: int) -> None:
     if self.evaluate is None:
       return
+    peers.reached(f'evaluation at step {step}')
     held = self.evaluate(self.state['ema'], self.frozen)
     self.log.write(step, 'held_out', held)
     shown = ', '.join(f'{k.replace("_", " ")} {v:.4f}' for k, v in held.items() if '_at_' not in k)
@@ -137,6 +141,7 @@ class _Run:
       metrics.draw_curves(self.workdir)
 
   def _sample(self, step: int) -> None:
+    peers.reached(f'samples of step {step}')
     self.objective.sample({**self.state['ema'], **self.frozen}, self.workdir, step)
 
   def _log(self, previous) -> None:
