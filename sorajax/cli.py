@@ -157,21 +157,28 @@ def _guarded(main: Callable[[], None], argv: Sequence[str]) -> None:
       _fail(f'no space left to write {what}; free some and run again')
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
       _fail(f'no permission to write {error.filename}; choose another folder')
-    raise
+    _leave(error)
   except MemoryError as error:
     _fail(f'out of memory: {one_line(error)}; ask for less at once')
   except Exception as error:
-    if type(error).__name__ == 'JaxRuntimeError' and not _is_own(error):
-      peers.lost(f'error: {one_line(error)}')
-    traceback.print_exc()
-    peers.failed(f'{type(error).__name__}: {one_line(error)}')
-    sys.exit(1)
+    _leave(error)
   peers.ended()
 
 
-def _is_own(error: Exception) -> bool:
-  """Whether an error of the runtime is of this process, and not of its talk with others."""
-  return 'RESOURCE_EXHAUSTED' in str(error) or 'INVALID_ARGUMENT' in str(error)
+def _leave(error: Exception) -> NoReturn:
+  """Ends with an error that nobody foresaw; the other processes, if there are any, hear of it."""
+  if peers.are_there():
+    if _is_of_talk(error):
+      peers.lost(one_line(error))
+    traceback.print_exception(error)
+    peers.failed(f'{type(error).__name__}: {one_line(error)}')
+  raise error
+
+
+def _is_of_talk(error: Exception) -> bool:
+  """Whether an error is the runtime's, and not of what this process alone asked of it."""
+  own = ('RESOURCE_EXHAUSTED', 'INVALID_ARGUMENT')
+  return type(error).__name__ == 'JaxRuntimeError' and not any(kind in str(error) for kind in own)
 
 
 def _quieten() -> None:

@@ -139,6 +139,8 @@ def _hit(out, kind, phase, victim, rng, to_first_step_s) -> float | None:
     who = victim if kind == signal.SIGSTOP else None
     what = f'{kind.name} of process {victim} while {phase}: not all ended'
     _wait(pair, lambda: pair.ended(but=who), limit, what)
+    if pair.statuses() == [0, 0]:
+      return None
     if phase != 'starting' and kind == signal.SIGTERM and pair.statuses() != [143, 143]:
       raise UserError(f'SIGTERM gave {pair.statuses()} and not 143 twice: see {pair.log}')
     return time.monotonic() - began

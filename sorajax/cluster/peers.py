@@ -109,7 +109,7 @@ class Watch:
       if peer.doing.startswith(FAILED):
         return f'process {i} {peer.doing}'
     silent = [i for i, p in others.items() if now - p.heard > self.patience.silence_s]
-    if silent and len(silent) == len(self._peers) - 1 and self._process and 0 in silent:
+    if 0 in silent and len(silent) == len(others):
       return f'{self._silence(0, now)}; it runs the service that all others speak through'
     if silent:
       return '; '.join(self._silence(i, now) for i in silent)
@@ -133,17 +133,19 @@ class _Company:
   def __init__(self) -> None:
     self.watch: Watch | None = None
     self._over = threading.Event()
+    self._living = threading.Thread(target=self._live, daemon=True)
 
   def join(self, watch: Watch) -> None:
     self.watch = watch
-    for run in (self._live, self._judge):  # apart, since the service may not answer
-      threading.Thread(target=run, daemon=True).start()
+    self._living.start()
+    threading.Thread(target=self._judge, daemon=True).start()  # apart: the service may not answer
 
   def say(self, last: str) -> bool:
     """Gives a last sign of life; whether there is anybody to hear it."""
     if self.watch is None or self._over.is_set():
       return False
     self._over.set()
+    self._living.join(self.watch.patience.beat_s)  # so that no older sign comes after the last
     self.watch.reached(last)
     self._beat()
     return True
@@ -190,15 +192,20 @@ def reached(doing: str) -> None:
     _COMPANY.watch.reached(doing)
 
 
-def lost(message: str) -> None:
-  """Says that talk failed, and waits until the watch knows whose silence it was; then ends.
+def are_there() -> bool:
+  """Whether this process is one of several."""
+  return _COMPANY.watch is not None
 
-  Returns where this process is alone.
+
+def lost(reason: str) -> None:
+  """Says that talk failed, and waits until the watch must have found whose silence it was.
+
+  Where it has, it ended this process; returns where nobody is silent, or this process is alone.
   """
   if _COMPANY.watch is not None:
-    print(f'{message}; listening for who is gone', file=sys.stderr, flush=True)
-    time.sleep(_COMPANY.watch.patience.silence_s * (1 + 3 / BEATS))
-    failed(message)
+    print(f'error: {reason}; listening for who is gone', file=sys.stderr, flush=True)
+    patience = _COMPANY.watch.patience
+    time.sleep(patience.silence_s + 6 * patience.beat_s)  # and the time that it takes to leave
 
 
 def ended() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from sorajax import sharding
 from sorajax.clip import Batch, Clip, Tokens
+from sorajax.cluster import peers
 from sorajax.codec.codec import Codec
 from sorajax.data.rows import Placed, assemble
 from sorajax.data.schedule import Bucket
@@ -89,6 +90,7 @@ class Sampler:
     for group in groups:
       for start in range(0, len(group), size):
         plans = group[start : start + size]
+        peers.reached(f'the batch of seed {plans[0].request.seed}')
         for row, clip in enumerate(self._batch(params, plans)):
           yield Made(plans[row].request, clip, size, row)
 
