@@ -13,10 +13,10 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## train on Big Buck Bunny and sample (about 12 minutes on 2 cores)
+demo: $(READY)  ## train on Big Buck Bunny and sample (8 to 16 minutes on 2 cores)
 	$(BIN)/python tools/demo.py --out=$(DEMO)
 
-test: $(READY)  ## unit and end-to-end tests (19 minutes on 2 cores that did other work beside)
+test: $(READY)  ## unit and end-to-end tests (18 minutes on 2 cores)
 	$(PYTEST) -m 'not slow and not long and not parity'
 
 test-long: $(READY)  ## codecs trained and a model judged, every stage by its program
