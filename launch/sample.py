@@ -8,6 +8,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from sorajax import cli
+from sorajax.errors import UserError
 from sorajax.generate import service
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Default: the one kept with the run.')
@@ -15,6 +16,12 @@ _CHECKPOINT = flags.DEFINE_string(
   'checkpoint', None, 'Workdir of a run, or an LTX-2 as diffusers saves it.'
 )
 _LORA = flags.DEFINE_multi_string('lora', [], 'Files of low-rank changes to its transformer.')
+_UPSAMPLER = flags.DEFINE_string(
+  'upsampler',
+  None,
+  'Folder of a latent upsampler; clips are made small, enlarged and refined.',
+)
+_REFINE_LORA = flags.DEFINE_multi_string('refine_lora', [], 'As --lora, for the refining alone.')
 _PROMPT = flags.DEFINE_multi_string('prompt', [], 'What the clip shows; may be repeated.')
 _PROMPTS = flags.DEFINE_string('prompts', None, 'A UTF-8 file with a prompt a line.')
 _AGAIN = flags.DEFINE_string('again', None, 'The json of a clip: make that clip once more.')
@@ -33,6 +40,8 @@ flags.mark_flags_as_required(['checkpoint', 'out'])
 
 def main() -> None:
   cli.join_hosts()
+  if _REFINE_LORA.value and not _UPSAMPLER.value:
+    raise UserError('--refine_lora changes the second stage; add --upsampler=FOLDER')
   ask = service.Ask(
     prompts=service.read_prompts(_PROMPT.value, _PROMPTS.value),
     task=_TASK.value, input=_INPUT.value, given_s=_GIVEN_S.value, count=_COUNT.value,
@@ -42,6 +51,8 @@ def main() -> None:
   model = service.load(_CHECKPOINT.value, _CONFIG.value)
   for file in _LORA.value:
     model = service.with_changes(model, file)
+  if _UPSAMPLER.value:
+    model = service.with_refiner(model, _UPSAMPLER.value, _REFINE_LORA.value)
   if _AGAIN.value:
     films = service.make_again(model, _AGAIN.value, _OUT.value)
   else:

@@ -100,6 +100,10 @@ def settings(config: Any) -> Settings:
   if out.lora.rank and not out.start:
     raise UserError('config.lora.rank changes the weights of another run; name it in config.start')
   _check_guidance(out)
+  if out.sample.levels and out.sample.levels[0] != 1:
+    raise UserError(
+      f'config.sample.levels are {out.sample.levels}; give noise levels that fall from 1 to 0'
+    )
   for task, weight in out.train.tasks.items():
     capabilities.find(task)
     if weight < 0:

@@ -114,6 +114,8 @@ class SampleConfig:
     shift: (tokens, μ, tokens, μ): levels move towards noise by the μ that lies on the line through
       these at the number of the picture's tokens; () for the shift of `flow`.
     levels: noise levels of all steps, falling to 0, in place of `steps` and `last`; () for none.
+    refine: noise levels of the second stage, where a clip is made small first and then enlarged;
+      the first of them is what is left of the small clip's noise.
     solver: its name, in `flow.solver.SOLVERS`.
     guidance: modality → scale of guidance away from no prompt; 1 for none.
     modality_guidance: modality → scale of guidance away from what is made without hearing the
@@ -134,6 +136,7 @@ class SampleConfig:
   last: float = 0.0
   shift: tuple[float, ...] = ()
   levels: tuple[float, ...] = ()
+  refine: tuple[float, ...] = (0.909375, 0.725, 0.421875, 0.0)
   solver: Literal['euler', 'heun', 'adams_bashforth'] = 'adams_bashforth'
   guidance: dict[str, float] = dataclasses.field(
     default_factory=lambda: {'video': 2.0, 'audio': 2.0}
@@ -154,16 +157,19 @@ class SampleConfig:
       raise ValueError(f'last is {self.last}; give a noise level from 0 to below 1')
     if len(self.shift) not in (0, 4) or self.shift[:1] == self.shift[2:3] != ():
       raise ValueError(f'shift is {self.shift}; give two numbers of tokens, a μ behind each')
-    ends = self.levels[:1] + self.levels[-1:]
-    if ends not in ((), (1.0, 0.0)) or not _falling(self.levels):
+    if self.levels and not _falling(self.levels):
       raise ValueError(f'levels are {self.levels}; give noise levels that fall from 1 to 0')
+    if not _falling(self.refine) or self.refine[0] == 1:
+      raise ValueError(f'refine is {self.refine}; give noise levels that fall from below 1 to 0')
 
   def __hash__(self) -> int:
     return hash(repr(self))
 
 
 def _falling(numbers: tuple[float, ...]) -> bool:
-  return all(a > b for a, b in itertools.pairwise(numbers))
+  """Whether noise levels fall to 0 from 1 at most."""
+  ends = len(numbers) > 1 and numbers[0] <= 1 and numbers[-1] == 0
+  return ends and all(a > b for a, b in itertools.pairwise(numbers))
 
 
 @dataclasses.dataclass(frozen=True)

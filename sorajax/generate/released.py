@@ -10,7 +10,9 @@ import jax.numpy as jnp
 
 from sorajax.clip import MODALITIES
 from sorajax.codec.codec import Codec
+from sorajax.codec.convolutional import ConvCodec
 from sorajax.codec.linear import LinearConfig
+from sorajax.codec.upsampler import Enlarger
 from sorajax.data.loader import LoaderConfig
 from sorajax.data.prepare_file import PrepareConfig
 from sorajax.errors import UserError
@@ -21,7 +23,7 @@ from sorajax.optim import OptimizerConfig
 from sorajax.settings import FlowConfig, SampleConfig, Settings, TextConfig, TrainConfig
 from sorajax.sharding import MeshConfig
 from sorajax.tasks import capabilities
-from sorajax.weights import ltx2_audio, ltx2_transformer, ltx2_video
+from sorajax.weights import ltx2_audio, ltx2_transformer, ltx2_upsampler, ltx2_video
 from sorajax.weights.shards import Shards, read_json
 
 INDEX = 'model_index.json'
@@ -46,6 +48,24 @@ def codec_of(folder: Path) -> Codec:
     ltx2_video.codec_of(picture.config(), picture),
     ltx2_audio.codec_of(sound.config(), dict(sound), speaker.config(), dict(speaker)),
   )
+
+
+def enlarger_of(folder: Path, codec: Codec) -> Enlarger:
+  """The latent upsampler in a folder, for latents of a codec.
+
+  Raises:
+    UserError: one that is missing, damaged or of another codec.
+  """
+  shards = Shards(folder)
+  config = ltx2_upsampler.config_of(shards.config())
+  picture, channels = codec.video, codec.geometry.video.channels
+  if not isinstance(picture, ConvCodec) or config.channels != channels:
+    raise UserError(
+      f'the upsampler in {folder} is of latents of {config.channels} channels and the codec of the '
+      f'model is another, of {channels}; give the one of its release'
+    )
+  params = ltx2_upsampler.params_of(config, shards)
+  return Enlarger(config, params, picture.mean, picture.scale)
 
 
 def read(folder: Path) -> tuple[Settings, Codec]:

@@ -11,18 +11,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from sorajax import sharding
-from sorajax.clip import Batch, Clip, Tokens
+from sorajax.clip import Batch, Clip, Latents, Tokens
 from sorajax.cluster import peers
 from sorajax.codec.codec import Codec
 from sorajax.data.rows import Placed, assemble
 from sorajax.data.schedule import Bucket
-from sorajax.flow import guidance, levels, solver
+from sorajax.flow import guidance, levels, path, solver
 from sorajax.flow.sample import sample
+from sorajax.generate import refine
+from sorajax.generate.refine import Refiner
 from sorajax.generate.request import Plan, Request, finish, plan
 from sorajax.network import Network
 from sorajax.settings import SampleConfig, Settings
 
 STREAM_KEYS = {'audio': 0, 'video': 1}
+Stages = tuple[Plan, ...]  # of one request
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Sampler:
     codec: of its latents.
     batch: clips sampled at once.
     joined: whether audio and video hear each other.
+    refiner: makes clips small first and then large; None makes them at once.
   """
 
   settings: Settings
@@ -59,6 +63,7 @@ class Sampler:
   codec: Codec
   batch: int = 1
   joined: bool = True
+  refiner: Refiner | None = None
 
   def __call__(self, params: Any, requests: Sequence[Request]) -> Iterator[Made]:
     """Samples requests in batches of equal layout, in their order within each layout.
@@ -70,47 +75,55 @@ class Sampler:
     Returns:
       clips as they are finished; every request is checked before the first is made.
     """
-    known = tuple(t for t, w in self.settings.train.tasks.items() if w > 0)
-    groups: dict[tuple, list[Plan]] = {}
+    groups: dict[tuple, list[Stages]] = {}
     for request in requests:
-      p = plan(request, self.codec, known)
-      key = (p.latents.video.shape, p.latents.audio.shape)
-      groups.setdefault(key, []).append(p)
+      stages = self._stages(request)
+      latents = stages[-1].latents
+      groups.setdefault((latents.video.shape, latents.audio.shape), []).append(stages)
     return self._run(params, list(groups.values()))
 
   def again(self, params: Any, request: Request, row: int) -> Made:
     """Makes one clip in the very row of a batch in which it was made."""
-    known = tuple(t for t, w in self.settings.train.tasks.items() if w > 0)
-    p = plan(request, self.codec, known)
-    made = self._batch(params, [p] * (row + 1))
+    made = self._batch(params, [self._stages(request)] * (row + 1))
     return Made(request, made[row], self.batch, row)
 
-  def _run(self, params: Any, groups: list[list[Plan]]) -> Iterator[Made]:
+  def _stages(self, request: Request) -> Stages:
+    """The plans of a request: of the small clip first, where there is one."""
+    known = tuple(t for t, w in self.settings.train.tasks.items() if w > 0)
+    last = plan(request, self.codec, known)
+    if self.refiner is None:
+      return (last,)
+    return plan(self.refiner.first(last, self.codec.geometry.video), self.codec, known), last
+
+  def _run(self, params: Any, groups: list[list[Stages]]) -> Iterator[Made]:
     size = self.batch
     for group in groups:
       for start in range(0, len(group), size):
-        plans = group[start : start + size]
-        peers.reached(f'the batch of seed {plans[0].request.seed}')
-        for row, clip in enumerate(self._batch(params, plans)):
-          yield Made(plans[row].request, clip, size, row)
+        rows = group[start : start + size]
+        requests = [stages[-1].request for stages in rows]
+        peers.reached(f'the batch of seed {requests[0].seed}')
+        for row, clip in enumerate(self._batch(params, rows)):
+          yield Made(requests[row], clip, size, row)
 
-  def _batch(self, params: Any, plans: list[Plan]) -> list[Clip]:
-    """Samples up to a batch of plans of one layout; rows that are left over repeat the last."""
-    size = self.batch
-    filled = plans + [plans[-1]] * (size - len(plans))
-    batch = self.tokens(filled)
-    seeds = np.array([p.request.seed for p in filled], np.uint32)
+  def _batch(self, params: Any, rows: list[Stages]) -> list[Clip]:
+    """Samples up to a batch of one layout; rows that are left over repeat the last."""
+    filled = rows + [rows[-1]] * (self.batch - len(rows))
+    config, plans = self.settings.sample, [stages[0] for stages in filled]
+    made = self._latents(params, plans, config)
+    if self.refiner is not None:
+      plans = self.refiner.second([stages[-1] for stages in filled], made)
+      own = params if self.refiner.params is None else self.refiner.params
+      made = self._latents(own, plans, refine.sampling(config))
+    return [finish(p, self.codec.decode(latents)) for p, latents in zip(plans[: len(rows)], made)]
+
+  def _latents(self, params: Any, plans: list[Plan], config: SampleConfig) -> list[Latents]:
+    """One pass of the solver over a whole batch."""
+    batch = self.tokens(plans)
+    seeds = np.array([p.request.seed for p in plans], np.uint32)
     shift = self._shift(math.prod(plans[0].latents.video.shape[:3]))
-    run = _sampling(self.network, self.settings.sample, shift, self.joined)
-    latents = jax.device_get(run(params, *_placed(batch, self.tokens(filled, blank=True)), seeds))
-    clips = []
-    for row, p in enumerate(plans):
-      shaped = {m: latents[m][row] for m in latents}
-      video = shaped['video'][: p.given['video'].size].reshape(p.latents.video.shape)
-      audio = shaped['audio'][: p.given['audio'].size]
-      full = dataclasses.replace(p.latents, video=video, audio=audio)
-      clips.append(finish(p, self.codec.decode(full)))
-    return clips
+    run = _sampling(self.network, config, shift, self.joined)
+    latents = jax.device_get(run(params, *_placed(batch, self.tokens(plans, blank=True)), seeds))
+    return [_shaped(p, {m: x[row] for m, x in latents.items()}) for row, p in enumerate(plans)]
 
   def _shift(self, tokens: int) -> float:
     """By how much levels move towards noise for so many tokens of picture."""
@@ -138,6 +151,13 @@ class Sampler:
     return assemble(rows, bucket, self.codec.geometry)
 
 
+def _shaped(plan: Plan, tokens: dict[str, np.ndarray]) -> Latents:
+  """A row's tokens [T, C] by modality → the latents of its plan."""
+  video = tokens['video'][: plan.given['video'].size].reshape(plan.latents.video.shape)
+  audio = tokens['audio'][: plan.given['audio'].size]
+  return dataclasses.replace(plan.latents, video=video, audio=audio)
+
+
 def _placed(batch: Batch, blank: Batch) -> tuple[dict[str, Tokens], Any, Any]:
   """Tokens and both texts on the mesh, whole on every process."""
   mesh = jax.sharding.get_mesh()
@@ -156,11 +176,13 @@ def _sampling(
 ) -> Callable[..., dict[str, jax.Array]]:
   """The jitted (params, tokens, text, blank text, seeds) → latents of every token."""
   times = _times(config, shift)
+  first, stage = jnp.float32(times[0]), int(times[0] < 1)
 
   def run(params, tokens: dict[str, Tokens], text, blank, seeds):
-    noise = {m: _noise(seeds, m, t.latent) for m, t in tokens.items()}
+    noise = {m: _noise(seeds, m, t.latent, stage) for m, t in tokens.items()}
     asked = {m: (t.sigma > 0)[..., None] for m, t in tokens.items()}
-    start = {m: jnp.where(asked[m], noise[m], t.latent) for m, t in tokens.items()}
+    begun = {m: path.interpolate(t.latent, noise[m], first) for m, t in tokens.items()}
+    start = {m: jnp.where(asked[m], begun[m], t.latent) for m, t in tokens.items()}
 
     def with_text(read, joined=joined, skip_layers=()):
       def velocity(x, t):
@@ -194,7 +216,7 @@ def _sampling(
 
 
 def _times(config: SampleConfig, shift: float) -> np.ndarray:
-  """The noise levels of a run of the solver, from pure noise to 0."""
+  """The noise levels of a run of the solver, falling to 0."""
   if config.levels:
     return np.asarray(config.levels, np.float32)
   return levels.times(config.steps, shift, last=config.last)
@@ -204,12 +226,15 @@ def _beyond_one(scale: Mapping[str, float]) -> dict[str, float]:
   return {m: s - 1 for m, s in scale.items()}
 
 
-def _noise(seeds: jax.Array, modality: str, like: jax.Array) -> jax.Array:
-  """Noise [B, T, C] in which a token depends on its row's seed and its own number alone."""
+def _noise(seeds: jax.Array, modality: str, like: jax.Array, stage: int = 0) -> jax.Array:
+  """Noise [B, T, C] in which a token depends on its row's seed and its own number alone.
+
+  Every stage has noise of its own.
+  """
   tokens = jnp.arange(like.shape[1])
 
   def of_row(seed):
-    key = jax.random.fold_in(jax.random.key(seed), STREAM_KEYS[modality])
+    key = jax.random.fold_in(jax.random.key(seed), STREAM_KEYS[modality] + 2 * stage)
     one = lambda token: jax.random.normal(jax.random.fold_in(key, token), like.shape[2:])
     return jax.vmap(one)(tokens)
 

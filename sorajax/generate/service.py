@@ -19,6 +19,7 @@ from sorajax.codec.codec import Codec
 from sorajax.errors import UserError, one_line
 from sorajax.generate import released
 from sorajax.generate.output import write_clips
+from sorajax.generate.refine import Refiner
 from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
 from sorajax.media import reader
@@ -46,6 +47,7 @@ class Model:
     mesh: where they lie.
     workdir: of the run.
     step: of the checkpoint.
+    refiner: of its second stage; None for one stage.
   """
 
   settings: Settings
@@ -55,6 +57,7 @@ class Model:
   mesh: jax.sharding.Mesh
   workdir: Path
   step: int
+  refiner: Refiner | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,6 +170,24 @@ def _load_released(folder: Path, config: ml_collections.ConfigDict | None) -> Mo
     )
 
 
+def with_refiner(model: Model, folder: str, changes: Sequence[str] = ()) -> Model:
+  """A model that makes clips small first, and large by the latent upsampler of a folder.
+
+  Args:
+    model: the first stage.
+    folder: of an upsampler as diffusers saves it.
+    changes: files of low-rank changes to the transformer of the second stage.
+
+  Raises:
+    UserError: an upsampler that cannot be read, or is of another codec.
+  """
+  enlarger = released.enlarger_of(Path(folder), model.codec)
+  params = None
+  if changes:
+    params = functools.reduce(with_changes, changes, model).params
+  return dataclasses.replace(model, refiner=Refiner(enlarger, str(folder), params))
+
+
 def with_changes(model: Model, file: str) -> Model:
   """A model with the low-rank changes of a file of safetensors added to its transformer.
 
@@ -205,7 +226,7 @@ def answer(
 ) -> list[Path]:
   """Samples requests of any tasks, `batch` or the config's number at once; returns the films."""
   batch = _batch(model, batch, len(requests))
-  sampler = Sampler(model.settings, model.network, model.codec, batch)
+  sampler = _sampler(model, batch)
   with jax.set_mesh(model.mesh):
     made = sampler(model.params, requests)
     if jax.process_index() == 0:
@@ -222,7 +243,7 @@ def make_again(model: Model, record: str, out: str | os.PathLike[str]) -> list[P
     text = json.loads(path.read_text(encoding='utf-8'))
     fields = dict(text['request'])
     batch, row, step = int(text['batch']), int(text['row']), int(text['checkpoint_step'])
-    request = Request(**fields)
+    request, upsampler = Request(**fields), text.get('upsampler', '')
     if not 0 <= row < batch:
       raise ValueError(f'row {row} of {batch}')
   except (ValueError, KeyError, TypeError) as error:
@@ -235,10 +256,13 @@ def make_again(model: Model, record: str, out: str | os.PathLike[str]) -> list[P
       f'{record} is of step {step} and the checkpoint of step {model.step}; give '
       f'--checkpoint={model.workdir}/checkpoints/{step}'
     )
+  if bool(upsampler) != (model.refiner is not None):
+    cure = f'give --upsampler={upsampler}' if upsampler else 'leave --upsampler out'
+    raise UserError(f'{record} was made in {"two stages" if upsampler else "one stage"}; {cure}')
   if request.given_path:
     given = read_given(model, request.given_path, (request.height, request.width), request.fps)
     request = dataclasses.replace(request, given=given)
-  sampler = Sampler(model.settings, model.network, model.codec, batch)
+  sampler = _sampler(model, batch)
   with jax.set_mesh(model.mesh):
     return write_clips(out, [sampler.again(model.params, request, row)], _recipe(model))
 
@@ -308,6 +332,10 @@ def parse_size(text: str) -> tuple[int, int]:
   return int(found[1]), int(found[2])
 
 
+def _sampler(model: Model, batch: int) -> Sampler:
+  return Sampler(model.settings, model.network, model.codec, batch, refiner=model.refiner)
+
+
 def _batch(model: Model, asked: int | None, count: int) -> int:
   rows = model.mesh.shape['data'] * model.mesh.shape['fsdp']
   wanted = asked if asked is not None else min(model.settings.sample.batch, count)
@@ -318,5 +346,6 @@ def _recipe(model: Model) -> dict[str, Any]:
   return {
     'checkpoint': str(model.workdir),
     'checkpoint_step': model.step,
+    'upsampler': model.refiner.source if model.refiner else '',
     'config': dataclasses.asdict(model.settings),
   }

@@ -157,6 +157,13 @@ def crop(image: np.ndarray, size: Size) -> np.ndarray:
   return np.ascontiguousarray(image[top : top + size[0], left : left + size[1]])
 
 
+def resized(frames: np.ndarray, size: Size) -> np.ndarray:
+  """uint8 [F, H, W, 3] → [F, *size, 3], scaled to cover `size` and cropped to its centre."""
+  scaler, of = VideoReformatter(), av.VideoFrame.from_ndarray
+  made = [to_rgb(of(frame, 'rgb24'), size, scaler=scaler) for frame in frames]
+  return np.stack(made) if made else np.zeros((0, *size, 3), np.uint8)
+
+
 def check_size(size: Size | None) -> None:
   """Refuses a size without pixels."""
   if size is not None and min(size) < 1:

@@ -173,7 +173,13 @@ def _with_layer(whole: jax.Array, part: jax.Array, i: int) -> jax.Array:
 
 def check(where: Places, given: Mapping[str, tuple[int, ...]]) -> None:
   """Raises unless `given`, name → shape, are the very tensors that parameters are made of."""
-  wanted = {tensor.name: tensor.shape for tensor in tensors_of(where)}
+  check_shapes({tensor.name: tensor.shape for tensor in tensors_of(where)}, given)
+
+
+def check_shapes(
+  wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]]
+) -> None:
+  """Raises unless the tensors `given`, name → shape, are those that are wanted."""
   wrong = [f'{n} of {given[n]} instead of {s}' for n, s in wanted.items() if given.get(n, s) != s]
   found = {
     'missing': sorted(set(wanted) - set(given)),

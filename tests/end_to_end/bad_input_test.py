@@ -173,6 +173,9 @@ CASES = (
     ('--checkpoint={walk}/run', '--out={here}/out', '--kinds=roms'), ("'roms'", 'first frames'),
   ),
   Case('sample-no-checkpoint', 'launch/sample.py', ('--out={here}/out',), ('--checkpoint', 'must')),
+  sample(
+    'refine', '--refine_lora={bad}/x.safetensors', says=('--refine_lora', 'add --upsampler=FOLDER')
+  ),
   prepare('no-config', '--config={bad}/no.py', says=('{bad}/no.py', 'configs/film.py')),
   prepare('config-folder', '--config={bad}', says=('{bad}', 'configs/film.py')),
   prepare('empty-config', '--config=', says=("''", 'configs/film.py')),

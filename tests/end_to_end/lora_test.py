@@ -61,6 +61,19 @@ def test_a_file_of_changes_does_what_the_run_does(walk, changed, tmp_path):
   assert apart[0] <= 0.1 and apart[1] > 1
 
 
+def test_it_goes_on_from_a_run_on_another_mesh(walk, tmp_path, monkeypatch):
+  monkeypatch.setenv('XLA_FLAGS', '--xla_force_host_platform_device_count=4')
+  learned, out = f'{tmp_path}/run', tmp_path / 'out'
+  run(
+    'launch/train.py', TINY, f'--config.data.path={walk}/latents', f'--config.start={walk}/run',
+    *RANK, '--config.mesh.data=1', '--config.mesh.fsdp=4', '--config.train.steps=1',
+    '--config.train.evaluate_every=1', f'--workdir={learned}',
+  )  # fmt: skip
+  assert held_out(tmp_path / 'run')[0] == pytest.approx(held_out(walk / 'run')[-1], rel=1e-4)
+  run('launch/sample.py', f'--checkpoint={learned}', f'--out={out}', '--seconds=1')
+  assert len(list(out.glob('*.mp4'))) == 1
+
+
 def test_what_cannot_be_changed_is_refused(walk, changed, tmp_path):
   data = f'--config.data.path={walk}/latents'
   flags = ('launch/train.py', TINY, data, f'--workdir={tmp_path}/run', *RANK)

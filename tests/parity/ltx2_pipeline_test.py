@@ -178,9 +178,9 @@ ASKED = {
 one_is_enough = pytest.mark.parametrize('saved', ['2.3'], indirect=True)
 
 
-def made_here(folder, monkeypatch, request: Request, **others):
-  """Our clip, and what its run began with, modality → [1, T, C]."""
-  model, start, whole = service.load(folder), {}, sampler._sampling
+def made_here(folder, monkeypatch, request: Request, load=service.load, **others):
+  """Our clip, and what its first run began with, modality → [1, T, C]."""
+  model, start, whole = load(folder), {}, sampler._sampling
   skipping = {'skip_layers': (1,), 'skip_guidance': {'video': 1.0, 'audio': 0.5}}
   sample = dataclasses.replace(model.settings.sample, steps=STEPS, **skipping, **others)
   settings = dataclasses.replace(model.settings, sample=sample)
@@ -189,7 +189,7 @@ def made_here(folder, monkeypatch, request: Request, **others):
     run = whole(*args)
 
     def watching(params, tokens, text, blank, seeds):
-      for m, t in tokens.items():
+      for m, t in tokens.items() if not start else ():
         noise = np.array(sampler._noise(seeds, m, t.latent))
         start[m] = np.where(np.asarray(t.sigma)[..., None] > 0, noise, t.latent)
       return run(params, tokens, text, blank, seeds)
@@ -198,19 +198,20 @@ def made_here(folder, monkeypatch, request: Request, **others):
 
   monkeypatch.setattr(sampler, '_sampling', watched)
   with jax.set_mesh(model.mesh):
-    (made,) = Sampler(settings, model.network, model.codec)(model.params, [request])
+    run_all = Sampler(settings, model.network, model.codec, refiner=model.refiner)
+    (made,) = run_all(model.params, [request])
   return made.clip, {m: torch.from_numpy(x) for m, x in start.items()}
 
 
-def given_there(pipeline, start) -> dict:
+def given_there(pipeline, start, size=SIZE) -> dict:
   """The same beginning for diffusers, whose number of sound tokens is rounded and not ours.
 
   Of latents that are neither packed nor normed they take as many as there are.
   """
   ear, eye = pipeline.audio_vae, pipeline.vae
   sound = pipeline._denormalize_audio_latents(start['audio'], ear.latents_mean, ear.latents_std)
-  size = (1 + (FRAMES - 1) // 2, SIZE[0] // 8, SIZE[1] // 8)
-  picture = pipeline._unpack_latents(start['video'], *size)
+  shape = (1 + (FRAMES - 1) // 2, size[0] // 8, size[1] // 8)
+  picture = pipeline._unpack_latents(start['video'], *shape)
   picture = pipeline._denormalize_latents(picture, eye.latents_mean, eye.latents_std)
   return {
     'latents': picture,
@@ -272,6 +273,49 @@ def test_a_run_from_a_first_frame_is_that_of_diffusers(saved, monkeypatch):
   check_equal(clip, theirs)
 
 
+@one_is_enough
+def test_two_stages_are_those_of_diffusers(saved, monkeypatch, tmp_path):
+  """Small, enlarged in the space of latents, then three steps from what is left of the noise."""
+  from diffusers.pipelines.ltx2 import latent_upsampler
+
+  pipeline, folder = saved
+  half, large = (32, 32), (64, 64)
+  small = latent_upsampler.LTX2LatentUpsamplerModel(8, 32, num_blocks_per_stage=1)
+  upsampler = randomise(small, 9)
+  upsampler.save_pretrained(tmp_path)
+  two = lambda folder: service.with_refiner(service.load(folder), str(tmp_path))
+  clip, start = made_here(
+    folder, monkeypatch, Request(PROMPT, 6, FRAMES / FPS, FPS, *large), load=two
+  )
+  asked = {**ASKED, 'height': half[0], 'width': half[1], 'output_type': 'latent'}
+  first = pipeline(**asked, **given_there(pipeline, start, half))
+  enlarging = diffusers.LTX2LatentUpsamplePipeline(vae=pipeline.vae, latent_upsampler=upsampler)
+  enlarged = enlarging(
+    latents=first.frames, height=half[0], width=half[1], num_frames=FRAMES, output_type='latent',
+    return_dict=False,
+  )[0]  # fmt: skip
+  ear, eye, levels = pipeline.audio_vae, pipeline.vae, [0.909375, 0.725, 0.421875]
+  video = pipeline._normalize_latents(enlarged, eye.latents_mean, eye.latents_std)
+  video = pipeline._pack_latents(video)
+  sound = pipeline._pack_audio_latents(first.audio)
+  begun = {
+    'video': video,
+    'audio': pipeline._normalize_audio_latents(sound, ear.latents_mean, ear.latents_std),
+  }
+  for m, x in begun.items():
+    noise = sampler._noise(np.array([6], np.uint32), m, x.numpy(), stage=1)
+    begun[m] = levels[0] * torch.from_numpy(np.array(noise)) + (1 - levels[0]) * x
+  still = diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=False)
+  second = diffusers.LTX2Pipeline(**{**pipeline.components, 'scheduler': still})
+  second.set_progress_bar_config(disable=True)
+  none = {f'{m}{name}_scale': scale for m in ('', 'audio_') for name, scale in
+          (('guidance', 1.0), ('modality', 1.0), ('stg', 0.0))}  # fmt: skip
+  asked = {**ASKED, **none, 'num_inference_steps': 3, 'height': large[0], 'width': large[1]}
+  plain = {'guidance_rescale': 0.0, 'audio_guidance_rescale': 0.0}
+  theirs = second(**asked, **plain, sigmas=levels, **given_there(pipeline, begun, large))
+  check_equal(clip, theirs)
+
+
 def test_low_rank_changes_do_there_what_they_do_here(saved, monkeypatch, tmp_path):
   pytest.importorskip('peft', reason=REASON)
   _, folder = saved
@@ -316,12 +360,31 @@ def test_it_is_tuned_on_films_and_diffusers_reads_what_it_learned(saved, monkeyp
 
 @one_is_enough
 def test_the_command_line_samples_from_the_folder(saved, tmp_path):
+  from diffusers.pipelines.ltx2 import latent_upsampler
+
   _, folder = saved
-  asked = (f'--seconds={FRAMES / FPS}', f'--fps={FPS}', f'--size={SIZE[0]}x{SIZE[1]}')
+  asked = (f'--seconds={FRAMES / FPS}', f'--fps={FPS}', '--size=32x64')
   prompt = ('--prompt=two old trees', f'--checkpoint={folder}')
-  run('launch/sample.py', *prompt, *asked, f'--out={tmp_path}')
-  (film,) = tmp_path.glob('*.mp4')
-  assert len(reader.read(film).video) == FRAMES
+  run('launch/sample.py', *prompt, *asked, f'--out={tmp_path}/one')
+  latent_upsampler.LTX2LatentUpsamplerModel(8, 32).save_pretrained(tmp_path / 'upsampler')
+  two = f'--upsampler={tmp_path}/upsampler'
+  run('launch/sample.py', *prompt, *asked, two, f'--out={tmp_path}/two')
+  (film,), (refined,) = ((tmp_path / name).glob('*.mp4') for name in ('one', 'two'))
+  assert reader.read(film).video.shape == reader.read(refined).video.shape == (FRAMES, *SIZE, 3)
+  again = f'--again={refined.with_suffix(".json")}'
+  run('launch/sample.py', prompt[1], again, two, f'--out={tmp_path}/again')
+  assert next((tmp_path / 'again').glob('*.mp4')).read_bytes() == refined.read_bytes()
+  error = run('launch/sample.py', prompt[1], again, f'--out={tmp_path}/no', fails=True)
+  assert f'was made in two stages; give --upsampler={tmp_path}/upsampler' in error
+
+
+@one_is_enough
+def test_an_upsampler_of_another_codec_is_refused(saved, tmp_path):
+  from diffusers.pipelines.ltx2 import latent_upsampler
+
+  latent_upsampler.LTX2LatentUpsamplerModel(6, 32).save_pretrained(tmp_path)
+  with refused('is of latents of 6 channels and the codec of the model is another, of 8'):
+    service.with_refiner(service.load(saved[1]), str(tmp_path))
 
 
 @one_is_enough
