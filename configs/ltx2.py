@@ -37,8 +37,9 @@ def get_config(version: str = '2.3') -> ml_collections.ConfigDict:
   c.mesh.update(data=-1, fsdp=16)
   c.transformer = transformer(section, version)
   c.text.update(
-    width=c.transformer.text_width, depth=1, max_tokens=1024, folder='', dtype='bfloat16'
-  )
+    width=c.transformer.text_width, depth=1, max_tokens=1024, folder='', dtype='bfloat16',
+    encoded='',
+  )  # fmt: skip
   c.flow.update(preconditioned=False, shift=2.78)  # that of 6,144 tokens
   c.optimizer.learning_rate = 1e-5
   c.sample = section(

@@ -16,6 +16,7 @@ _CHECKPOINT = flags.DEFINE_string(
   'checkpoint', None, 'Workdir of a run, or an LTX-2 as diffusers saves it.'
 )
 _LORA = flags.DEFINE_multi_string('lora', [], 'Files of low-rank changes to its transformer.')
+_ENCODED = flags.DEFINE_string('encoded', '', 'Folder of launch/encode_prompts.py, for LTX-2.')
 _UPSAMPLER = flags.DEFINE_string(
   'upsampler',
   None,
@@ -48,7 +49,7 @@ def main() -> None:
     seed=_SEED.value, seconds=_SECONDS.value, size=_SIZE.value, fps=_FPS.value,
     batch=_BATCH.value,
   )  # fmt: skip
-  model = service.load(_CHECKPOINT.value, _CONFIG.value)
+  model = service.load(_CHECKPOINT.value, _CONFIG.value, encoded=_ENCODED.value)
   for file in _LORA.value:
     model = service.with_changes(model, file)
   if _UPSAMPLER.value:

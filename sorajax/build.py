@@ -31,6 +31,7 @@ from sorajax.settings import (
 from sorajax.tasks import capabilities
 from sorajax.text.minilm import MiniLM
 from sorajax.text.small import SmallEncoder
+from sorajax.weights.encoded import EncodedText
 from sorajax.weights.prompts import ReleasedText
 
 T = TypeVar('T')
@@ -38,7 +39,7 @@ T = TypeVar('T')
 # What a checkpoint is of, for good.
 KEPT = ('codec', 'picture', 'sound', 'mel_codec', 'transformer', 'text', 'flow.preconditioned')
 RESUMED = (*KEPT, 'lora')  # what must stay where a run itself goes on
-FREE_KEYS = ('unroll', 'remat', 'attention')  # these change how it is computed, not what
+FREE_KEYS = ('unroll', 'remat', 'attention', 'encoded')  # how it is computed, not what
 
 
 def frozen(cls: type[T], config: Any, name: str) -> T:
@@ -180,7 +181,8 @@ def text_encoder(config: TextConfig) -> TextEncoder:
   if config.kind == 'minilm':
     return MiniLM(config.max_tokens)
   if config.kind == 'ltx2':
-    return ReleasedText(config.folder, config.max_tokens, config.dtype)
+    released = ReleasedText(config.folder, config.max_tokens, config.dtype)
+    return EncodedText(config.encoded, released) if config.encoded else released
   return SmallEncoder(config.width, config.depth, config.max_tokens, config.kind)
 
 

@@ -28,6 +28,7 @@ class TextConfig:
     max_tokens: longer prompts are cut.
     folder: of `ltx2`, as diffusers saves it.
     dtype: of the weights of `ltx2`.
+    encoded: folder of prompts that `ltx2` read beforehand; '' where it reads them now.
   """
 
   kind: Literal['bytes', 'words', 'minilm', 'ltx2'] = 'bytes'
@@ -36,6 +37,7 @@ class TextConfig:
   max_tokens: int = 96
   folder: str = ''
   dtype: Literal['float32', 'bfloat16'] = 'bfloat16'
+  encoded: str = ''
 
 
 @dataclasses.dataclass(frozen=True)

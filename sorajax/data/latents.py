@@ -102,6 +102,15 @@ def open_latents(directory: str | os.PathLike[str], split: str) -> LatentSource:
   return StoredLatents(directory, split)
 
 
+def captions(directory: str | os.PathLike[str]) -> list[str]:
+  """Every caption of a folder of latents once, in order."""
+  found: dict[str, None] = {}
+  for split in index_lib.load(Path(directory)).splits:
+    source = StoredLatents(directory, split)
+    found |= dict.fromkeys(source[i][1] for i in range(len(source)))
+  return list(found)
+
+
 def token_sizes(rows: tuple[Row, ...], geometry: Geometry) -> np.ndarray:
   """int64 [N, 2], the picture and sound tokens of every clip.
 

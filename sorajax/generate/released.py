@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ from sorajax.settings import FlowConfig, SampleConfig, Settings, TextConfig, Tra
 from sorajax.sharding import MeshConfig
 from sorajax.tasks import capabilities
 from sorajax.weights import ltx2_audio, ltx2_transformer, ltx2_upsampler, ltx2_video
+from sorajax.weights.prompts import ReleasedText
 from sorajax.weights.shards import Shards, read_json
 
 INDEX = 'model_index.json'
@@ -85,7 +86,7 @@ def read(folder: Path) -> tuple[Settings, Codec]:
     width=transformer.text_width,
     max_tokens=MAX_TOKENS,
     folder=str(folder),
-    dtype=Shards(folder / 'text_encoder').dtype(),
+    dtype=_dtype_of_text(folder),
   )
   settings = Settings(
     name=folder.name,
@@ -107,6 +108,15 @@ def read(folder: Path) -> tuple[Settings, Codec]:
     sample=_sample(transformer, _schedule(folder)),
   )  # fmt: skip
   return settings, codec
+
+
+def text_of(folder: Path) -> ReleasedText:
+  """What reads the folder's prompts."""
+  return ReleasedText(str(folder), MAX_TOKENS, _dtype_of_text(folder))
+
+
+def _dtype_of_text(folder: Path) -> Literal['float32', 'bfloat16']:
+  return Shards(folder / 'text_encoder').dtype()
 
 
 def checked(config: Settings, own: Settings, folder: Path) -> Settings:

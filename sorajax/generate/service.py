@@ -28,6 +28,8 @@ from sorajax.model import lora
 from sorajax.model.lora import LoraConfig
 from sorajax.network import Network
 from sorajax.settings import Settings
+from sorajax.sharding import MeshConfig
+from sorajax.weights import encoded as encoded_prompts
 from sorajax.weights import lora as lora_files
 
 SOUNDS = ('.wav', '.flac', '.mp3', '.m4a', '.ogg', '.opus')
@@ -98,8 +100,9 @@ class Ask:
 
 
 def load(
-  path: str | os.PathLike[str], config: ml_collections.ConfigDict | None = None, merge: bool = True
-) -> Model:
+  path: str | os.PathLike[str], config: ml_collections.ConfigDict | None = None,
+  merge: bool = True, encoded: str = '',
+) -> Model:  # fmt: skip
   """Loads the averaged weights of a run.
 
   Args:
@@ -108,6 +111,7 @@ def load(
     config: None for the one kept with the run; another must describe the same network.
     merge: whether low-rank changes that the run learned are added to the weights; else they are
       beside them.
+    encoded: folder of prompts that were encoded beforehand; '' for that of the config.
 
   Raises:
     UserError: no run there, or one of another network.
@@ -118,7 +122,7 @@ def load(
   if workdir.parent.name == 'checkpoints' and workdir.name.isdigit():
     workdir, step = workdir.parent.parent, int(workdir.name)
   if released.is_released(workdir):
-    return _load_released(workdir, config)
+    return _load_released(workdir, config, encoded)
   before = checkpoint.read_config(workdir)
   if before is None:
     known = ', '.join(sorted(p.name for p in TRAINED.glob('*')))
@@ -132,6 +136,7 @@ def load(
   settings = own = build.settings(ml_collections.ConfigDict(before))
   if config is not None:
     settings = dataclasses.replace(build.settings(config), lora=own.lora, start=own.start)
+  settings = _with_encoded(settings, encoded)
   shipped = (workdir / checkpoint.WEIGHTS).is_file()
   codec = codec_lib.load(settings.trained if shipped and settings.trained else workdir / 'codec')
   network = build.network(settings, codec)
@@ -149,17 +154,58 @@ def load(
       ema, step = checkpoint.restore_part(workdir / 'checkpoints', step, 'ema', abstract)
     if settings.lora.rank:
       given = ml_collections.ConfigDict(before) if config is None else config  # for its mesh
-      params = {**load(settings.start, given).params, **ema}
+      params = {**load(settings.start, given, encoded=encoded).params, **ema}
       params = jax.jit(network.merged)(params) if merge else params
     else:
       params = {**ema, **sharding.everywhere(network.frozen())}
   return Model(settings, network, codec, params, mesh, workdir, step)
 
 
-def _load_released(folder: Path, config: ml_collections.ConfigDict | None) -> Model:
+def _with_encoded(settings: Settings, encoded: str) -> Settings:
+  if not encoded:
+    return settings
+  if settings.text.kind != 'ltx2':
+    raise UserError(
+      f'{encoded} holds prompts that Gemma read and the model reads {settings.text.kind}; leave '
+      '--encoded out'
+    )
+  return dataclasses.replace(settings, text=dataclasses.replace(settings.text, encoded=encoded))
+
+
+def encode_prompts(
+  path: str | os.PathLike[str], prompts: Sequence[str], folder: str, config: Settings | None,
+  batch: int,
+) -> int:  # fmt: skip
+  """Stores what the text encoder of an LTX-2 makes of prompts; returns how many a folder has.
+
+  Args:
+    path: the model, as diffusers saves it.
+    prompts: any number.
+    folder: of the encoded ones.
+    config: whose mesh and longest prompt are taken; None for the model's own.
+    batch: prompts read at once.
+
+  Raises:
+    UserError: no LTX-2 there, or a folder that holds prompts of another.
+  """
+  if not released.is_released(Path(path)):
+    raise UserError(f'{path} is no LTX-2 as diffusers saves it; others read prompts as they sample')
+  model = released.text_of(Path(path))
+  if config is not None:
+    model = dataclasses.replace(model, max_tokens=config.text.max_tokens)
+  mesh = sharding.make_mesh(config.mesh if config else MeshConfig())
+  rows = mesh.shape['data'] * mesh.shape['fsdp']
+  with jax.set_mesh(mesh):
+    return encoded_prompts.store(model, prompts, folder, -(-batch // rows) * rows)
+
+
+def _load_released(
+  folder: Path, config: ml_collections.ConfigDict | None, encoded: str = ''
+) -> Model:
   settings, codec = released.read(folder)
   if config is not None:
     settings = released.checked(build.settings(config), settings, folder)
+  settings = _with_encoded(settings, encoded)
   network = dataclasses.replace(build.network(settings, codec), lora=LoraConfig())
   mesh = sharding.make_mesh(settings.mesh)
   build.check_mesh(settings, mesh)

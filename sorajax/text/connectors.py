@@ -82,6 +82,12 @@ class ConnectorsConfig:
     return {'audio': self.audio, 'video': self.video}
 
   @property
+  def projections(self) -> dict[str, int]:
+    """Name of a projection → K of its result: one for each stream, or `all` for all."""
+    widths = {m: stream.width for m, stream in self.streams.items()}
+    return {'all': next(iter(widths.values()))} if self.shared else widths
+
+  @property
   def text_width(self) -> int:
     """Channels of the result: those of all streams, by their names' order."""
     return sum(stream.width for stream in self.streams.values())
@@ -121,22 +127,50 @@ class _Connector(nnx.Module):
     return self.registers.shape[0]
 
 
-class Connectors(nnx.Module):
-  """Hidden states → the text of all streams."""
+class Mixers(nnx.Module):
+  """Projected prompts → the text of all streams: what connectors are without their projections."""
 
   def __init__(self, config: ConnectorsConfig, *, rngs: nnx.Rngs):
     self.config, c = config, config
-    widths = {m: stream.width for m, stream in c.streams.items()}
-    parts = {'all': next(iter(widths.values()))} if c.shared else widths
-    scale, axes = (c.width * c.states) ** -0.5, ('embed', None, None)
-    self.projections = nnx.Dict(
-      {m: param.normal(rngs, (c.width, c.states, K), axes, scale=scale) for m, K in parts.items()}
-    )
-    zeros = lambda K: param.zeros((K,), (None,))
-    self.biases = nnx.Dict({m: zeros(K) for m, K in parts.items()}) if c.bias else None
     self.streams = nnx.Dict(
       {m: _Connector(c.streams[m], c.rope_pairs, rngs=rngs) for m in c.streams}
     )
+
+  def mix(self, projected: dict[str, jax.Array], valid: jax.Array) -> jax.Array:
+    """What the streams read of prompts.
+
+    Args:
+      projected: [B, L, K] of every projection by its name, prompts padded at their ends, L a
+        multiple of all streams' registers.
+      valid: bool [B, L]; false where padding is.
+
+    Returns:
+      [B, L, text_width] in the type of `projected`; none of it is padding any more.
+    """
+    c, made = self.config, []
+    index = jnp.arange(valid.shape[1], dtype=jnp.float32)[None, :, None]
+    for m, stream in c.streams.items():
+      x = projected['all' if c.shared else m]
+      turn = rope.table(index, stream.heads, stream.head_dim, (c.longest,), c.theta)
+      made.append(self.streams[m](reshard(x, 'batch', 'tokens', None), valid, turn))
+    return jnp.concatenate(made, axis=-1)
+
+
+class Connectors(Mixers):
+  """Hidden states → the text of all streams."""
+
+  def __init__(self, config: ConnectorsConfig, *, rngs: nnx.Rngs):
+    c, zeros = config, lambda K: param.zeros((K,), (None,))
+    scale, axes = (c.width * c.states) ** -0.5, ('embed', None, None)
+    self.projections = nnx.Dict(
+      {
+        name: param.normal(rngs, (c.width, c.states, K), axes, scale=scale)
+        for name, K in c.projections.items()
+      }
+    )
+    biases = {name: zeros(K) for name, K in c.projections.items()}
+    self.biases = nnx.Dict(biases) if c.bias else None
+    super().__init__(config, rngs=rngs)
 
   def __call__(self, states: jax.Array, valid: jax.Array) -> jax.Array:
     """What the streams read of prompts.
@@ -148,20 +182,20 @@ class Connectors(nnx.Module):
     Returns:
       [B, L, text_width] in the type of `states`; none of it is padding any more.
     """
-    c = self.config
+    return self.mix(self.project(states, valid), valid)
+
+  def project(self, states: jax.Array, valid: jax.Array) -> dict[str, jax.Array]:
+    """[S, B, L, D] → [B, L, K] of every projection, by its name."""
+    c, made = self.config, {}
     norm = _by_token if c.norm == 'token' else _by_prompt
     normed = jnp.where(valid[None, :, :, None], norm(states, valid), 0).astype(states.dtype)
-    index = jnp.arange(states.shape[2], dtype=jnp.float32)[None, :, None]
-    made = []
-    for m, stream in c.streams.items():
-      part = 'all' if c.shared else m
-      wide = (stream.width / c.width) ** 0.5 if c.norm == 'token' else 1.0
-      x = param.einsum('sbld,dsk->blk', wide * normed, self.projections[part], 'batch', None, None)
+    for name, width in c.projections.items():
+      wide = (width / c.width) ** 0.5 if c.norm == 'token' else 1.0
+      w = self.projections[name]
+      made[name] = param.einsum('sbld,dsk->blk', wide * normed, w, 'batch', None, None)
       if self.biases is not None:
-        x = x + self.biases[part][...].astype(x.dtype)
-      turn = rope.table(index, stream.heads, stream.head_dim, (c.longest,), c.theta)
-      made.append(self.streams[m](reshard(x, 'batch', 'tokens', None), valid, turn))
-    return jnp.concatenate(made, axis=-1)
+        made[name] = made[name] + self.biases[name][...].astype(states.dtype)
+    return made
 
 
 def _by_token(states: jax.Array, valid: jax.Array) -> jax.Array:

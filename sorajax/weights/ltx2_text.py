@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 
 from sorajax.errors import UserError
-from sorajax.text.connectors import ConnectorConfig, Connectors, ConnectorsConfig
+from sorajax.text.connectors import ConnectorConfig, Connectors, ConnectorsConfig, Mixers
 from sorajax.text.gemma import Gemma, GemmaConfig
 from sorajax.weights import tensors
 from sorajax.weights.shards import Shards
@@ -245,3 +245,14 @@ def load_connectors(
 ) -> Params:
   """The tensors of a folder → parameters in `dtype`, laid over a mesh; as `tensors.load`."""
   return tensors.load(_connectors(config), connectors_places(config), saved, mesh, dtype)
+
+
+def load_mixers(
+  config: ConnectorsConfig, saved: Shards, mesh: jax.sharding.Mesh, dtype: Any = np.float32
+) -> Params:
+  """As `load_connectors`, and reads no projections, which are the larger part."""
+  whole = connectors_places(config)
+  where = {path: place for path, place in whole.items() if path[0].key == 'streams'}
+  left = {t.name for t in tensors.tensors_of(whole)} - {t.name for t in tensors.tensors_of(where)}
+  make = lambda: Mixers(config, rngs=nnx.Rngs(0))
+  return tensors.load(make, where, tensors.Without(saved, left), mesh, dtype)

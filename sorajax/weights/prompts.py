@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -80,21 +81,32 @@ class ReleasedText:
 
     Raises `UserError` where L is no multiple of these.
     """
-    length = text.ids.shape[1]
-    if length % self.max_tokens:
-      raise UserError(
-        f'rows have {length} tokens of text and prompts {self.max_tokens}; give a multiple'
-      )
-    graphs = _graphs(self.folder)
-    gemma, connect = (nnx.merge(graphs[name], params[name]) for name in ('gemma', 'connectors'))
 
     def one(ids):
-      valid = ids != PADDING
-      return connect(gemma(jnp.maximum(ids, 0), valid), valid)
+      connect = nnx.merge(_graphs(self.folder)['connectors'], params['connectors'])
+      return connect.mix(self.project(params, ids), ids != PADDING)
 
-    ids = sharding.reshard(jnp.asarray(text.ids), 'batch', None)
-    cuts = range(0, length, self.max_tokens)
-    return jnp.concatenate([one(ids[:, i : i + self.max_tokens]) for i in cuts], axis=1)
+    return one_by_one(one, text.ids, self.max_tokens)
+
+  def project(self, params: Params, ids: jax.Array) -> dict[str, jax.Array]:
+    """Prompts int32 [B, L] → [B, L, K] of every projection of the connectors, by its name."""
+    ids = sharding.reshard(ids, 'batch', None)
+    graphs, valid = _graphs(self.folder), ids != PADDING
+    gemma, connect = (nnx.merge(graphs[name], params[name]) for name in ('gemma', 'connectors'))
+    return connect.project(gemma(jnp.maximum(ids, 0), valid), valid)
+
+
+def one_by_one(read: Callable[[jax.Array], jax.Array], ids: jax.Array, size: int) -> jax.Array:
+  """Rows of prompts of `size` tokens each, int32 [B, L] → [B, L, …], no prompt hears another.
+
+  Raises:
+    UserError: L is no multiple of a prompt's tokens.
+  """
+  length = ids.shape[1]
+  if length % size:
+    raise UserError(f'rows have {length} tokens of text and prompts {size}; give a multiple')
+  ids = sharding.reshard(jnp.asarray(ids), 'batch', None)
+  return jnp.concatenate([read(ids[:, i : i + size]) for i in range(0, length, size)], axis=1)
 
 
 @functools.cache

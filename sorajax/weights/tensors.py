@@ -6,7 +6,7 @@ map is [in, out] and heads have a dimension of their own.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Any, Protocol
 
 import jax
@@ -23,6 +23,21 @@ class Saved(Protocol):
 
   def shapes(self) -> dict[str, tuple[int, ...]]: ...
   def __getitem__(self, name: str, /) -> np.ndarray: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Without:
+  """Tensors less some that are not read."""
+
+  saved: Saved
+  left: Set[str]
+
+  def shapes(self) -> dict[str, tuple[int, ...]]:
+    """Name → shape of every tensor."""
+    return {name: shape for name, shape in self.saved.shapes().items() if name not in self.left}
+
+  def __getitem__(self, name: str) -> np.ndarray:
+    return self.saved[name]
 
 
 Params = dict[str, Any]

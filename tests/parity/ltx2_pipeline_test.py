@@ -178,9 +178,9 @@ ASKED = {
 one_is_enough = pytest.mark.parametrize('saved', ['2.3'], indirect=True)
 
 
-def made_here(folder, monkeypatch, request: Request, load=service.load, **others):
+def made_here(folder, monkeypatch, request: Request, load=None, **others):
   """Our clip, and what its first run began with, modality → [1, T, C]."""
-  model, start, whole = load(folder), {}, sampler._sampling
+  model, start, whole = (load or service.load)(folder), {}, sampler._sampling
   skipping = {'skip_layers': (1,), 'skip_guidance': {'video': 1.0, 'audio': 0.5}}
   sample = dataclasses.replace(model.settings.sample, steps=STEPS, **skipping, **others)
   settings = dataclasses.replace(model.settings, sample=sample)
@@ -346,7 +346,10 @@ def test_it_is_tuned_on_films_and_diffusers_reads_what_it_learned(saved, monkeyp
   run('launch/prepare.py', config, f'--input={tmp_path}/films', f'--output={clips}')
   codec = f'--codec={folder}'
   run('launch/encode.py', config, codec, f'--input={clips}', f'--output={latents}', '--workers=1')
-  run('launch/train.py', config, f'--config.data.path={latents}', f'--workdir={learned}')
+  read, prompts = [f'--checkpoint={folder}', f'--out={tmp_path}/prompts'], f'{tmp_path}/prompts'
+  assert '3 prompts in' in run('launch/encode_prompts.py', *read, f'--latents={latents}', config)
+  own = (f'--config.data.path={latents}', f'--config.text.encoded={prompts}')
+  run('launch/train.py', config, *own, f'--workdir={learned}')
   other = ('--config.text.kind=bytes', f'--config.data.path={latents}', f'--workdir={tmp_path}/no')
   error = run('launch/train.py', config, *other, fails=True)
   assert 'reads prompts by Gemma; add --config.text.kind=ltx2 and its folder' in error
@@ -371,6 +374,13 @@ def test_the_command_line_samples_from_the_folder(saved, tmp_path):
   run('launch/sample.py', *prompt, *asked, two, f'--out={tmp_path}/two')
   (film,), (refined,) = ((tmp_path / name).glob('*.mp4') for name in ('one', 'two'))
   assert reader.read(film).video.shape == reader.read(refined).video.shape == (FRAMES, *SIZE, 3)
+  table = f'--out={tmp_path}/prompts'
+  run('launch/encode_prompts.py', *prompt, table)
+  run(
+    'launch/sample.py', *prompt, *asked, f'--encoded={tmp_path}/prompts', f'--out={tmp_path}/three'
+  )
+  beforehand = reader.read(next((tmp_path / 'three').glob('*.mp4')))
+  assert np.abs(beforehand.video.astype(int) - reader.read(film).video).max() <= 1
   again = f'--again={refined.with_suffix(".json")}'
   run('launch/sample.py', prompt[1], again, two, f'--out={tmp_path}/again')
   assert next((tmp_path / 'again').glob('*.mp4')).read_bytes() == refined.read_bytes()

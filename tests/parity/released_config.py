@@ -24,7 +24,9 @@ def get_config() -> ml_collections.ConfigDict:
   c.data.buckets.clip.update(rows=2, video=160, audio=30, text=128, clips=1)
   c.transformer = ml_collections.ConfigDict(dataclasses.asdict(settings.transformer))
   width = settings.text.width
-  c.text.update(kind='ltx2', folder=folder, dtype='float32', width=width, max_tokens=128)
+  c.text.update(
+    kind='ltx2', folder=folder, dtype='float32', width=width, max_tokens=128, encoded=''
+  )
   c.flow.preconditioned = False
   c.start = folder
   c.lora.update(rank=4, targets='(attention/(query|key|value|out)|mlp/(up|down)/kernel)$')

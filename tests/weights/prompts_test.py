@@ -16,7 +16,9 @@ from sorajax.clip import Text
 from sorajax.codec import plain
 from sorajax.text.connectors import ConnectorConfig, Connectors, ConnectorsConfig
 from sorajax.text.gemma import Gemma, GemmaConfig
+from sorajax.weights import encoded as encoded_prompts
 from sorajax.weights import ltx2_text, tensors
+from sorajax.weights.encoded import EncodedText
 from sorajax.weights.prompts import PADDING, ReleasedText
 
 WORDS = ('<bos>', 'a', 'grey', 'rabbit', 'two', 'old', 'trees')
@@ -76,7 +78,7 @@ def folder(tmp_path_factory):
   return where
 
 
-def encoded(encoder: ReleasedText, *prompts: str) -> np.ndarray:
+def encoded(encoder: ReleasedText | EncodedText, *prompts: str) -> np.ndarray:
   """What is read of prompts that lie in one row."""
   ids = np.concatenate([encoder.tokenize(prompt) for prompt in prompts])[None]
   text = Text(ids, np.ones_like(ids), np.zeros_like(ids))
@@ -132,9 +134,10 @@ def test_a_local_layer_hears_its_window():
   assert (apart[:2] > 0.01).all() and (apart[2:] == 0).all()
 
 
-def test_all_meshes_read_the_same(folder):
-  found = json.loads(run(str(Path(__file__).with_name('prompts_on_mesh.py')), str(folder)))
-  assert found['shape'] == [4, 8, 48] and max(found['apart']) < 1e-5
+def test_all_meshes_read_the_same_now_and_beforehand(folder, tmp_path):
+  program = str(Path(__file__).with_name('prompts_on_mesh.py'))
+  found = json.loads(run(program, str(folder), str(tmp_path / 'table')))
+  assert found['shape'] == [4, 8, 48] and len(found['apart']) == 6 and max(found['apart']) < 1e-5
   assert found['whole'] == [3, 16, 8, 4] and found['part'] == [3, 8, 4, 4]
 
 
@@ -147,6 +150,70 @@ def test_what_does_not_fit_is_refused(folder, tmp_path):
   ids = np.zeros((1, 12), np.int32)
   with refused('rows have 12 tokens of text and prompts 8; give a multiple'):
     encoder.encode({}, Text(ids, ids, ids))
+
+
+PROMPTS = ('a grey rabbit', 'two old trees', 'grey', 'a rabbit', 'trees')
+
+
+def stored(folder, table, prompts=PROMPTS, batch=2) -> EncodedText:
+  model = ReleasedText(str(folder), 8, 'float32')
+  with jax.set_mesh(sharding.make_mesh(sharding.MeshConfig())):
+    encoded_prompts.store(model, prompts, table, batch)
+  return EncodedText(str(table), model)
+
+
+def test_what_was_read_beforehand_is_what_is_read_now(folder, tmp_path, monkeypatch):
+  monkeypatch.setattr(encoded_prompts, 'LENGTHS', 4)
+  beforehand = stored(folder, tmp_path)
+  for prompts in (('',), ('two old trees', 'grey'), (' a grey rabbit ', '')):
+    read = encoded(beforehand, *prompts)
+    np.testing.assert_allclose(read, encoded(beforehand.model, *prompts), atol=1e-5)
+  with jax.set_mesh(sharding.make_mesh(sharding.MeshConfig())):
+    weights = beforehand.initial_params()
+  assert set(weights) == {'table', 'connectors'} and set(weights['connectors']) == {'streams'}
+
+
+@pytest.mark.parametrize('batches', [0, 1, 2])
+def test_killed_at_any_batch_the_table_is_the_same(folder, tmp_path, monkeypatch, batches):
+  stored(folder, tmp_path / 'whole')
+  left, append = [batches], encoded_prompts._append
+
+  def dying(path, *rest):
+    if left[0] == 0:
+      (path / encoded_prompts.TABLE).open('ab').write(b'half of a row')
+      (path / encoded_prompts.PROMPTS).open('a').write('{"prompt": "ha')
+      raise KeyboardInterrupt
+    left[0] -= 1
+    append(path, *rest)
+
+  with monkeypatch.context() as during, pytest.raises(KeyboardInterrupt):
+    during.setattr(encoded_prompts, '_append', dying)
+    stored(folder, tmp_path / 'killed')
+  stored(folder, tmp_path / 'killed')
+  for name in (encoded_prompts.TABLE, encoded_prompts.PROMPTS):
+    assert (tmp_path / 'killed' / name).read_bytes() == (tmp_path / 'whole' / name).read_bytes()
+
+
+def test_prompts_are_added_and_those_that_are_there_are_left(folder, tmp_path):
+  before = (stored(folder, tmp_path, PROMPTS[:2]), (tmp_path / 'table.bin').read_bytes())[1]
+  beforehand = stored(folder, tmp_path)
+  after = (tmp_path / 'table.bin').read_bytes()
+  assert after.startswith(before) and len(after) > len(before)
+  read = encoded(beforehand, 'trees')
+  np.testing.assert_allclose(read, encoded(beforehand.model, 'trees'), atol=1e-5)
+
+
+def test_a_table_that_does_not_serve_is_refused(folder, tmp_path):
+  beforehand = stored(folder, tmp_path / 'table')
+  with refused("'two trees' is none of the 6 prompts of .*; add it by launch/encode_prompts.py"):
+    beforehand.tokenize('two trees')
+  with refused('holds prompts of other max_tokens than'):
+    EncodedText(str(tmp_path / 'table'), ReleasedText(str(folder), 4, 'float32'))
+  with refused('cannot read .*table.json'):
+    EncodedText(str(tmp_path), beforehand.model)
+  (tmp_path / 'table' / 'table.bin').write_bytes(b'short')
+  with refused('cannot read .*table.bin'), jax.set_mesh(sharding.make_mesh(sharding.MeshConfig())):
+    beforehand.initial_params()
 
 
 @pytest.mark.parametrize(
