@@ -109,20 +109,10 @@ def load(
   Raises:
     UserError: no run there, or one of another network.
   """
-  workdir, step = Path(path).absolute(), None
-  if not workdir.exists() and (TRAINED / path).is_dir():
-    workdir = TRAINED / path
-  if workdir.parent.name == 'checkpoints' and workdir.name.isdigit():
-    workdir, step = workdir.parent.parent, int(workdir.name)
+  workdir, step = find(path)
   if released.is_released(workdir):
     return _load_released(workdir, config)
-  before = checkpoint.read_config(workdir)
-  if before is None:
-    known = ', '.join(sorted(p.name for p in TRAINED.glob('*')))
-    raise UserError(
-      f'no run at {path}: it has no config.json; give the --workdir of a training run, or name one '
-      f'that comes along: {known}'
-    )
+  before = read_config(workdir)
   if config is not None:
     now = json.loads(config.to_json())
     build.check_same(before, now, f'the checkpoint {path}')
@@ -151,6 +141,28 @@ def load(
     else:
       params = {**ema, **sharding.everywhere(network.frozen())}
   return Model(settings, network, codec, params, mesh, workdir, step)
+
+
+def find(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
+  """The folder of a model, and the step that `path` names; None where it names none."""
+  workdir = Path(path).absolute()
+  if not workdir.exists() and (TRAINED / path).is_dir():
+    workdir = TRAINED / path
+  if workdir.parent.name == 'checkpoints' and workdir.name.isdigit():
+    return workdir.parent.parent, int(workdir.name)
+  return workdir, None
+
+
+def read_config(workdir: Path) -> dict[str, Any]:
+  """The config kept with a run; `UserError` where there is none."""
+  config = checkpoint.read_config(workdir)
+  if config is None:
+    known = ', '.join(sorted(p.name for p in TRAINED.glob('*')))
+    raise UserError(
+      f'no run at {workdir}: it has no config.json; give the --workdir of a training run, or name '
+      f'one that comes along: {known}'
+    )
+  return config
 
 
 def _load_released(folder: Path, config: ml_collections.ConfigDict | None) -> Model:

@@ -16,6 +16,7 @@ from flax import nnx
 
 from sorajax import sharding
 from sorajax.errors import UserError
+from sorajax.weights.stored import NAMES, Stored
 
 
 class Saved(Protocol):
@@ -130,6 +131,28 @@ def saved_of(where: Places, params: Params) -> dict[str, np.ndarray]:
     parts = leaf if place.stacked else leaf[None]
     made.update({tensor.name: tensor.there(part) for tensor, part in zip(place.tensors, parts)})
   return made
+
+
+def stored_of(where: Places, params: Params) -> list[Stored]:
+  """Parameters → tensors that are made when they are asked for, in the types they have.
+
+  Args:
+    where: of the module.
+    params: arrays, or what tells its `dtype` and becomes one by `np.asarray`; this is done for all
+      layers of a kind at once, and again where their tensors are not asked for in turn.
+  """
+  leaves = dict(jax.tree_util.tree_leaves_with_path(params))
+
+  @functools.lru_cache(maxsize=1)
+  def layers_of(path) -> np.ndarray:
+    leaf = np.asarray(leaves[path])
+    return leaf if where[path].stacked else leaf[None]
+
+  def stored(path, i: int, tensor: Tensor) -> Stored:
+    kind = NAMES[np.dtype(leaves[path].dtype)]
+    return Stored(tensor.name, kind, tensor.shape, lambda: tensor.there(layers_of(path)[i]))
+
+  return [stored(path, i, t) for path, place in where.items() for i, t in enumerate(place.tensors)]
 
 
 def load(
