@@ -88,10 +88,15 @@ def _averaged(settings: Settings, workdir: Path, step: int | None):
   return checkpoint.arrays_of(workdir / 'checkpoints', step, 'ema', abstract)[0]
 
 
+def as_type(exported: Exported, dtype: str) -> Exported:
+  """The same in float32 or bfloat16."""
+  made = [tensor.as_type(TYPES[dtype]) for tensor in exported.part.tensors]
+  return dataclasses.replace(exported, part=Part(exported.part.config, made))
+
+
 def write(
-  exported: Exported, out: str | os.PathLike[str], dtype: str | None = None,
-  shard_bytes: int = stored.SHARD_BYTES,
-) -> bool:  # fmt: skip
+  exported: Exported, out: str | os.PathLike[str], shard_bytes: int = stored.SHARD_BYTES
+) -> bool:
   """Writes a folder as diffusers saves a model; it appears whole or not at all.
 
   What else the released model has is linked, or copied where that cannot be.
@@ -99,7 +104,6 @@ def write(
   Args:
     exported: the transformer.
     out: the folder; there is none yet.
-    dtype: of the transformer, float32 or bfloat16; None for the type that it has.
     shard_bytes: of a file of tensors, at most.
 
   Returns:
@@ -109,9 +113,6 @@ def write(
     UserError: something at `out`, a full disk, or a place that may not be written to.
   """
   part = exported.part
-  if dtype is not None:
-    made = [tensor.as_type(TYPES[dtype]) for tensor in part.tensors]
-    part = Part(part.config, made)
   with new_folder(out) as folder:
     stored.check_room(folder, part.bytes)
     stored.write_folder(folder / TRANSFORMER, part, shard_bytes)
@@ -125,12 +126,12 @@ def link_rest(origin: Path, folder: Path, without: tuple[str, ...]) -> None:
   parts = [p for p in origin.iterdir() if p.name not in without and not p.name.startswith('.')]
   for part in sorted(parts, key=lambda p: p.name == released.INDEX):
     if part.is_dir():
-      shutil.copytree(part, folder / part.name, copy_function=_link)
+      shutil.copytree(part, folder / part.name, copy_function=link)
     else:
-      _link(part, folder / part.name)
+      link(part, folder / part.name)
 
 
-def _link(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+def link(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
   """A second name of a file on the same disk, else a copy of it."""
   try:
     os.link(os.path.realpath(source), target)

@@ -16,7 +16,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from sorajax.errors import UserError, cannot_write
+from sorajax.errors import UserError
 from sorajax.media.atomic import write_text
 from sorajax.weights import shards
 from sorajax.weights.shards import Files
@@ -55,6 +55,10 @@ class Stored:
   @property
   def bytes(self) -> int:
     return self.item_bytes * math.prod(self.shape)
+
+  def named(self, name: str) -> 'Stored':
+    """The same tensor by another name."""
+    return dataclasses.replace(self, name=name)
 
   def as_type(self, kind: str) -> 'Stored':
     """The same tensor, rounded to another type where it has one."""
@@ -104,21 +108,18 @@ def write_file(
   So each lies at a multiple of the size of its numbers, which readers that map the file need.
 
   Raises:
-    UserError: a full disk, or a place that may not be written to.
+    OSError: a full disk, or a place that may not be written to.
   """
   ordered = sorted(tensors, key=lambda tensor: -tensor.item_bytes)
-  try:
-    with open(path, 'wb') as file:
-      file.write(_head(ordered, metadata))
-      for tensor in ordered:
-        file.write(_bytes_of(tensor))
-  except OSError as error:
-    raise cannot_write(path, error) from error
+  with open(path, 'wb') as file:
+    file.write(_head(ordered, metadata))
+    for tensor in ordered:
+      file.write(_bytes_of(tensor))
 
 
 def _head(tensors: Sequence[Stored], metadata: Mapping[str, str]) -> bytes:
   """The length of a json and the json, padded with spaces to a multiple of 8 bytes."""
-  head: dict[str, Any] = {'__metadata__': dict(metadata)} if metadata else {}
+  head: dict[str, Any] = {'__metadata__': dict(sorted(metadata.items()))} if metadata else {}
   end = 0
   for tensor in tensors:
     start, end = end, end + tensor.bytes
@@ -146,14 +147,11 @@ def write_folder(folder: Path, part: Part, most_bytes: int = SHARD_BYTES) -> Non
     most_bytes: of the tensors of a file, where none alone is larger.
 
   Raises:
-    UserError: a full disk, or a place that may not be written to.
+    OSError: a full disk, or a place that may not be written to.
   """
-  try:
-    folder.mkdir(parents=True)
-    write_text(folder / 'config.json', json.dumps(part.config, indent=2) + '\n')
-    _write_shards(folder, part.tensors, most_bytes)
-  except OSError as error:
-    raise cannot_write(folder, error) from error
+  folder.mkdir(parents=True)
+  write_text(folder / 'config.json', json.dumps(part.config, indent=2) + '\n')
+  _write_shards(folder, part.tensors, most_bytes)
 
 
 def _write_shards(folder: Path, tensors: Sequence[Stored], most_bytes: int) -> None:

@@ -196,7 +196,18 @@ def _with_layer(whole: jax.Array, part: jax.Array, i: int) -> jax.Array:
 
 def check(where: Places, given: Mapping[str, tuple[int, ...]]) -> None:
   """Raises unless `given`, name → shape, are the very tensors that parameters are made of."""
-  wanted = {tensor.name: tensor.shape for tensor in tensors_of(where)}
+  odd = difference({tensor.name: tensor.shape for tensor in tensors_of(where)}, given)
+  if odd:
+    raise UserError(
+      f'the tensors are not those that the config describes: {odd}; give the config they were '
+      'saved with'
+    )
+
+
+def difference(
+  wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]]
+) -> str:  # fmt: skip
+  """What is missing, unknown or misshaped among `given`, name → shape; '' for nothing."""
   wrong = [f'{n} of {given[n]} instead of {s}' for n, s in wanted.items() if given.get(n, s) != s]
   found = {
     'missing': sorted(set(wanted) - set(given)),
@@ -204,11 +215,7 @@ def check(where: Places, given: Mapping[str, tuple[int, ...]]) -> None:
     'misshaped': wrong,
   }
   lists = [f'{len(names)} {kind} ({listed(names)})' for kind, names in found.items() if names]
-  if lists:
-    raise UserError(
-      f'the tensors are not those that the config describes: {"; ".join(lists)}; give the config '
-      'they were saved with'
-    )
+  return '; '.join(lists)
 
 
 def listed(names: list[str]) -> str:

@@ -141,7 +141,7 @@ def test_parts_on_another_disk_are_copied(tmp_path, monkeypatch):
 
 def test_a_type_may_be_asked_for(tmp_path):
   workdir = make_run(tmp_path / 'run', whole(2))
-  export.write(export.read(workdir), tmp_path / 'out', 'bfloat16')
+  export.write(export.as_type(export.read(workdir), 'bfloat16'), tmp_path / 'out')
   half = jax.tree.map(lambda a: a.astype(ml_dtypes.bfloat16), drawn(2))
   assert tensors_in(tmp_path / 'out') == tensors_of(half)
 
@@ -205,7 +205,7 @@ def test_the_command_line(tmp_path):
   workdir = make_run(tmp_path / 'run', whole(2))
   flags = (f'--checkpoint={workdir}', f'--out={tmp_path}/out')
   said = run('launch/convert.py', *flags, '--dtype=float32', '--shard_gb=2e-6')
-  assert said == f'a transformer alone in {tmp_path}/out\n'
+  assert said == f'in {tmp_path}/out: a transformer alone\n'
   assert tensors_in(tmp_path / 'out') == tensors_of(drawn(2))
   assert len(list((tmp_path / 'out' / 'transformer').glob('*.safetensors'))) > 3
   error = run('launch/convert.py', *flags, fails=True)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tiny import refused
 
+from sorajax.media.atomic import new_folder
 from sorajax.weights import stored
 from sorajax.weights.shards import NAMES, File, Shards
 from sorajax.weights.stored import Part, Stored
@@ -103,10 +104,12 @@ def files_of(most: int):
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_is_told_in_a_line(tmp_path, monkeypatch):
+def test_a_full_disk_is_told_in_a_line(tmp_path):
   tensors = tensors_of({'a': np.zeros(10_000, np.float32)})
-  with files_of(8000), refused(f'cannot write {tmp_path}/part/{NAMES[0]}: File too large; choose'):
-    stored.write_folder(tmp_path / 'part', Part({}, tensors))
+  full = refused(f'cannot write {tmp_path}/out: File too large; choose another')
+  with files_of(8000), full, new_folder(tmp_path / 'out') as folder:
+    stored.write_folder(folder / 'part', Part({}, tensors))
+  assert not list(tmp_path.iterdir())
   with refused(r'has room for \d+\.\d GB and 1000000000000.0 GB are to be written; free some'):
     stored.check_room(tmp_path, 10**21)
 
