@@ -12,7 +12,7 @@ from ml_collections import config_flags
 
 from sorajax import build, cli
 from sorajax.data import latents
-from sorajax.generate import service
+from sorajax.generate import prompts
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Its mesh and text are used.')
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'An LTX-2 as diffusers saves it.')
@@ -26,11 +26,11 @@ flags.mark_flags_as_required(['checkpoint', 'out'])
 
 def main() -> None:
   cli.join_hosts()
-  prompts = list(service.read_prompts(_PROMPT.value, _PROMPTS.value))
+  asked = list(prompts.read_prompts(_PROMPT.value, _PROMPTS.value))
   if _LATENTS.value:
-    prompts += latents.captions(_LATENTS.value)
+    asked += latents.captions(_LATENTS.value)
   config = build.settings(_CONFIG.value) if _CONFIG.value else None
-  count = service.encode_prompts(_CHECKPOINT.value, prompts, _OUT.value, config, _BATCH.value)
+  count = prompts.encode_prompts(_CHECKPOINT.value, asked, _OUT.value, config, _BATCH.value)
   print(f'{count} prompts in {_OUT.value}')
 
 

@@ -9,7 +9,7 @@ from ml_collections import config_flags
 
 from sorajax import cli
 from sorajax.errors import UserError
-from sorajax.generate import service
+from sorajax.generate import prompts, service
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Default: the one kept with the run.')
 _CHECKPOINT = flags.DEFINE_string(
@@ -44,7 +44,7 @@ def main() -> None:
   if _REFINE_LORA.value and not _UPSAMPLER.value:
     raise UserError('--refine_lora changes the second stage; add --upsampler=FOLDER')
   ask = service.Ask(
-    prompts=service.read_prompts(_PROMPT.value, _PROMPTS.value),
+    prompts=prompts.read_prompts(_PROMPT.value, _PROMPTS.value),
     task=_TASK.value, input=_INPUT.value, given_s=_GIVEN_S.value, count=_COUNT.value,
     seed=_SEED.value, seconds=_SECONDS.value, size=_SIZE.value, fps=_FPS.value,
     batch=_BATCH.value,

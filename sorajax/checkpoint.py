@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -103,13 +103,7 @@ def restore_part(
   Raises:
     UserError: no checkpoint there, or one of another network.
   """
-  path = Path(folder).absolute()
-  steps = sorted(int(p.name) for p in path.glob('*') if p.name.isdigit())
-  if not steps:
-    raise UserError(f'no checkpoint in {path}; train first, or give another --checkpoint')
-  step = steps[-1] if step is None else step
-  if step not in steps:
-    raise UserError(f'no checkpoint of step {step} in {path}; there are {steps}')
+  path, step = _found(folder, step)
   handler = ocp.PyTreeCheckpointer()
   item = {name: abstract}
   restore_args = jax.tree.map(lambda a: ocp.ArrayRestoreArgs(sharding=a.sharding), item)
@@ -117,6 +111,66 @@ def restore_part(
   with _refusing(path / str(step)):
     _check_shapes({name: _tree(path / str(step))[name]}, item)
     return handler.restore(path / str(step) / STATE, args=args)[name], step
+
+
+@dataclasses.dataclass(frozen=True)
+class Array:
+  """An array of a checkpoint; `np.asarray` reads it onto the host.
+
+  Attributes:
+    dtype: its type.
+    read: gives it.
+  """
+
+  dtype: np.dtype
+  read: Callable[[], np.ndarray]
+
+  def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    return np.asarray(self.read(), dtype)
+
+
+def arrays_of(
+  folder: str | os.PathLike[str], step: int | None, name: str, abstract: Any
+) -> tuple[Any, int]:
+  """As `restore_part`, as `Array`s that are read one at a time, and that no device holds.
+
+  Args:
+    folder: of the run's checkpoints.
+    step: which; None for the newest.
+    name: `ema` or `params`.
+    abstract: shapes of the entry.
+  """
+  path, step = _found(folder, step)
+  saved, handler = path / str(step) / STATE, ocp.PyTreeCheckpointer()
+
+  def array(keys: Any, found: Any) -> Array:
+    def read() -> np.ndarray:
+      item: Any = jax.ShapeDtypeStruct(found.shape, found.dtype)
+      for key in reversed([name, *(key.key for key in keys)]):
+        item = {key: item}
+      restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item)
+      args = ocp.args.PyTreeRestore(item=item, restore_args=restore_args, partial_restore=True)
+      with _refusing(saved.parent):
+        return jax.tree.leaves(handler.restore(saved, args=args))[0]
+
+    return Array(np.dtype(found.dtype), read)
+
+  with _refusing(saved.parent):
+    tree = _tree(saved.parent)[name]
+    _check_shapes({name: tree}, {name: abstract})
+  return jax.tree_util.tree_map_with_path(array, tree), step
+
+
+def _found(folder: str | os.PathLike[str], step: int | None) -> tuple[Path, int]:
+  """The folder of checkpoints and the step that is asked for; `UserError` where it is not there."""
+  path = Path(folder).absolute()
+  steps = sorted(int(p.name) for p in path.glob('*') if p.name.isdigit())
+  if not steps:
+    raise UserError(f'no checkpoint in {path}; train first, or give another --checkpoint')
+  step = steps[-1] if step is None else step
+  if step not in steps:
+    raise UserError(f'no checkpoint of step {step} in {path}; there are {steps}')
+  return path, step
 
 
 def write_weights(folder: Path, step: int, weights: Any) -> None:

@@ -28,13 +28,10 @@ from sorajax.model import lora
 from sorajax.model.lora import LoraConfig
 from sorajax.network import Network
 from sorajax.settings import Settings
-from sorajax.sharding import MeshConfig
-from sorajax.weights import encoded as encoded_prompts
 from sorajax.weights import lora as lora_files
 
 SOUNDS = ('.wav', '.flac', '.mp3', '.m4a', '.ogg', '.opus')
 TRAINED = Path(__file__).with_name('trained')  # runs that come along, a folder each
-MOST_PROMPTS_BYTES = 64 * 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,20 +113,10 @@ def load(
   Raises:
     UserError: no run there, or one of another network.
   """
-  workdir, step = Path(path).absolute(), None
-  if not workdir.exists() and (TRAINED / path).is_dir():
-    workdir = TRAINED / path
-  if workdir.parent.name == 'checkpoints' and workdir.name.isdigit():
-    workdir, step = workdir.parent.parent, int(workdir.name)
+  workdir, step = find(path)
   if released.is_released(workdir):
     return _load_released(workdir, config, encoded)
-  before = checkpoint.read_config(workdir)
-  if before is None:
-    known = ', '.join(sorted(p.name for p in TRAINED.glob('*')))
-    raise UserError(
-      f'no run at {path}: it has no config.json; give the --workdir of a training run, or name one '
-      f'that comes along: {known}'
-    )
+  before = read_config(workdir)
   if config is not None:
     now = json.loads(config.to_json())
     build.check_same(before, now, f'the checkpoint {path}')
@@ -172,31 +159,26 @@ def _with_encoded(settings: Settings, encoded: str) -> Settings:
   return dataclasses.replace(settings, text=dataclasses.replace(settings.text, encoded=encoded))
 
 
-def encode_prompts(
-  path: str | os.PathLike[str], prompts: Sequence[str], folder: str, config: Settings | None,
-  batch: int,
-) -> int:  # fmt: skip
-  """Stores what the text encoder of an LTX-2 makes of prompts; returns how many a folder has.
+def find(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
+  """The folder of a model, and the step that `path` names; None where it names none."""
+  workdir = Path(path).absolute()
+  if not workdir.exists() and (TRAINED / path).is_dir():
+    workdir = TRAINED / path
+  if workdir.parent.name == 'checkpoints' and workdir.name.isdigit():
+    return workdir.parent.parent, int(workdir.name)
+  return workdir, None
 
-  Args:
-    path: the model, as diffusers saves it.
-    prompts: any number.
-    folder: of the encoded ones.
-    config: whose mesh and longest prompt are taken; None for the model's own.
-    batch: prompts read at once.
 
-  Raises:
-    UserError: no LTX-2 there, or a folder that holds prompts of another.
-  """
-  if not released.is_released(Path(path)):
-    raise UserError(f'{path} is no LTX-2 as diffusers saves it; others read prompts as they sample')
-  model = released.text_of(Path(path))
-  if config is not None:
-    model = dataclasses.replace(model, max_tokens=config.text.max_tokens)
-  mesh = sharding.make_mesh(config.mesh if config else MeshConfig())
-  rows = mesh.shape['data'] * mesh.shape['fsdp']
-  with jax.set_mesh(mesh):
-    return encoded_prompts.store(model, prompts, folder, -(-batch // rows) * rows)
+def read_config(workdir: Path) -> dict[str, Any]:
+  """The config kept with a run; `UserError` where there is none."""
+  config = checkpoint.read_config(workdir)
+  if config is None:
+    known = ', '.join(sorted(p.name for p in TRAINED.glob('*')))
+    raise UserError(
+      f'no run at {workdir}: it has no config.json; give the --workdir of a training run, or name '
+      f'one that comes along: {known}'
+    )
+  return config
 
 
 def _load_released(
@@ -346,28 +328,6 @@ def read_given(model: Model, path: str, size: tuple[int, int], fps: float) -> Cl
   if Path(path).suffix.lower() in IMAGES:
     return reader.read(path, fps=fps, size=size, **rates)
   return reader.read(path, fps=fps, size=size, **rates)
-
-
-def read_prompts(given: Sequence[str], file: str | None) -> tuple[str, ...]:
-  """Prompts of the command line and of a file, one a line; `UserError` where there are none."""
-  prompts = list(given)
-  if file is not None:
-    path = Path(file)
-    if not path.is_file():
-      raise UserError(f'no file {file}; give a UTF-8 text file with a prompt a line')
-    if path.stat().st_size > MOST_PROMPTS_BYTES:
-      raise UserError(f'{file} has {path.stat().st_size} bytes; split it into smaller files')
-    try:
-      lines = path.read_text(encoding='utf-8').splitlines()
-    except UnicodeDecodeError as error:
-      raise UserError(f'{file} is not UTF-8 at byte {error.start}; save it as UTF-8') from error
-    prompts += [line.strip() for line in lines if line.strip()]
-    if not prompts:
-      raise UserError(f'{file} holds no prompt; write one a line')
-  for prompt in prompts:
-    if any(0xD800 <= ord(c) <= 0xDFFF for c in prompt):
-      raise UserError('a --prompt is not UTF-8; check the encoding of the terminal')
-  return tuple(prompts) or ('',)
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +45,28 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     raise
   finally:
     temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+  """Yields a temporary folder beside `path`; it becomes `path` at the end, or is gone on failure.
+
+  Raises:
+    UserError: there is something at `path`, or the folder above it may not be written to.
+  """
+  final = Path(path)
+  if final.exists() or final.is_symlink():
+    raise UserError(f'{final} is there already; delete it or choose another name')
+  above = make_folder(final.absolute().parent)
+  temporary = above / f'.{final.name[-80:]}.{secrets.token_hex(6)}.tmp'
+  try:
+    temporary.mkdir()
+    yield temporary
+    os.rename(temporary, final)
+  except OSError as error:
+    raise cannot_write(final, error) from error
+  finally:
+    shutil.rmtree(temporary, ignore_errors=True)
 
 
 def full_disk(error: Exception, path: str | os.PathLike[str]) -> OSError | None:

@@ -1,9 +1,10 @@
 """Low-rank changes of LTX-2's transformer ↔ a file of safetensors as diffusers has them."""
 
+import dataclasses
 import importlib
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from sorajax.media.atomic import replacing
 from sorajax.model.config import TransformerConfig
 from sorajax.model.lora import Sides, sides
 from sorajax.weights import ltx2_transformer, tensors
+from sorajax.weights.stored import Stored
 from sorajax.weights.tensors import Tensor
 
 Tree = dict[str, Any]
@@ -80,6 +82,28 @@ def changes_of(config: TransformerConfig, saved: Mapping[str, np.ndarray]) -> Tr
       f'({tensors.listed(sorted(rest))}); give changes of this release'
     )
   return made
+
+
+def merged(
+  config: TransformerConfig, stored: Sequence[Stored], changes: Tree, scale: float
+) -> list[Stored]:
+  """Tensors of the transformer with `scale` times their changes added, in the types they have."""
+  made: dict[str, Any] = {}
+  for path, place in ltx2_transformer.places(config).items():
+    change = _at(changes, path)
+    if change is not None:
+      down, up = (np.asarray(change[part], np.float32) for part in ('down', 'up'))
+      layers = zip(down, up) if place.stacked else [(down, up)]
+      made |= {tensor.name: (tensor, *own) for tensor, own in zip(place.tensors, layers)}
+
+  def changed(saved: Stored, tensor: Tensor, down: np.ndarray, up: np.ndarray) -> Stored:
+    def read() -> np.ndarray:
+      before = tensor.here(saved.read())
+      return tensor.there(before + (scale * np.tensordot(down, up, 1)).astype(before.dtype))
+
+    return dataclasses.replace(saved, read=read)
+
+  return [changed(s, *made[s.name]) if s.name in made else s for s in stored]
 
 
 def write(path: str | os.PathLike[str], matrices: Mapping[str, np.ndarray]) -> None:

@@ -3,6 +3,7 @@
 Here the rows of audio↔video attention lie as query, as key; there audio → video, video → audio.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,8 +17,10 @@ from sorajax.model.config import StreamConfig, TransformerConfig
 from sorajax.model.transformer import Transformer
 from sorajax.weights import tensors
 from sorajax.weights.shards import Shards
+from sorajax.weights.stored import Stored
 from sorajax.weights.tensors import Params, Place, Tensor
 
+CLASS = 'LTX2VideoTransformer3DModel'
 # Options that may have one value alone; where a config.json lacks an option, it has this value.
 FIXED: Mapping[str, Any] = {
   'patch_size': 1, 'patch_size_t': 1, 'audio_patch_size': 1, 'audio_patch_size_t': 1,
@@ -82,6 +85,50 @@ def config_of(saved: Mapping[str, Any]) -> TransformerConfig:
     )
   except ValueError as error:
     raise UserError(f'the transformer does not fit together: {error}') from error
+
+
+def saved_config_of(config: TransformerConfig) -> dict[str, Any]:
+  """The inverse of `config_of`, which alone says nothing of how the network is computed.
+
+  Raises:
+    UserError: a transformer that is no LTX-2.
+  """
+  saved: dict[str, Any] = {'_class_name': CLASS, **DEFAULTS, **FIXED, 'perturbed_attn': True}
+  for m, prefix in (('audio', 'audio_'), ('video', '')):
+    own = config.streams[m]
+    saved |= {
+      f'{prefix}in_channels': own.channels, f'{prefix}out_channels': own.channels,
+      f'{prefix}num_attention_heads': own.heads, f'{prefix}attention_head_dim': own.head_dim,
+      f'{prefix}cross_attention_dim': own.width, f'{prefix}ff_bias': own.mlp_bias,
+      f'{prefix}pos_embed_max_pos': own.rope_max[0], f'{prefix}gated_attn': config.gated,
+      f'{prefix}cross_attn_mod': config.text_modulation,
+    }  # fmt: skip
+  video = config.streams['video']
+  if config.caption_projection:
+    saved['caption_channels'] = video.text_width
+  saved |= {
+    'base_height': video.rope_max[1], 'base_width': video.rope_max[2],
+    'num_layers': config.layers, 'rope_theta': config.rope_theta, 'rope_type': config.rope_pairs,
+    'cross_attn_timestep_scale_multiplier': config.cross_gate_scale,
+    'use_prompt_embeddings': config.caption_projection,
+    'use_prompt_adaln_single': config.text_levels or not config.text_modulation,
+    'use_keyframes_abs_pos_embedding': video.keyframes,
+  }  # fmt: skip
+  saved = {n: int(x) if isinstance(x, float) and x == int(x) else x for n, x in saved.items()}
+  _check_same(config, config_of(saved))
+  return saved
+
+
+def _check_same(config: TransformerConfig, again: TransformerConfig) -> None:
+  """Raises unless the two are the same network; whose level scales tokens is told nowhere there."""
+  free = ('remat', 'unroll', 'compute', 'attention', 'cross_level')
+  one, other = (dataclasses.asdict(c) for c in (config, again))
+  flat = lambda c: {**c, **{f'streams.{m}': x for m, x in c['streams'].items()}, 'streams': None}
+  one, other = flat(one), flat(other)
+  odd = [f'{n}={x} where LTX-2 has {other[n]}' for n, x in one.items() if other[n] != x]
+  odd = [text for text in odd if not text.startswith(tuple(f'{name}=' for name in free))]
+  if odd:
+    raise UserError(f'the transformer is no LTX-2: it has {odd[0]}; give a run of configs/ltx2.py')
 
 
 def _stream(s: Mapping[str, Any], prefix: str, sides: tuple, keyframes=False) -> StreamConfig:
@@ -170,6 +217,11 @@ def params_of(config: TransformerConfig, saved: Mapping[str, np.ndarray]) -> Par
 def saved_of(config: TransformerConfig, params: Params) -> dict[str, np.ndarray]:
   """Parameters → the tensors of `LTX2VideoTransformer3DModel` by name, in the types they have."""
   return tensors.saved_of(places(config), params)
+
+
+def stored_of(config: TransformerConfig, params: Params) -> list[Stored]:
+  """As `saved_of`, of tensors that are made when they are asked for; see `tensors.stored_of`."""
+  return tensors.stored_of(places(config), params)
 
 
 def load(

@@ -1,4 +1,4 @@
-"""Folders of safetensors as diffusers and transformers write them, read a tensor at a time."""
+"""Files of safetensors, alone or in folders as diffusers writes them, read a tensor at a time."""
 
 import importlib
 import json
@@ -16,10 +16,46 @@ TYPES: Mapping[str, Literal['float32', 'bfloat16']] = {'F32': 'float32', 'BF16':
 NAMES = ('diffusion_pytorch_model.safetensors', 'model.safetensors')
 
 
-class Shards(Mapping[str, np.ndarray]):
-  """The tensors of a folder by name; none is in memory before it is asked for.
+class Files(Mapping[str, np.ndarray]):
+  """The tensors of files by name; none is in memory before it is asked for."""
 
-  The folder holds one file, or several and an index that says which tensor lies in which.
+  def __init__(self, file_of: Mapping[str, Any]):
+    """`file_of`: name of a tensor → the open file that holds it."""
+    self._file_of = file_of
+
+  def __getitem__(self, name: str) -> np.ndarray:
+    return self._file_of[name].get_tensor(name)
+
+  def __iter__(self) -> Iterator[str]:
+    return iter(self._file_of)
+
+  def __len__(self) -> int:
+    return len(self._file_of)
+
+  def shapes(self) -> dict[str, tuple[int, ...]]:
+    """Name → shape of every tensor, from the heads of the files."""
+    return {n: tuple(file.get_slice(n).get_shape()) for n, file in self._file_of.items()}
+
+  def kinds(self) -> dict[str, str]:
+    """Name → type of every tensor, as safetensors names it."""
+    return {n: file.get_slice(n).get_dtype() for n, file in self._file_of.items()}
+
+
+class File(Files):
+  """One file of safetensors; `UserError` where it cannot be read or is cut short.
+
+  Attributes:
+    metadata: texts by name, from its head.
+  """
+
+  def __init__(self, path: str | os.PathLike[str]):
+    file = _opened(Path(path))
+    super().__init__(dict.fromkeys(file.keys(), file))
+    self.metadata: dict[str, str] = file.metadata() or {}
+
+
+class Shards(Files):
+  """The tensors of a folder of one file, or of several and an index that says what lies in which.
 
   Raises:
     UserError: a file that is missing or cut short, or that lacks a tensor of the index.
@@ -36,30 +72,15 @@ class Shards(Mapping[str, np.ndarray]):
     gone = [name for name in files if not (self._folder / name).is_file()]
     if gone:
       raise UserError(f'{self._folder} lacks {", ".join(gone)}; download the checkpoint again')
-    self._open = {name: _opened(self._folder / name) for name in files}
-    names = {name: file.keys() for name, file in self._open.items()}
-    held = {tensor: name for name, tensors in names.items() for tensor in tensors}
+    opened = {name: _opened(self._folder / name) for name in files}
+    held = {tensor: name for name, file in opened.items() for tensor in file.keys()}  # noqa: SIM118
     for tensor, name in file_of.items():
       if held.get(tensor) != name:
         raise UserError(
           f'{self._folder / name} lacks {tensor}, which the index says that it holds; download '
           'the checkpoint again'
         )
-    self._file_of = held
-
-  def __getitem__(self, name: str) -> np.ndarray:
-    return self._open[self._file_of[name]].get_tensor(name)
-
-  def __iter__(self) -> Iterator[str]:
-    return iter(self._file_of)
-
-  def __len__(self) -> int:
-    return len(self._file_of)
-
-  def shapes(self) -> dict[str, tuple[int, ...]]:
-    """Name → shape of every tensor, from the heads of the files."""
-    slice_of = lambda name, file: self._open[file].get_slice(name)
-    return {name: tuple(slice_of(name, file).get_shape()) for name, file in self._file_of.items()}
+    super().__init__({tensor: opened[name] for tensor, name in held.items()})
 
   def dtype(self) -> Literal['float32', 'bfloat16']:
     """The type of most of the tensors: float32 or bfloat16.
@@ -67,8 +88,7 @@ class Shards(Mapping[str, np.ndarray]):
     Raises:
       UserError: another type.
     """
-    slice_of = lambda name, file: self._open[file].get_slice(name)
-    kinds = Counter(slice_of(name, file).get_dtype() for name, file in self._file_of.items())
+    kinds = Counter(self.kinds().values())
     kind = kinds.most_common(1)[0][0] if kinds else 'F32'
     if kind not in TYPES:
       raise UserError(f'{self._folder} holds numbers of type {kind}; {", ".join(TYPES)} are known')

@@ -16,6 +16,7 @@ from flax import nnx
 
 from sorajax import sharding
 from sorajax.errors import UserError
+from sorajax.weights.stored import NAMES, Stored
 
 
 class Saved(Protocol):
@@ -147,6 +148,28 @@ def saved_of(where: Places, params: Params) -> dict[str, np.ndarray]:
   return made
 
 
+def stored_of(where: Places, params: Params) -> list[Stored]:
+  """Parameters → tensors that are made when they are asked for, in the types they have.
+
+  Args:
+    where: of the module.
+    params: arrays, or what tells its `dtype` and becomes one by `np.asarray`; this is done for all
+      layers of a kind at once, and again where their tensors are not asked for in turn.
+  """
+  leaves = dict(jax.tree_util.tree_leaves_with_path(params))
+
+  @functools.lru_cache(maxsize=1)
+  def layers_of(path) -> np.ndarray:
+    leaf = np.asarray(leaves[path])
+    return leaf if where[path].stacked else leaf[None]
+
+  def stored(path, i: int, tensor: Tensor) -> Stored:
+    kind = NAMES[np.dtype(leaves[path].dtype)]
+    return Stored(tensor.name, kind, tensor.shape, lambda: tensor.there(layers_of(path)[i]))
+
+  return [stored(path, i, t) for path, place in where.items() for i, t in enumerate(place.tensors)]
+
+
 def load(
   make: Make, where: Places, saved: Saved, mesh: jax.sharding.Mesh, dtype: Any = np.float32
 ) -> Params:
@@ -195,6 +218,18 @@ def check_shapes(
   wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]]
 ) -> None:
   """Raises unless the tensors `given`, name → shape, are those that are wanted."""
+  odd = difference(wanted, given)
+  if odd:
+    raise UserError(
+      f'the tensors are not those that the config describes: {odd}; give the config they were '
+      'saved with'
+    )
+
+
+def difference(
+  wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]]
+) -> str:  # fmt: skip
+  """What is missing, unknown or misshaped among `given`, name → shape; '' for nothing."""
   wrong = [f'{n} of {given[n]} instead of {s}' for n, s in wanted.items() if given.get(n, s) != s]
   found = {
     'missing': sorted(set(wanted) - set(given)),
@@ -202,11 +237,7 @@ def check_shapes(
     'misshaped': wrong,
   }
   lists = [f'{len(names)} {kind} ({listed(names)})' for kind, names in found.items() if names]
-  if lists:
-    raise UserError(
-      f'the tensors are not those that the config describes: {"; ".join(lists)}; give the config '
-      'they were saved with'
-    )
+  return '; '.join(lists)
 
 
 def listed(names: list[str]) -> str:

@@ -330,11 +330,20 @@ def test_low_rank_changes_do_there_what_they_do_here(saved, monkeypatch, tmp_pat
   assert np.abs(clip.video.astype(int) - before.video).mean() > 2
 
 
+def check_converted(pipeline, folder, monkeypatch) -> Clip:
+  """Our clip by a model that was written here, after it was found equal to diffusers'."""
+  theirs = type(pipeline).from_pretrained(folder)
+  theirs.set_progress_bar_config(disable=True)
+  clip, start = made_here(folder, monkeypatch, Request(PROMPT, 5, FRAMES / FPS, FPS, *SIZE))
+  check_equal(clip, theirs(**ASKED, **given_there(theirs, start)))
+  return clip
+
+
 @one_is_enough
 def test_it_is_tuned_on_films_and_diffusers_reads_what_it_learned(saved, monkeypatch, tmp_path):
-  """Low-rank changes, on the latents of its own codec."""
+  """Low-rank changes or all weights, on the latents of its own codec."""
   pytest.importorskip('peft', reason=REASON)
-  _, folder = saved
+  pipeline, folder = saved
   monkeypatch.setenv('LTX2', str(folder))
   config = '--config=tests/parity/released_config.py'
   (tmp_path / 'films').mkdir()
@@ -358,7 +367,22 @@ def test_it_is_tuned_on_films_and_diffusers_reads_what_it_learned(saved, monkeyp
   assert losses[-1] < 0.97 * losses[0]
   path = tmp_path / 'changes.safetensors'
   run('launch/lora.py', f'--checkpoint={learned}', f'--out={path}')
-  check_changed(saved, monkeypatch, path)
+  clip = check_changed(saved, monkeypatch, path)
+  monkeypatch.undo()
+  model = tmp_path / 'model'
+  said = run('launch/convert.py', f'--checkpoint={learned}', f'--out={model}', '--shard_gb=1e-4')
+  assert said == f'in {model}: a whole model\n'
+  again = check_converted(pipeline, model, monkeypatch)
+  assert np.abs(again.video.astype(int) - clip.video).max() <= 1
+  before, _ = made_here(folder, monkeypatch, Request(PROMPT, 5, FRAMES / FPS, FPS, *SIZE))
+  assert np.abs(before.video.astype(int) - clip.video).mean() > 1
+  monkeypatch.setenv('LTX2', str(model))
+  every = (f'--workdir={tmp_path}/all', '--config.lora.rank=0', '--config.train.steps=30')
+  run('launch/train.py', config, f'--config.data.path={latents}', *every)
+  other = tmp_path / 'other'
+  run('launch/convert.py', f'--checkpoint={tmp_path}/all', f'--out={other}')
+  last = check_converted(pipeline, other, monkeypatch)
+  assert np.abs(last.video.astype(int) - again.video).mean() > 0.1
 
 
 @one_is_enough

@@ -1,6 +1,7 @@
 import dataclasses
 
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
 import tiny
@@ -32,6 +33,27 @@ def test_what_is_written_and_read_again_changes_the_same(tmp_path):
 
 
 SHAPES = ltx2_transformer.shapes(CONFIG)
+
+
+@pytest.mark.parametrize('dtype', [np.float32, ml_dtypes.bfloat16])
+def test_tensors_that_are_changed_one_by_one_are_those_of_the_merged_network(dtype):
+  every = LoraConfig(2, 3.0, '(attention/|mlp/|embed/|out/|level/)')
+  params = tiny.noisy(lambda: jax.tree.map(lambda a: np.zeros(a.shape, np.float32), SHAPES))
+  params = jax.tree.map(lambda a: a.astype(dtype), params)
+  own = changes(every)
+  wanted = ltx2_transformer.saved_of(CONFIG, lora.merged(params, own, every.scale))
+  stored = ltx2_transformer.stored_of(CONFIG, params)
+  made = {t.name: t.read() for t in files.merged(CONFIG, stored, own, every.scale)}
+  assert sorted(made) == sorted(wanted)
+  step = 1e-6 if dtype == np.float32 else 2**-7  # of rounding
+  for name, value in wanted.items():
+    assert made[name].dtype == dtype
+    np.testing.assert_allclose(
+      made[name].astype(np.float32), value.astype(np.float32), rtol=step, atol=1e-6
+    )
+  still = {t.name: t.read() for t in stored}
+  moved = {name for name, value in made.items() if (value != still[name]).any()}
+  assert 50 < len(moved) < len(made) and not any('norm' in name for name in moved)
 
 
 def test_names_and_shapes_are_those_of_diffusers():

@@ -13,7 +13,7 @@ from released import PARAMETERS, SMALL, VERSIONS
 from tiny import refused
 
 from sorajax import build
-from sorajax.weights import ltx2_transformer
+from sorajax.weights import ltx2_transformer, stored
 from sorajax.weights.shards import NAMES, Shards
 from sorajax.weights.tensors import tensors_of
 
@@ -54,6 +54,60 @@ def test_what_is_read_and_written_again_is_the_same(version, dtype, kind):
   for name, value in before.items():
     assert after[name].dtype == dtype and after[name].shape == value.shape
     assert after[name].tobytes() == value.tobytes(), name
+
+
+@each_version
+@pytest.mark.parametrize('dtype', [np.float32, ml_dtypes.bfloat16])
+def test_a_folder_that_is_read_and_written_again_is_the_same(version, dtype, tmp_path):
+  pytest.importorskip('safetensors', reason="needs 'sorajax[ltx2]'")
+  saved = {**VERSIONS[version], **SMALL}
+  config = ltx2_transformer.config_of(saved)
+  before = tensors(config, dtype)
+  params = ltx2_transformer.params_of(config, before)
+  made = ltx2_transformer.stored_of(config, params)
+  stored.write_folder(tmp_path / 'part', stored.Part(saved, made), 2000)
+  after = Shards(tmp_path / 'part')
+  assert sorted(after) == sorted(before) and after.config() == saved
+  for name, value in before.items():
+    assert after[name].dtype == dtype and after[name].shape == value.shape
+    assert after[name].tobytes() == value.tobytes(), name
+
+
+@each_version
+@pytest.mark.parametrize(
+  'change', [{}, SMALL, {'rope_type': 'interleaved', 'rope_theta': 100.5}, {'base_width': 512}],
+  ids=str,
+)  # fmt: skip
+def test_a_config_that_is_read_and_written_again_is_the_same(version, change):
+  config = ltx2_transformer.config_of({**VERSIONS[version], **change})
+  other = dataclasses.replace(config, cross_level='own', compute='bfloat16', remat='full')
+  for one in (config, other):
+    assert ltx2_transformer.config_of(ltx2_transformer.saved_config_of(one)) == config
+
+
+def test_text_that_does_not_hear_of_the_noise_is_written():
+  saved = {**VERSIONS['2.3'], 'use_prompt_adaln_single': False}
+  config = ltx2_transformer.config_of(saved)
+  assert ltx2_transformer.config_of(ltx2_transformer.saved_config_of(config)) == config
+
+
+@pytest.mark.parametrize(
+  'change, message',
+  [
+    ({'cross_heads': 4}, 'cross_heads=4 where LTX-2 has 32'),
+    ({'cross_gate_level': 'own'}, 'cross_gate_level=own where LTX-2 has other'),
+    ({'text_modulation': False}, 'text_levels=True where LTX-2 has False'),
+  ],
+  ids=str,
+)
+def test_a_transformer_that_is_no_ltx2_is_not_written(change, message):
+  config = ltx2_transformer.config_of(VERSIONS['2.3'])
+  with refused(f'the transformer is no LTX-2: it has {message}; give a run of configs/ltx2.py'):
+    ltx2_transformer.saved_config_of(dataclasses.replace(config, **change))
+  streams = dict(config.streams)
+  streams['audio'] = dataclasses.replace(streams['audio'], hidden=100)
+  with refused("it has streams.audio={.*'hidden': 100.*where LTX-2 has .*'hidden': 8192"):
+    ltx2_transformer.saved_config_of(dataclasses.replace(config, streams=streams))
 
 
 @pytest.mark.parametrize(
