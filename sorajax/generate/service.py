@@ -21,6 +21,7 @@ from sorajax.generate import released
 from sorajax.generate.output import write_clips
 from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
+from sorajax.generate.sampling import rows_over
 from sorajax.media import reader
 from sorajax.media.source import IMAGES
 from sorajax.model import lora
@@ -309,9 +310,8 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def _batch(model: Model, asked: int | None, count: int) -> int:
-  rows = model.mesh.shape['data'] * model.mesh.shape['fsdp']
   wanted = asked if asked is not None else min(model.settings.sample.batch, count)
-  return -(-wanted // rows) * rows
+  return rows_over(model.mesh, wanted)
 
 
 def _recipe(model: Model) -> dict[str, Any]:

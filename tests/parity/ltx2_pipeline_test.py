@@ -16,7 +16,7 @@ from released import VERSIONS
 from tiny import refused
 
 from sorajax.clip import Clip
-from sorajax.generate import sampler, service
+from sorajax.generate import sampler, sampling, service
 from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
 from sorajax.media import reader, writer
@@ -180,7 +180,7 @@ one_is_enough = pytest.mark.parametrize('saved', ['2.3'], indirect=True)
 
 def made_here(folder, monkeypatch, request: Request, **others):
   """Our clip, and what its run began with, modality → [1, T, C]."""
-  model, start, whole = service.load(folder), {}, sampler._sampling
+  model, start, whole = service.load(folder), {}, sampler.sampling
   skipping = {'skip_layers': (1,), 'skip_guidance': {'video': 1.0, 'audio': 0.5}}
   sample = dataclasses.replace(model.settings.sample, steps=STEPS, **skipping, **others)
   settings = dataclasses.replace(model.settings, sample=sample)
@@ -189,14 +189,12 @@ def made_here(folder, monkeypatch, request: Request, **others):
     run = whole(*args)
 
     def watching(params, tokens, text, blank, seeds):
-      for m, t in tokens.items():
-        noise = np.array(sampler._noise(seeds, m, t.latent))
-        start[m] = np.where(np.asarray(t.sigma)[..., None] > 0, noise, t.latent)
+      start.update({m: np.array(x) for m, x in sampling.begin(tokens, seeds).items()})
       return run(params, tokens, text, blank, seeds)
 
     return watching
 
-  monkeypatch.setattr(sampler, '_sampling', watched)
+  monkeypatch.setattr(sampler, 'sampling', watched)
   with jax.set_mesh(model.mesh):
     (made,) = Sampler(settings, model.network, model.codec)(model.params, [request])
   return made.clip, {m: torch.from_numpy(x) for m, x in start.items()}
