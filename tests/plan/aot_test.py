@@ -21,6 +21,16 @@ def test_a_step_is_planned_and_written_down(tmp_path):
   }  # fmt: skip
 
 
+def test_sampling_is_planned_and_written_down(tmp_path):
+  flags = ('--mode=sample', '--topology=v5p:2x2x1', '--rows=3', '--price=4.2', f'--out={tmp_path}')
+  said = run('launch/plan.py', *TINY, *flags)
+  assert 'data=4 fsdp=1 context=1 tensor=1, 4 clips at once' in said and 'of 95: fits' in said
+  assert '4 plain, 4 away from no prompt' in said and 'clip-seconds a day' in said
+  assert {p.name for p in tmp_path.iterdir()} == {
+    'tiny-v5p-2x2x1-sample.html', 'tiny-v5p-2x2x1-sample.hlo.txt'
+  }  # fmt: skip
+
+
 @pytest.mark.parametrize(
   'flags, said',
   [
@@ -34,6 +44,14 @@ def test_a_step_is_planned_and_written_down(tmp_path):
        '--config.transformer.attention.kernel=reference'),
       'a step does not fit: it needs',
     ),
+    (
+      ('--mode=sample', '--topology=v5e:2x2', '--config.sample.seconds=20000',
+       '--config.transformer.attention.kernel=reference'),
+      'sampling does not fit: it needs',
+    ),
+    (('--topology=v5p:2x2x1', '--weights=bfloat16'), '--weights is for --mode=sample'),
+    (('--mode=sample', '--topology=v5p:2x2x1', '--rows=0'), '--rows=0 asks for nothing'),
+    (('--mode=sample', '--topology=v5p:2x2x1', '--config.sample.height=20'), 'do not divide by'),
   ],
 )  # fmt: skip
 def test_what_cannot_be_planned_is_refused_in_one_line(flags, said):
