@@ -1,9 +1,9 @@
 """Plans a run: python launch/plan.py --config=configs/ltx2.py --topology=v5p:4x4x4.
 
 Says whether it fits and how long it takes: a step of training, or with --mode=sample a batch of
-clips. Compiles the very program that train.py or sample.py would run, ahead of time, for chips that
-are not here, and reads memory, products and talk between devices from it. Needs
-pip install 'sorajax[tpu]'.
+clips; with --search, which mesh, remat policy and number of rows take least for a clip. Compiles
+the very program that train.py or sample.py would run, ahead of time, for chips that are not here,
+and reads memory, products and talk between devices from it. Needs pip install 'sorajax[tpu]'.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from ml_collections import config_flags
 
 from sorajax import build, cli
 from sorajax.errors import UserError
-from sorajax.plan import plan, report
+from sorajax.plan import plan, report, search_report
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'What to train; see configs/.')
 _TOPOLOGY = flags.DEFINE_string('topology', None, 'CHIP:SIDExSIDE, such as v5p:4x4x8 or v6e:16x16.')
@@ -24,6 +24,8 @@ _WEIGHTS = flags.DEFINE_enum(
 )
 _PRICE = flags.DEFINE_float('price', 0.0, 'Of a chip for an hour, in any currency.')
 _QUICK = flags.DEFINE_bool('quick', False, 'Compile with less effort, in a fraction of the time.')
+_SEARCH = flags.DEFINE_bool('search', False, 'Look for the mesh, remat policy and rows to take.')
+_SEARCH_COMPILE = flags.DEFINE_integer('search_compile', 2, 'Of the best by formula, to compile.')
 _OUT = flags.DEFINE_string('out', None, 'Folder for the plan as a page, and the program as text.')
 flags.mark_flags_as_required(['config', 'topology'])
 
@@ -31,12 +33,17 @@ flags.mark_flags_as_required(['config', 'topology'])
 def main() -> None:
   settings = build.settings(_CONFIG.value)
   place = plan.Place(_CONFIG.value.name, _TOPOLOGY.value, _PRICE.value, _QUICK.value)
-  if _MODE.value == 'sample':
-    plans = iter([plan.of_sampling(settings, place, _ROWS.value, _WEIGHTS.value)])
-  elif _WEIGHTS.value != 'float32':
+  sampled, rows, weights = _MODE.value == 'sample', _ROWS.value, _WEIGHTS.value
+  if weights != 'float32' and not sampled:
     raise UserError('--weights is for --mode=sample; training keeps weights in float32')
+  if _SEARCH.value:
+    for tried in plan.search(settings, place, sampled, rows, weights, _SEARCH_COMPILE.value):
+      print(search_report.text(tried, place), flush=True)
+    return
+  if sampled:
+    plans = iter([plan.of_sampling(settings, place, rows, weights)])
   else:
-    plans = plan.of_training(settings, place, _ROWS.value)
+    plans = plan.of_training(settings, place, rows)
   for made in plans:
     print(report.text(made), flush=True)
     if _OUT.value:

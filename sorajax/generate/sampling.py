@@ -59,7 +59,10 @@ def passes(config: SampleConfig, joined: bool = True) -> list[Pass]:
   return found
 
 
-def evaluations(config: SampleConfig, shift: float, joined: bool = True) -> list[tuple[Pass, int]]:
+@functools.cache
+def evaluations(
+  config: SampleConfig, shift: float, joined: bool = True
+) -> tuple[tuple[Pass, int], ...]:
   """How often a run asks the network, in each of its `passes`."""
   asked: list[float] = []
 
@@ -73,7 +76,7 @@ def evaluations(config: SampleConfig, shift: float, joined: bool = True) -> list
     x, memory = step(velocity, x, t, t_next, memory)
   low, high = config.interval
   plain, *weaker = passes(config, joined)
-  return [(plain, len(asked)), *((w, sum(low <= t <= high for t in asked)) for w in weaker)]
+  return (plain, len(asked)), *((w, sum(low <= t <= high for t in asked)) for w in weaker)
 
 
 def times(config: SampleConfig, shift: float) -> np.ndarray:

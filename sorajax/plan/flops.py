@@ -10,7 +10,7 @@ LEVEL_WAVES = 256  # sinusoids of a noise level
 
 @dataclasses.dataclass(frozen=True)
 class Flops:
-  """Of one row forwards, by what they are spent on.
+  """By what they are spent on.
 
   Attributes:
     products: by weights, in the layers.
@@ -26,10 +26,14 @@ class Flops:
   def total(self) -> float:
     return self.products + self.attention + self.ends
 
-  def of_training(self, remat: str) -> float:
+  def of_training(self, remat: str) -> 'Flops':
     """Forwards and backwards, and what `remat` computes again."""
-    again = {'none': 0.0, 'dots': self.attention, 'full': self.products + self.attention}
-    return 3 * self.total + again[remat]
+    again = {'none': (0, 0), 'dots': (0, 1), 'full': (1, 1)}[remat]
+    return Flops((3 + again[0]) * self.products, (3 + again[1]) * self.attention, 3 * self.ends)
+
+  def times(self, count: float) -> 'Flops':
+    """Of so many such rows."""
+    return Flops(count * self.products, count * self.attention, count * self.ends)
 
 
 def forwards(c: TransformerConfig, bucket: Bucket, joined: bool = True) -> Flops:

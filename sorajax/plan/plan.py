@@ -7,7 +7,15 @@ from collections.abc import Iterator
 from sorajax.errors import UserError
 from sorajax.plan import chips, report, work
 from sorajax.plan.estimate import Assumptions, estimate
-from sorajax.plan.program import Compiled, mesh_of, sampling_run, train_step
+from sorajax.plan.program import (
+  Compiled,
+  DoesNotFit,
+  lies_on,
+  mesh_of,
+  sampling_run,
+  train_step,
+)  # fmt: skip
+from sorajax.plan.search import Candidate, candidates, step_of
 from sorajax.settings import Settings
 
 
@@ -68,6 +76,71 @@ def of_sampling(
   mesh = mesh_of(settings, place.topology)
   clips = work.clips_of(settings, rows, mesh)
   return _planned(clips, sampling_run(clips, mesh, place.quick, weights), place)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tried:
+  """A way to run that was looked at.
+
+  Attributes:
+    candidate: by formula.
+    plan: by the compiler; None where it was not asked, or could not.
+    refusal: why it could not.
+  """
+
+  candidate: Candidate
+  plan: report.Plan | None = None
+  refusal: str = ''
+
+
+def search(
+  settings: Settings, place: Place, sampled: bool = False, rows: int | None = None,
+  weights: str = 'float32', compiled: int = 2,
+) -> Iterator[list[Tried]]:  # fmt: skip
+  """Meshes, remat policies and numbers of rows that divide, the fastest for each clip first.
+
+  Args:
+    settings: of the run, whose mesh and remat policy others take the place of.
+    place: where it runs.
+    sampled: whether clips are sampled or the bucket of most tokens is trained on.
+    rows: of the whole batch, in place of some that are tried.
+    weights: type of the transformer's where clips are sampled.
+    compiled: how many of those that fit by formula are compiled.
+
+  Returns:
+    all by formula, and again whenever one more is compiled.
+
+  Raises:
+    UserError: an unknown topology, or nothing that divides over it.
+  """
+  _check(rows)
+  if compiled < 0:
+    raise UserError(f'--search_compile={compiled} is below 0; give how many are compiled')
+  chip, sides = chips.chip_of(place.topology), chips.sides_of(place.topology)
+  make = work.clips_of if sampled else step_of
+  lies = lies_on(place.topology)
+  found = candidates(settings, chip, sides, make, rows, weights, lies)
+  if not found:
+    raise UserError(f'no mesh over {place.topology} divides heads, widths, rows and tokens')
+  tried = [Tried(one) for one in found]
+  yield tried
+  room = chip.memory / chip.devices
+  fitting = [i for i, one in enumerate(found) if one.memory.peak <= room]
+  for i in fitting[:compiled]:
+    tried[i] = _compiled(found[i], place, weights)
+    yield tried
+
+
+def _compiled(one: Candidate, place: Place, weights: str) -> Tried:
+  settings, mesh = one.of.settings, mesh_of(one.of.settings, place.topology)
+  try:
+    if isinstance(one.of, work.Step):
+      program = train_step(settings, one.of.bucket, mesh, place.quick)
+    else:
+      program = sampling_run(one.of, mesh, place.quick, weights)
+  except DoesNotFit as error:
+    return Tried(one, refusal=str(error).split(';')[0])
+  return Tried(one, _planned(one.of, program, place))
 
 
 def _planned(what: work.Work, compiled: Compiled, place: Place) -> report.Plan:

@@ -5,7 +5,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import jax
@@ -23,6 +23,7 @@ from sorajax.errors import UserError, one_line
 from sorajax.generate.sampling import sampling
 from sorajax.network import Network
 from sorajax.plan import hlo
+from sorajax.plan.memory import Memory
 from sorajax.plan.work import Clips
 from sorajax.settings import Settings
 from sorajax.train.state import initial_state, make_step
@@ -37,24 +38,6 @@ ALONE = {
   'TPU_STDERR_LOG_LEVEL': '3',
 }
 NO_CLIPS = cast(LatentSource, None)  # the program of a step does not depend on them
-
-
-@dataclasses.dataclass(frozen=True)
-class Memory:
-  """Bytes of one device.
-
-  Attributes:
-    held: what is held from beginning to end: its name → bytes.
-    peak: the most that are in use at once, all of the above among them.
-  """
-
-  held: Mapping[str, float]
-  peak: float
-
-  @property
-  def temporary(self) -> float:
-    """Activations, gradients and whatever else comes and goes."""
-    return self.peak - sum(self.held.values())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +72,20 @@ def mesh_of(settings: Settings, topology: str) -> jax.sharding.Mesh:
   mesh = sharding.make_mesh(settings.mesh, _devices(topology))
   build.check_mesh(settings, mesh)
   return mesh
+
+
+def lies_on(topology: str) -> Callable[[sharding.MeshConfig], bool]:
+  """Whether a mesh can be laid over a slice of chips; `UserError` for an unknown topology."""
+  described = _devices(topology)
+
+  def lies(config: sharding.MeshConfig) -> bool:
+    try:
+      sharding.make_mesh(config, described)
+    except UserError:
+      return False
+    return True
+
+  return lies
 
 
 def train_step(

@@ -120,9 +120,9 @@ def _bound(plan: Plan) -> str:
 
 def _figures(plan: Plan) -> Iterator[tuple[str, str]]:
   seconds = plan.estimate.seconds
-  twice = ', with what is computed twice' if plan.work.flops() > plan.work.useful() else ''
+  twice = ', with what is computed twice' if plan.work.flops().total > plan.work.useful() else ''
   yield 'model FLOPs utilisation', f'{100 * plan.mfu:.0f} %'
-  yield 'TFLOPs a device, by formula', f'{plan.work.flops() / plan.devices / 1e12:.2f}{twice}'
+  yield 'TFLOPs a device, by formula', f'{plan.work.flops().total / plan.devices / 1e12:.2f}{twice}'
   yield 'TFLOPs a device, in the program', f'{plan.estimate.flops / 1e12:.2f}'
   yield from plan.work.figures(seconds)
   if plan.price:

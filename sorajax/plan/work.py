@@ -11,7 +11,7 @@ from sorajax.data.schedule import Bucket
 from sorajax.generate.request import Request, blank_latents
 from sorajax.generate.sampling import Pass, bucket_of, evaluations, rows_over, shift_of
 from sorajax.geometry import Geometry
-from sorajax.plan import flops
+from sorajax.plan.flops import Flops, forwards
 from sorajax.settings import Settings
 
 DAY_S = 86_400
@@ -28,6 +28,7 @@ class Work(Protocol):
     ending: of the names of files.
     passing: what comes and goes in memory.
     clips: that are trained on or made, at most.
+    turns: how often all layers run forwards, and backwards.
   """
 
   @property
@@ -41,7 +42,9 @@ class Work(Protocol):
   @property
   def clips(self) -> int: ...
 
-  def flops(self) -> float:
+  @property
+  def turns(self) -> tuple[int, int]: ...
+  def flops(self) -> Flops:
     """By formula, of all devices, with what is computed twice."""
     ...
 
@@ -77,12 +80,16 @@ class Step:
   def clips(self) -> int:
     return self.bucket.rows * self.bucket.clips
 
-  def flops(self) -> float:
+  @property
+  def turns(self) -> tuple[int, int]:
+    return 1 if self.settings.transformer.remat == 'none' else 2, 1
+
+  def flops(self) -> Flops:
     c = self.settings.transformer
-    return self.bucket.rows * flops.forwards(c, self.bucket).of_training(c.remat)
+    return forwards(c, self.bucket).of_training(c.remat).times(self.bucket.rows)
 
   def useful(self) -> float:
-    return 3 * self.bucket.rows * flops.forwards(self.settings.transformer, self.bucket).total
+    return 3 * self.bucket.rows * forwards(self.settings.transformer, self.bucket).total
 
   def figures(self, seconds: float) -> Figures:
     b, steps, prepare = self.bucket, DAY_S / seconds, self.settings.prepare
@@ -118,7 +125,7 @@ class Clips:
     return self.bucket.rows
 
   @property
-  def asked(self) -> list[tuple[Pass, int]]:
+  def asked(self) -> tuple[tuple[Pass, int], ...]:
     """How often a run asks the network, in each of its passes."""
     return evaluations(self.settings.sample, self.shift)
 
@@ -128,13 +135,18 @@ class Clips:
     (_, plain), *weaker = self.asked
     return weaker[0][1] / plain if weaker else 1.0
 
-  def flops(self) -> float:
-    c = self.settings.transformer
-    each = (n * flops.forwards(c, self.bucket, one.joined).total for one, n in self.asked)
-    return self.bucket.rows * sum(each)
+  @property
+  def turns(self) -> tuple[int, int]:
+    return sum(n for _, n in self.asked), 0
+
+  def flops(self) -> Flops:
+    c, b = self.settings.transformer, self.bucket
+    each = [forwards(c, b, one.joined).times(n * b.rows) for one, n in self.asked]
+    parts = zip(*(dataclasses.astuple(one) for one in each))
+    return Flops(*(sum(part) for part in parts))
 
   def useful(self) -> float:
-    return self.flops()
+    return self.flops().total
 
   def figures(self, seconds: float) -> Figures:
     s, (_, plain), *weaker = self.settings.sample, *self.asked

@@ -31,6 +31,12 @@ def test_sampling_is_planned_and_written_down(tmp_path):
   }  # fmt: skip
 
 
+def test_a_search_compiles_the_best_by_formula(tmp_path):
+  said = run('launch/plan.py', *TINY, '--topology=v5p:2x1x1', '--search', '--search_compile=1')
+  first, _, last = said.partition('1 compiled')
+  assert '0 compiled' in first and 'fastest of the compiled: --config.mesh.data=' in last
+
+
 @pytest.mark.parametrize(
   'flags, said',
   [
@@ -48,6 +54,11 @@ def test_sampling_is_planned_and_written_down(tmp_path):
       ('--mode=sample', '--topology=v5e:2x2', '--config.sample.seconds=20000',
        '--config.transformer.attention.kernel=reference'),
       'sampling does not fit: it needs',
+    ),
+    (('--topology=v5p:2x2x1', '--search', '--search_compile=-1'), '--search_compile=-1 is below 0'),
+    (
+      ('--topology=v5p:2x2x1', '--search', '--rows=7', '--config.data.buckets.clip.video=21'),
+      'no mesh over v5p:2x2x1 divides heads, widths, rows and tokens',
     ),
     (('--topology=v5p:2x2x1', '--weights=bfloat16'), '--weights is for --mode=sample'),
     (('--mode=sample', '--topology=v5p:2x2x1', '--rows=0'), '--rows=0 asks for nothing'),

@@ -163,6 +163,11 @@ def test_each_layer_adds_its_formula_to_a_run_of_sampling(found):
       assert made['layers'] <= made['program'] <= made['formula'] * (1 + 1e-9)
 
 
+def test_what_a_device_holds_by_formula_is_what_lies_there(found):
+  assert [formula for formula, _ in found['held']] == [laid for _, laid in found['held']]
+  assert len({laid for _, laid in found['held']}) == 3
+
+
 def test_what_is_planned_is_what_sampling_runs(found):
   """The same lowered program, to the letter, for one mesh and another."""
   for sampled, planned in found['same']:

@@ -29,6 +29,7 @@ from sorajax.generate.sampling import sampling
 from sorajax.network import Network
 from sorajax.plan import flops, work
 from sorajax.plan import program as planner
+from sorajax.plan.formula import Formula, shapes_of
 from sorajax.plan.hlo import Program
 from sorajax.settings import SampleConfig
 
@@ -121,7 +122,7 @@ def sampled(layers: int, shape: dict, how: SampleConfig) -> dict:
   each = [(flops.forwards(config, clips.bucket, one.joined), n) for one, n in clips.asked]
   return {
     'program': sum(w.flops * w.times for w in done),
-    'formula': clips.flops(),
+    'formula': clips.flops().total,
     'layers': 2 * sum(n * (f.products + f.attention) for f, n in each),
   }
 
@@ -156,6 +157,20 @@ def planned_and_run(sizes: tuple[int, ...]) -> tuple[str, str]:
   return tuple(lowered)
 
 
+def held(sizes: tuple[int, ...]) -> tuple[float, float]:
+  """Bytes of parameters on a device of a mesh, by formula and as they are laid."""
+  config = runpy.run_path(str(Path(__file__).parents[2] / 'configs' / 'tiny.py'))['get_config']()
+  config.text.width, config.transformer.layers = 64, 3
+  settings, mesh = build.settings(config), sharding.make_mesh(sharding.MeshConfig(*sizes))
+  network = Network(settings.transformer, build.text_encoder(settings.text))
+  with jax.set_mesh(mesh):
+    shapes = jax.eval_shape(lambda: network.init(jax.random.key(0)))
+  laid = jax.tree.map(planner._laid, shapes, sharding.shardings(mesh, shapes))
+  clips = work.clips_of(settings, 4, mesh)
+  formula = Formula(clips, dict(mesh.shape), shapes_of(settings))
+  return formula.memory().held['weights'], planner._bytes(laid)
+
+
 def main() -> None:
   made = program(layers, (ROWS, WIDTH), (TURNS, WIDTH, WIDTH))
   work = list(made.work())
@@ -168,6 +183,7 @@ def main() -> None:
         'talk': found,
         'forwards': several,
         'sampling': [[sampled(n, *how) for n in (2, 3)] for how in SAMPLING],
+        'held': [held(sizes) for sizes in ((8, 1, 1, 1), (1, 4, 1, 2), (1, 2, 2, 2))],
         'same': [planned_and_run(sizes) for sizes in ((2, 2, 2, 1), (1, 2, 2, 2))],
         'flops': counted,
         'bytes': sum(w.bytes * w.times for w in work),

@@ -9,7 +9,8 @@ from sorajax import build, sharding
 from sorajax.plan import chips, flops, plan, report, work
 from sorajax.plan.estimate import Assumptions, estimate
 from sorajax.plan.hlo import Program
-from sorajax.plan.program import Compiled, Memory
+from sorajax.plan.memory import Memory
+from sorajax.plan.program import Compiled
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 GIB = 2**30
@@ -124,12 +125,14 @@ def test_a_batch_of_clips_is_of_the_size_that_sampling_makes():
 def test_steps_and_guidance_of_sampling_count():
   one, all_ = clips(steps=1), clips()
   assert [n for _, n in all_.asked] == [30] * 4
-  assert all_.flops() == pytest.approx(30 * one.flops())
+  assert all_.flops().total == pytest.approx(30 * one.flops().total)
   apart = [p for p, _ in all_.asked if not p.joined]
   assert len(apart) == 1
   free = clips(guidance=dict.fromkeys(('audio', 'video'), 1.0))
   c, b = all_.settings.transformer, all_.bucket
-  assert all_.flops() - free.flops() == pytest.approx(30 * b.rows * flops.forwards(c, b).total)
+  assert all_.flops().total - free.flops().total == pytest.approx(
+    30 * b.rows * flops.forwards(c, b).total
+  )
 
 
 def test_a_plan_of_sampling_says_what_a_clip_takes_and_costs():
