@@ -38,7 +38,7 @@ parity: $(READY)  ## against torch references, and what needs an extra (installs
 	$(BIN)/python -m pip install --quiet --editable '.[dev,parity,beam,mujoco]'
 	$(PYTEST) -m 'not slow' $(EXTRAS)
 
-aot: $(READY)  ## compiles real steps for TPUs that are not here (installs their compiler)
+aot: $(READY)  ## compiles real programs for TPUs that are not here (installs their compiler)
 	$(BIN)/python -m pip install --quiet --editable '.[dev,tpu]'
 	$(BIN)/python -m pytest tests/plan
 

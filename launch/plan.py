@@ -1,8 +1,9 @@
-"""Plans a run: python launch/plan.py --config=configs/ltx2.py --topology=v5p:4x4x8.
+"""Plans a run: python launch/plan.py --config=configs/ltx2.py --topology=v5p:4x4x4.
 
-Says whether it fits and how long a step takes. Compiles the very step that train.py would run,
-ahead of time, for chips that are not here, and reads memory, products and talk between devices
-from the program. Needs pip install 'sorajax[tpu]'.
+Says whether it fits and how long it takes: a step of training, or with --mode=sample a batch of
+clips; with --search, which mesh, remat policy and number of rows take least for a clip. Compiles
+the very program that train.py or sample.py would run, ahead of time, for chips that are not here,
+and reads memory, products and talk between devices from it. Needs pip install 'sorajax[tpu]'.
 """
 
 from pathlib import Path
@@ -11,21 +12,39 @@ from absl import flags
 from ml_collections import config_flags
 
 from sorajax import build, cli
-from sorajax.plan import plan, report
+from sorajax.errors import UserError
+from sorajax.plan import plan, report, search_report
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'What to train; see configs/.')
 _TOPOLOGY = flags.DEFINE_string('topology', None, 'CHIP:SIDExSIDE, such as v5p:4x4x8 or v6e:16x16.')
-_ROWS = flags.DEFINE_integer('rows', None, 'Rows of a step in place of those of the config.')
+_MODE = flags.DEFINE_enum('mode', 'train', ['train', 'sample'], 'What is planned.')
+_ROWS = flags.DEFINE_integer('rows', None, 'Rows of a step, or clips at once; default: the config.')
+_WEIGHTS = flags.DEFINE_enum(
+  'weights', 'float32', ['float32', 'bfloat16'], 'Type of the weights that are sampled.'
+)
 _PRICE = flags.DEFINE_float('price', 0.0, 'Of a chip for an hour, in any currency.')
 _QUICK = flags.DEFINE_bool('quick', False, 'Compile with less effort, in a fraction of the time.')
+_SEARCH = flags.DEFINE_bool('search', False, 'Look for the mesh, remat policy and rows to take.')
+_SEARCH_COMPILE = flags.DEFINE_integer('search_compile', 2, 'Of the best by formula, to compile.')
 _OUT = flags.DEFINE_string('out', None, 'Folder for the plan as a page, and the program as text.')
 flags.mark_flags_as_required(['config', 'topology'])
 
 
 def main() -> None:
   settings = build.settings(_CONFIG.value)
-  name, rows, price = _CONFIG.value.name, _ROWS.value, _PRICE.value
-  for made in plan.plans(settings, name, _TOPOLOGY.value, rows, price, _QUICK.value):
+  place = plan.Place(_CONFIG.value.name, _TOPOLOGY.value, _PRICE.value, _QUICK.value)
+  sampled, rows, weights = _MODE.value == 'sample', _ROWS.value, _WEIGHTS.value
+  if weights != 'float32' and not sampled:
+    raise UserError('--weights is for --mode=sample; training keeps weights in float32')
+  if _SEARCH.value:
+    for tried in plan.search(settings, place, sampled, rows, weights, _SEARCH_COMPILE.value):
+      print(search_report.text(tried, place), flush=True)
+    return
+  if sampled:
+    plans = iter([plan.of_sampling(settings, place, rows, weights)])
+  else:
+    plans = plan.of_training(settings, place, rows)
+  for made in plans:
     print(report.text(made), flush=True)
     if _OUT.value:
       report.write(made, Path(_OUT.value))

@@ -83,6 +83,12 @@ def make_mesh(config: MeshConfig, topology: Any = None) -> jax.sharding.Mesh:
   return jax.sharding.Mesh(found.devices, AXES, axis_types=explicit)
 
 
+def abstract_mesh(sizes: tuple[int, ...]) -> jax.sharding.AbstractMesh:
+  """A mesh of explicit axes of these sizes over no devices at all."""
+  explicit = (jax.sharding.AxisType.Explicit,) * len(AXES)
+  return jax.sharding.AbstractMesh(sizes, AXES, axis_types=explicit)
+
+
 def spec(*axes: str | None) -> jax.sharding.PartitionSpec:
   """Logical axis names, one a dimension → mesh axes."""
   return P(*(None if a is None else RULES[a] for a in axes))
@@ -245,6 +251,15 @@ def rows_here(mesh: jax.sharding.Mesh, rows: int) -> tuple[int, ...]:
   return tuple(sorted({i for s in slices for i in range(*s.indices(rows))}))
 
 
+def rows_sharding(
+  mesh: jax.sharding.Mesh, ndim: int, batch_dim: int = 0, inner: str | None = 'tokens'
+) -> jax.NamedSharding:
+  """How a batch array lies: rows along `batch_dim`, the logical axis `inner` in the next one."""
+  axes: list[str | None] = [None] * ndim
+  axes[batch_dim : batch_dim + 2] = ['batch', inner][: ndim - batch_dim]
+  return jax.NamedSharding(mesh, spec(*axes))
+
+
 def place_rows(
   mesh: jax.sharding.Mesh, local: np.ndarray, rows: tuple[int, ...], total: int,
   batch_dim: int = 0, inner: str | None = 'tokens',
@@ -260,10 +275,6 @@ def place_rows(
     inner: the logical axis of the dimension after it, if there is one.
   """
   shape = (*local.shape[:batch_dim], total, *local.shape[batch_dim + 1 :])
-  axes: list[str | None] = [None] * len(shape)
-  axes[batch_dim] = 'batch'
-  if len(shape) > batch_dim + 1:
-    axes[batch_dim + 1] = inner
   where = {row: i for i, row in enumerate(rows)}
 
   def cut(index: Any) -> np.ndarray:
@@ -271,7 +282,7 @@ def place_rows(
     rest = (*index[:batch_dim], slice(None), *index[batch_dim + 1 :])
     return local[rest].take(picked, axis=batch_dim)
 
-  return jax.make_array_from_callback(shape, jax.NamedSharding(mesh, spec(*axes)), cut)
+  return jax.make_array_from_callback(shape, rows_sharding(mesh, len(shape), batch_dim, inner), cut)
 
 
 def gathered(tree: Any) -> Any:

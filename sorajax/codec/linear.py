@@ -10,8 +10,9 @@ from sorajax.codec.codec import Codec
 from sorajax.codec.lapped import LappedCodec, fit_lapped, lapped_geometry
 from sorajax.codec.mel import MelConfig
 from sorajax.codec.patches import fit_patches
-from sorajax.codec.spectrogram import SpectrogramCodec, fit_spectrogram
+from sorajax.codec.spectrogram import SpectrogramCodec, fit_spectrogram, spectrogram_geometry
 from sorajax.errors import UserError
+from sorajax.geometry import Geometry, VideoGeometry
 
 WINDOW_HOPS = 6  # in a window of a spectrogram
 
@@ -75,11 +76,23 @@ def fit_sound(
   """
   c, form = config, (sample_rate_hz, audio_channels)
   if not c.mels:
-    geometry = lapped_geometry(*form, c.frame_samples, c.group, c.audio_channels)
-    return fit_lapped(sounds, geometry, c.group, c.audio_whiten)
+    return fit_lapped(sounds, linear_geometry(c, *form).audio, c.group, c.audio_whiten)
+  return fit_spectrogram(sounds, _mel(c, *form), c.group, c.audio_channels, c.audio_whiten)
+
+
+def linear_geometry(config: LinearConfig, sample_rate_hz: int, audio_channels: int) -> Geometry:
+  """How the latents of both halves lie, whatever they are fitted on."""
+  c, form = config, (sample_rate_hz, audio_channels)
+  if c.mels:
+    audio = spectrogram_geometry(_mel(c, *form), c.group, c.audio_channels)
+  else:
+    audio = lapped_geometry(*form, c.frame_samples, c.group, c.audio_channels)
+  return Geometry(VideoGeometry(c.stride, c.video_channels), audio)
+
+
+def _mel(c: LinearConfig, sample_rate_hz: int, audio_channels: int) -> MelConfig:
   window = WINDOW_HOPS * c.frame_samples
-  mel = MelConfig(*form, window, c.frame_samples, c.mels, edges='silence')
-  return fit_spectrogram(sounds, mel, c.group, c.audio_channels, c.audio_whiten)
+  return MelConfig(sample_rate_hz, audio_channels, window, c.frame_samples, c.mels, edges='silence')
 
 
 class _Again:

@@ -178,7 +178,7 @@ def token_loader(
   return Loader(schedule, feed, config.reading, mesh, micro_batches, inner='tokens')
 
 
-def check_batch(bucket: Bucket, micro_batches: int, mesh: jax.sharding.Mesh) -> None:
+def check_batch(bucket: Bucket, micro_batches: int, mesh: sharding.Mesh) -> None:
   """Raises unless batches of the bucket's shape divide over the mesh."""
   check_rows(bucket.rows, micro_batches, mesh)
   sizes = {'video': bucket.video, 'audio': bucket.audio, 'text': bucket.text * bucket.clips}
@@ -186,7 +186,7 @@ def check_batch(bucket: Bucket, micro_batches: int, mesh: jax.sharding.Mesh) -> 
     sharding.check_divides(mesh, f'a bucket of {what} tokens', size, 'tokens')
 
 
-def check_rows(rows: int, micro_batches: int, mesh: jax.sharding.Mesh) -> None:
+def check_rows(rows: int, micro_batches: int, mesh: sharding.Mesh) -> None:
   """Raises unless a batch divides into micro-batches, and each over the mesh."""
   if rows % micro_batches:
     raise UserError(

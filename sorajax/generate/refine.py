@@ -57,7 +57,7 @@ class Refiner:
     return [_begun(p, video, one.audio) for p, video, one in zip(plans, enlarged, made)]
 
 
-def sampling(config: SampleConfig) -> SampleConfig:
+def second_stage(config: SampleConfig) -> SampleConfig:
   """How the second stage is sampled: over its own levels, and without guidance."""
   one, none = dict.fromkeys(MODALITIES, 1.0), dict.fromkeys(MODALITIES, 0.0)
   return dataclasses.replace(

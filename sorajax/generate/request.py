@@ -8,7 +8,7 @@ import numpy as np
 from sorajax.clip import Clip, Latents
 from sorajax.codec.codec import Codec
 from sorajax.errors import UserError
-from sorajax.geometry import samples_of
+from sorajax.geometry import Geometry, samples_of
 from sorajax.tasks import capabilities
 
 LARGEST_SEED = 2**32 - 1
@@ -66,16 +66,31 @@ class Plan:
 
 
 def plan(request: Request, codec: Codec, known_tasks: tuple[str, ...]) -> Plan:
-  """Lays out a request's latents.
+  """Lays out a request's latents; `UserError` for a request that cannot be met."""
+  task = capabilities.find(request.task, known_tasks)
+  blank = blank_latents(request, codec.geometry)
+  given = task(codec.geometry.layout(blank), request.given_s)
+  if not any(mask.any() for mask in given.values()):
+    return Plan(request, blank, given)
+  if request.given is None:
+    raise UserError(f'the task {request.task} needs something to start from; add --input=FILE')
+  _check_given(request, given)
+  source = codec.encode(_fitted(request.given, blank.frames, blank.samples))
+  video = np.where(given['video'][..., None], source.video, 0.0).astype(np.float32)
+  audio = np.where(given['audio'][..., None], source.audio, 0.0).astype(np.float32)
+  return Plan(request, dataclasses.replace(blank, video=video, audio=audio), given)
+
+
+def blank_latents(request: Request, geometry: Geometry) -> Latents:
+  """Latents of a request's size, all 0.
 
   The clip is made a little longer than asked where the codec needs it, and cut afterwards.
 
   Raises:
     UserError: a request that cannot be met, with what could be.
   """
-  task = capabilities.find(request.task, known_tasks)
   _check(request)
-  g = codec.geometry
+  g = geometry
   frames = g.video.frames_at_least(request.frames)
   samples = samples_of(frames, request.fps, g.audio.sample_rate_hz)
   size = g.video.latent_size(frames, request.height, request.width)
@@ -85,23 +100,13 @@ def plan(request: Request, codec: Codec, known_tasks: tuple[str, ...]) -> Plan:
       f'{request.seconds} s of {request.height}×{request.width} are {tokens} tokens; ask for a '
       f'shorter or smaller clip, of at most {MOST_TOKENS}'
     )
-  blank = Latents(
+  return Latents(
     video=np.zeros((*size, g.video.channels), np.float32),
     audio=np.zeros((g.audio.latent_length(samples), g.audio.channels), np.float32),
     fps=request.fps,
     frames=frames,
     samples=samples,
   )
-  given = task(g.layout(blank), request.given_s)
-  if not any(mask.any() for mask in given.values()):
-    return Plan(request, blank, given)
-  if request.given is None:
-    raise UserError(f'the task {request.task} needs something to start from; add --input=FILE')
-  _check_given(request, given)
-  source = codec.encode(_fitted(request.given, frames, samples))
-  video = np.where(given['video'][..., None], source.video, 0.0).astype(np.float32)
-  audio = np.where(given['audio'][..., None], source.audio, 0.0).astype(np.float32)
-  return Plan(request, dataclasses.replace(blank, video=video, audio=audio), given)
 
 
 def finish(plan: Plan, made: Clip) -> Clip:

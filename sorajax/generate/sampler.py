@@ -1,13 +1,11 @@
 """Plans → clips: the one place where network, guidance, solver and codec meet."""
 
 import dataclasses
-import functools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from sorajax import sharding
@@ -15,16 +13,13 @@ from sorajax.clip import Batch, Clip, Latents, Tokens
 from sorajax.cluster import peers
 from sorajax.codec.codec import Codec
 from sorajax.data.rows import Placed, assemble
-from sorajax.data.schedule import Bucket
-from sorajax.flow import guidance, levels, path, solver
-from sorajax.flow.sample import sample
 from sorajax.generate import refine
 from sorajax.generate.refine import Refiner
 from sorajax.generate.request import Plan, Request, finish, plan
+from sorajax.generate.sampling import bucket_of, sampling, shift_of
 from sorajax.network import Network
 from sorajax.settings import SampleConfig, Settings
 
-STREAM_KEYS = {'audio': 0, 'video': 1}
 Stages = tuple[Plan, ...]  # of one request
 
 
@@ -113,38 +108,22 @@ class Sampler:
     if self.refiner is not None:
       plans = self.refiner.second([stages[-1] for stages in filled], made)
       own = params if self.refiner.params is None else self.refiner.params
-      made = self._latents(own, plans, refine.sampling(config))
+      made = self._latents(own, plans, refine.second_stage(config))
     return [finish(p, self.codec.decode(latents)) for p, latents in zip(plans[: len(rows)], made)]
 
   def _latents(self, params: Any, plans: list[Plan], config: SampleConfig) -> list[Latents]:
     """One pass of the solver over a whole batch."""
     batch = self.tokens(plans)
     seeds = np.array([p.request.seed for p in plans], np.uint32)
-    shift = self._shift(math.prod(plans[0].latents.video.shape[:3]))
-    run = _sampling(self.network, config, shift, self.joined)
+    shift = shift_of(self.settings, math.prod(plans[0].latents.video.shape[:3]))
+    run = sampling(self.network, config, shift, self.joined)
     latents = jax.device_get(run(params, *_placed(batch, self.tokens(plans, blank=True)), seeds))
     return [_shaped(p, {m: x[row] for m, x in latents.items()}) for row, p in enumerate(plans)]
 
-  def _shift(self, tokens: int) -> float:
-    """By how much levels move towards noise for so many tokens of picture."""
-    line = self.settings.sample.shift
-    if not line:
-      return self.settings.flow.shift
-    return levels.shift_of_length(tokens, (line[0], line[1]), (line[2], line[3]))
-
   def tokens(self, plans: list[Plan], blank: bool = False) -> Batch:
     """A batch with one plan a row; `blank` leaves out the prompts, for guidance."""
-    context = 1
-    if not jax.sharding.get_abstract_mesh().empty:
-      context = jax.sharding.get_abstract_mesh().shape['context']
-    up = lambda n: -(-n // context) * context
-    first, text = plans[0].latents, self.network.text
-    bucket = Bucket(
-      rows=len(plans),
-      video=up(int(np.prod(first.video.shape[:3]))),
-      audio=up(len(first.audio)),
-      text=up(text.max_tokens),
-    )
+    text = self.network.text
+    bucket = bucket_of(plans[0].latents, len(plans), text.max_tokens, sharding.shards('tokens'))
     rows = [
       [Placed(p.latents, p.given, text.tokenize('' if blank else p.request.prompt))] for p in plans
     ]
@@ -168,74 +147,3 @@ def _placed(batch: Batch, blank: Batch) -> tuple[dict[str, Tokens], Any, Any]:
   here = sharding.rows_here(mesh, rows)
   put = lambda x: sharding.place_rows(mesh, x[list(here)], here, rows)
   return jax.tree.map(put, (batch.tokens, batch.text, blank.text))
-
-
-@functools.cache
-def _sampling(
-  network: Network, config: SampleConfig, shift: float, joined: bool
-) -> Callable[..., dict[str, jax.Array]]:
-  """The jitted (params, tokens, text, blank text, seeds) → latents of every token."""
-  times = _times(config, shift)
-  first, stage = jnp.float32(times[0]), int(times[0] < 1)
-
-  def run(params, tokens: dict[str, Tokens], text, blank, seeds):
-    noise = {m: _noise(seeds, m, t.latent, stage) for m, t in tokens.items()}
-    asked = {m: (t.sigma > 0)[..., None] for m, t in tokens.items()}
-    begun = {m: path.interpolate(t.latent, noise[m], first) for m, t in tokens.items()}
-    start = {m: jnp.where(asked[m], begun[m], t.latent) for m, t in tokens.items()}
-
-    def with_text(read, joined=joined, skip_layers=()):
-      def velocity(x, t):
-        level = jnp.full((len(seeds), 1), t)
-        now = {
-          m: k.replace(latent=x[m], sigma=t * k.sigma, levels=level) for m, k in tokens.items()
-        }
-        v = network.velocity(params, now, read, joined=joined, skip_layers=skip_layers)
-        return {m: jnp.where(asked[m], v[m], 0.0) for m in v}
-
-      return velocity
-
-    read = network.read(params, text)
-    velocity = plain = with_text(read)
-    weaker = []
-    if any(scale != 1 for scale in config.guidance.values()):
-      weaker.append((with_text(network.read(params, blank)), _beyond_one(config.guidance)))
-    if joined and any(scale != 1 for scale in config.modality_guidance.values()):
-      weaker.append((with_text(read, joined=False), _beyond_one(config.modality_guidance)))
-    if any(config.skip_guidance.values()):
-      skipping = with_text(read, skip_layers=config.skip_layers)
-      weaker.append((skipping, config.skip_guidance))
-    if weaker:
-      velocity = guidance.guided(plain, weaker, config.rescale)
-      if config.interval != (0.0, 1.0):
-        velocity = guidance.in_interval(velocity, plain, *config.interval)
-    made = sample(velocity, start, jnp.asarray(times), solver.SOLVERS[config.solver])
-    return {m: sharding.reshard(x, None, None, None) for m, x in made.items()}
-
-  return jax.jit(run)
-
-
-def _times(config: SampleConfig, shift: float) -> np.ndarray:
-  """The noise levels of a run of the solver, falling to 0."""
-  if config.levels:
-    return np.asarray(config.levels, np.float32)
-  return levels.times(config.steps, shift, last=config.last)
-
-
-def _beyond_one(scale: Mapping[str, float]) -> dict[str, float]:
-  return {m: s - 1 for m, s in scale.items()}
-
-
-def _noise(seeds: jax.Array, modality: str, like: jax.Array, stage: int = 0) -> jax.Array:
-  """Noise [B, T, C] in which a token depends on its row's seed and its own number alone.
-
-  Every stage has noise of its own.
-  """
-  tokens = jnp.arange(like.shape[1])
-
-  def of_row(seed):
-    key = jax.random.fold_in(jax.random.key(seed), STREAM_KEYS[modality] + 2 * stage)
-    one = lambda token: jax.random.normal(jax.random.fold_in(key, token), like.shape[2:])
-    return jax.vmap(one)(tokens)
-
-  return sharding.reshard(jax.vmap(of_row)(seeds), 'batch', 'tokens', None)

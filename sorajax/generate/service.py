@@ -22,6 +22,7 @@ from sorajax.generate.output import write_clips
 from sorajax.generate.refine import Refiner
 from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
+from sorajax.generate.sampling import rows_over
 from sorajax.media import reader
 from sorajax.media.source import IMAGES
 from sorajax.model import lora
@@ -343,9 +344,8 @@ def _sampler(model: Model, batch: int) -> Sampler:
 
 
 def _batch(model: Model, asked: int | None, count: int) -> int:
-  rows = model.mesh.shape['data'] * model.mesh.shape['fsdp']
   wanted = asked if asked is not None else min(model.settings.sample.batch, count)
-  return -(-wanted // rows) * rows
+  return rows_over(model.mesh, wanted)
 
 
 def _recipe(model: Model) -> dict[str, Any]:

@@ -6,10 +6,11 @@ other talk is added.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 from sorajax.plan.chips import Chip
-from sorajax.plan.hlo import Collective, Program, Work
+from sorajax.plan.hlo import Collective, Work
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +63,15 @@ class Estimate:
     return max(self.computing, self.hidden) + self.exposed
 
 
+class Does(Protocol):
+  """A program, read or by formula."""
+
+  def work(self) -> Iterable[Work]: ...
+  def collectives(self) -> Iterable[Collective]: ...
+
+
 def estimate(
-  program: Program, chip: Chip, torus: tuple[int, ...], assume: Assumptions = Assumptions()
+  program: Does, chip: Chip, torus: tuple[int, ...], assume: Assumptions = Assumptions()
 ) -> Estimate:
   """How long a program takes on one device of a chip, in a torus of chips of these sides."""
   spent = {'products': 0.0, 'kernels': 0.0, 'memory': 0.0}

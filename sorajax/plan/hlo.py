@@ -4,66 +4,30 @@ The text names every operation once; one in the body of a loop runs as often as 
 """
 
 import dataclasses
-import functools
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
-BYTES = {
-  'pred': 1, 's8': 1, 'u8': 1, 's16': 2, 'u16': 2, 's32': 4, 'u32': 4, 's64': 8, 'u64': 8,
-  'bf16': 2, 'f16': 2, 'f32': 4, 'f64': 8, 's4': 0.5, 'u4': 0.5, 'f8e4m3fn': 1, 'f8e5m2': 1,
-  'c64': 8, 'c128': 16,
-}  # fmt: skip
+from sorajax.plan.hlo_text import (
+  BYTES,
+  SHAPE,
+  Operation,
+  called,
+  operation,
+  replica_groups,
+  source_of,
+)
+
 COLLECTIVES = ('all-gather', 'all-reduce', 'reduce-scatter', 'all-to-all', 'collective-permute')
 FREE = frozenset((
   'parameter', 'constant', 'tuple', 'get-tuple-element', 'bitcast', 'while', 'conditional', 'call',
   'after-all', 'partition-id', 'replica-id', 'opt-barrier', 'async-start', 'async-update',
   'async-done', 'copy-start', 'copy-done', 'iota',
 ))  # fmt: skip
-
-_SHAPE = re.compile(r'\b([a-z]+\d*(?:e\dm\d(?:fn)?)?)\[([\d,]*)\](?:\{([^}]*)\})?')
 _HEADER = re.compile(r'^(ENTRY )?%?([\w.\-]+) \(.*\{\s*$')
 _LINE = re.compile(r'^\s+(ROOT )?%?([\w.\-]+) = (.*)$')
-_OPCODE = re.compile(r'([a-z][\w\-]*)\(')
-_CALLED = re.compile(
-  r'(?:calls|to_apply|body|branch_computations)=\{?(%?[\w.\-]+(?:, ?%?[\w.\-]+)*)'
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Operation:
-  """One line of a computation.
-
-  Attributes:
-    name: unique in the program.
-    opcode: such as `fusion`.
-    shapes: (type, dimensions, whether in a chip's own scratch memory) of each array that it makes.
-    operands: the names of what it reads.
-    rest: its attributes, as text.
-  """
-
-  name: str
-  opcode: str
-  shapes: tuple[tuple[str, tuple[int, ...], bool], ...]
-  operands: tuple[str, ...]
-  rest: str
-
-  @functools.cached_property
-  def bytes(self) -> float:
-    """Of what it makes and lays in main memory."""
-    return sum(BYTES.get(t, 4) * math.prod(dims) for t, dims, near in self.shapes if not near)
-
-  @functools.cached_property
-  def all_bytes(self) -> float:
-    """Of what it makes, wherever that lies."""
-    return sum(BYTES.get(t, 4) * math.prod(dims) for t, dims, _ in self.shapes)
-
-  def attribute(self, name: str) -> str:
-    """The value of an attribute that holds no comma outside braces; '' if it is not there."""
-    found = re.search(rf'\b{name}=(\{{[^}}]*\}}|[^,\s]+)', self.rest)
-    return found.group(1).strip('{}') if found else ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,9 +90,16 @@ class Work:
 class Program:
   """The text of a compiled program, one device's part."""
 
-  def __init__(self, text: str, mesh: dict[str, int]):
-    """Reads the text of a program that was compiled for a mesh of these sizes."""
-    self.text, self.mesh = text, mesh
+  def __init__(self, text: str, mesh: dict[str, int], second: float = 1.0):
+    """Reads the text of a program.
+
+    Args:
+      text: of the compiled program.
+      mesh: axis → size of the mesh for which it was compiled.
+      second: share of the runs of a condition that take its second branch, which is the one that
+        `jax.lax.cond` takes where its predicate is true.
+    """
+    self.text, self.mesh, self.second = text, mesh, second
     self.computations: dict[str, list[Operation]] = {}
     self.entry = ''
     here: list[Operation] = []
@@ -140,28 +111,46 @@ class Program:
         continue
       found = _LINE.match(line)
       if found:
-        here.append(_operation(found.group(2), found.group(3)))
+        here.append(operation(found.group(2), found.group(3)))
     self.by_name = {op.name: op for ops in self.computations.values() for op in ops}
     self.times, self.within = self._count()
 
   def _count(self) -> tuple[dict[str, float], dict[str, str]]:
     """How often each computation runs, and which run inside of another operation: its opcode."""
-    times, within = {self.entry: 1.0}, {}
-    waiting = [self.entry]
-    while waiting:
-      name = waiting.pop()
+    times, within = dict.fromkeys(self._callers_first(), 0.0), {}
+    times[self.entry] = 1.0
+    for name in times:
       for op in self.computations[name]:
-        turns = self._turns(op) if op.opcode == 'while' else 1.0
-        for called in _called(op):
-          if called not in self.computations:
-            continue
-          times[called] = times.get(called, 0.0) + turns * times[name]
+        inner = [c for c in called(op) if c in self.computations]
+        for c, turns in zip(inner, self._runs(op, len(inner))):
+          times[c] += turns * times[name]
           if op.opcode not in ('while', 'conditional', 'call'):
-            within[called] = op.opcode
+            within[c] = op.opcode
           elif name in within:
-            within[called] = within[name]
-          waiting.append(called)
+            within[c] = within[name]
     return times, within
+
+  def _callers_first(self) -> list[str]:
+    """All computations that run, each behind those that call it."""
+    done: dict[str, None] = {}
+
+    def visit(name: str) -> None:
+      for inner in (c for op in self.computations[name] for c in called(op)):
+        if inner in self.computations and inner not in done:
+          visit(inner)
+      done[name] = None
+
+    visit(self.entry)
+    return list(done)[::-1]
+
+  def _runs(self, op: Operation, inner: int) -> list[float]:
+    """How often an operation runs each of the computations that it calls."""
+    if op.opcode == 'while':
+      return [self._turns(op)] * inner
+    if op.opcode == 'conditional' and inner == 2:
+      shares = [1 - self.second, self.second]
+      return shares[::-1] if 'true_computation' in op.rest else shares
+    return [1.0] * inner
 
   def _turns(self, op: Operation) -> float:
     """How often a loop turns: the constant with which its condition compares."""
@@ -226,7 +215,7 @@ class Program:
     """Bytes read and written. A slice that is cut from an array, or written into it in place, does
     not move the rest of the array.
     """
-    inner = [op, *(o for c in _called(op) for o in self.computations.get(c, ()))]
+    inner = [op, *(o for c in called(op) for o in self.computations.get(c, ()))]
     written = [o for o in inner if o.opcode == 'dynamic-update-slice']
     read = [self.by_name[o] for o in op.operands if o in self.by_name]
     if written:
@@ -245,7 +234,7 @@ class Program:
       return 2.0 * math.prod(op.shapes[0][1]) * math.prod(left[d] for d in over)
     if op.opcode == 'convolution':
       return self._convolution(op)
-    inner = [c for c in _called(op) if op.opcode == 'fusion' and c in self.computations]
+    inner = [c for c in called(op) if op.opcode == 'fusion' and c in self.computations]
     return sum(self._flops(o) for c in inner for o in self.computations[c])
 
   def _convolution(self, op: Operation) -> float:
@@ -273,92 +262,12 @@ class Program:
     shapes = op.rest.partition('operand_layout_constraints={')[2].partition('}, frontend')[0]
     arrays = [
       [int(d) for d in dims.split(',')]
-      for kind, dims, _ in _SHAPE.findall(shapes)
+      for kind, dims, _ in SHAPE.findall(shapes)
       if kind.startswith(('f', 'bf')) and dims.count(',') >= 2
     ]
     (*batch, heads, queries, width), keys = arrays[0], arrays[1][-2]
     products = 5 if 'dkv' in op.name else 3 if 'dq' in op.name else 2
     return 2.0 * products * math.prod(batch) * heads * queries * keys * width
-
-
-def source_of(op: Operation) -> str:
-  """The JAX operation from which an operation of the program stems; '' where it is unknown."""
-  found = re.search(r'op_name="([^"]*)"', op.rest)
-  return found.group(1) if found else ''
-
-
-def replica_groups(rest: str, devices: int) -> list[list[int]]:
-  """The groups of devices of a collective, in any of the forms in which HLO writes them."""
-  listed = re.search(r'replica_groups=\{((?:\{[\d,]*\},?)+)\}', rest)
-  if listed:
-    return [[int(i) for i in g.split(',')] for g in re.findall(r'\{([\d,]+)\}', listed.group(1))]
-  iota = re.search(r'replica_groups=(\[[\d,]+\])<=(\[[\d,]+\](?:T\([\d,]+\))?)', rest)
-  if iota:
-    return _device_ids(iota.group(2), devices).reshape(_numbers(iota.group(1))).tolist()
-  meshes = re.search(
-    r'replica_groups=mesh\[([^\]]*)\](?:, ?device_ids=\((.*?)\))? ?\{([^}]*)\}', rest
-  )
-  if meshes:
-    sizes = {n: int(s) for n, s in re.findall(r"'([^']+)'=(\d+)", meshes.group(1))}
-    chosen = re.findall(r"'([^']+)'", meshes.group(3))
-    ids = _device_ids(meshes.group(2) or '', devices).reshape(tuple(sizes.values()))
-    order = [i for i, n in enumerate(sizes) if n not in chosen]
-    inner = [list(sizes).index(n) for n in chosen]
-    return ids.transpose(*order, *inner).reshape(-1, math.prod(sizes[n] for n in chosen)).tolist()
-  if 'replica_groups={}' in rest:
-    return [list(range(devices))]
-  return []
-
-
-def _device_ids(text: str, devices: int) -> np.ndarray:
-  """All devices by number, in the order of `[4,2]T(1,0)`: laid out, then transposed."""
-  ids, turned = np.arange(devices), text.partition('T(')
-  if turned[0].startswith('['):
-    ids = ids.reshape(_numbers(turned[0]))
-  return ids.transpose(_numbers(turned[2])) if turned[2] else ids
-
-
-def _numbers(text: str) -> list[int]:
-  return [int(x) for x in re.findall(r'\d+', text)]
-
-
-def _operation(name: str, text: str) -> Operation:
-  """`f32[2]{0} add(%a, %b), metadata={…}` → an operation."""
-  at = _end_of_shape(text)
-  opcode = _OPCODE.match(text, at)
-  shapes = tuple(
-    (t, tuple(int(d) for d in dims.split(',') if d), 'S(' in layout)
-    for t, dims, layout in _SHAPE.findall(text[:at])
-  )
-  if not opcode:
-    return Operation(name, text[at:].split('(')[0], shapes, (), text[at:])
-  start, end = opcode.end(), _closing(text, opcode.end() - 1)
-  operands = tuple(re.findall(r'%([\w.\-]+)', text[start:end]))
-  rest = text[end + 1 :] if opcode.group(1) != 'constant' else text[at:]
-  return Operation(name, opcode.group(1), shapes, operands, rest)
-
-
-def _end_of_shape(text: str) -> int:
-  """Where the type at the beginning of a line ends and the opcode begins."""
-  at = _closing(text, 0) + 1 if text.startswith('(') else text.index(' ')
-  while at < len(text) and text[at] == ' ':
-    at += 1
-  return at
-
-
-def _closing(text: str, start: int) -> int:
-  """Where the parenthesis that opens at `start` closes."""
-  depth = 0
-  for i in range(start, len(text)):
-    depth += (text[i] == '(') - (text[i] == ')')
-    if depth == 0:
-      return i
-  return len(text)
-
-
-def _called(op: Operation) -> Sequence[str]:
-  names = [n for group in _CALLED.findall(op.rest) for n in group.replace('%', '').split(',')]
-  return [n.strip() for n in names]
 
 
 def _window(rest: str) -> dict[str, list[int]]:

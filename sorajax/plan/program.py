@@ -1,13 +1,15 @@
-"""The very program that a training run would execute, compiled for devices that are not here."""
+"""The very programs that train and sample, compiled for devices that are not here."""
 
 import dataclasses
 import math
 import os
 import re
 import time
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import topologies
 
@@ -18,8 +20,11 @@ from sorajax.data.loader import check_batch
 from sorajax.data.rows import blank
 from sorajax.data.schedule import Bucket
 from sorajax.errors import UserError, one_line
+from sorajax.generate.sampling import sampling
 from sorajax.network import Network
 from sorajax.plan import hlo
+from sorajax.plan.memory import Memory
+from sorajax.plan.work import Clips
 from sorajax.settings import Settings
 from sorajax.train.state import initial_state, make_step
 from sorajax.train.velocity import VelocityObjective
@@ -36,30 +41,6 @@ NO_CLIPS = cast(LatentSource, None)  # the program of a step does not depend on 
 
 
 @dataclasses.dataclass(frozen=True)
-class Memory:
-  """Bytes of one device.
-
-  Attributes:
-    weights: parameters.
-    average: their moving average.
-    optimizer: its moments.
-    batch: tokens and captions.
-    peak: the most that are in use at once, all of the above among them.
-  """
-
-  weights: float
-  average: float
-  optimizer: float
-  batch: float
-  peak: float
-
-  @property
-  def temporary(self) -> float:
-    """Activations, gradients and whatever else comes and goes."""
-    return self.peak - self.weights - self.average - self.optimizer - self.batch
-
-
-@dataclasses.dataclass(frozen=True)
 class Compiled:
   """A program and what it took to compile.
 
@@ -68,7 +49,7 @@ class Compiled:
     program: its text, read.
     mesh: axis → size.
     seconds: to trace, lower and compile.
-    parameters: how many are trained.
+    parameters: how many its network has.
   """
 
   memory: Memory
@@ -82,45 +63,119 @@ class DoesNotFit(UserError):
   """A program needs more memory than a device has."""
 
 
-def train_step(settings: Settings, bucket: Bucket, topology: str, quick: bool = False) -> Compiled:
-  """Compiles one training step on a bucket of clips for a slice of chips, such as v5p:4x4x8.
+def mesh_of(settings: Settings, topology: str) -> jax.sharding.Mesh:
+  """The mesh of a run over a slice of chips, such as v5p:4x4x8.
+
+  Raises:
+    UserError: an unknown topology, or a mesh or model that does not divide over it.
+  """
+  mesh = sharding.make_mesh(settings.mesh, _devices(topology))
+  build.check_mesh(settings, mesh)
+  return mesh
+
+
+def lies_on(topology: str) -> Callable[[sharding.MeshConfig], bool]:
+  """Whether a mesh can be laid over a slice of chips; `UserError` for an unknown topology."""
+  described = _devices(topology)
+
+  def lies(config: sharding.MeshConfig) -> bool:
+    try:
+      sharding.make_mesh(config, described)
+    except UserError:
+      return False
+    return True
+
+  return lies
+
+
+def train_step(
+  settings: Settings, bucket: Bucket, mesh: jax.sharding.Mesh, quick: bool = False
+) -> Compiled:
+  """Compiles one training step on a bucket of clips.
 
   Args:
     settings: of the run.
     bucket: of clips.
-    topology: of the slice.
+    mesh: as `mesh_of` gives it.
     quick: whether the compiler may leave out what takes it longest. Its program is then
       likely to hold and talk more than the one that a run would get.
 
   Raises:
     DoesNotFit: with how much it needs.
-    UserError: an unknown topology, or a mesh, batch or model that does not divide over it.
+    UserError: a batch that does not divide over the mesh.
   """
   began = time.monotonic()
-  mesh = sharding.make_mesh(settings.mesh, _devices(topology))
-  build.check_mesh(settings, mesh)
-  streams = settings.transformer.streams
-  spread = {m: (1.0,) * s.channels for m, s in streams.items()}  # of any codec
-  given = spread if settings.flow.preconditioned else {}
-  network = Network(settings.transformer, build.text_encoder(settings.text), given)
   check_batch(bucket, settings.train.micro_batches, mesh)
   with jax.set_mesh(mesh):
-    objective = VelocityObjective(settings, network, NO_CLIPS, mesh)
+    objective = VelocityObjective(settings, _network(settings), NO_CLIPS, mesh)
     shapes = jax.eval_shape(initial_state(objective))
     layout = sharding.shardings(mesh, shapes)
     state = jax.tree.map(_laid, shapes, layout)
     batch = _batch(settings, bucket, mesh)
     frozen = jax.eval_shape(objective.frozen)
     step = make_step(objective, mesh, layout)
-    compiled = _compile(step.lower(state, frozen, batch), -1.0 if quick else 0.0)
-  used = compiled.memory_analysis()
-  memory = Memory(
-    _bytes(state['params']), _bytes(state['ema']), _bytes(state['optimizer']), _bytes(batch),
-    used.peak_memory_in_bytes,
-  )  # fmt: skip
+    cure = 'take fewer --rows, remat=full, more micro-batches, or more chips along fsdp'
+    compiled = _compile(step.lower(state, frozen, batch), quick, f'a step does not fit; {cure}')
+  parts = {'weights': 'params', 'moving average': 'ema', 'optimiser': 'optimizer'}
+  held = {name: _bytes(state[part]) for name, part in parts.items()}
+  held['batch'] = _bytes(batch)
+  return _read(compiled, mesh, held, shapes['params'], began)
+
+
+def sampling_run(
+  clips: Clips, mesh: jax.sharding.Mesh, quick: bool = False, weights: str = 'float32'
+) -> Compiled:
+  """Compiles all steps of sampling a batch of clips; the codec is another program.
+
+  Args:
+    clips: that are made.
+    mesh: as `mesh_of` gives it.
+    quick: as of `train_step`.
+    weights: type of the transformer's: float32 as runs keep them, bfloat16 as LTX-2 is released.
+
+  Raises:
+    DoesNotFit: with how much it needs.
+  """
+  began = time.monotonic()
+  settings, bucket, network = clips.settings, clips.bucket, _network(clips.settings)
+  with jax.set_mesh(mesh):
+    shapes = jax.eval_shape(lambda: network.init(jax.random.key(0)))
+    params = jax.tree.map(_laid, shapes, sharding.shardings(mesh, shapes))
+    cast = lambda a: jax.ShapeDtypeStruct(a.shape, jnp.dtype(weights), sharding=a.sharding)
+    params['transformer'] = jax.tree.map(cast, params['transformer'])
+    everywhere = jax.NamedSharding(mesh, sharding.P())
+    frozen = jax.tree.map(lambda a: _laid(a, everywhere), jax.eval_shape(network.frozen))
+    batch = _laid_rows(blank(bucket.rows, bucket, _channels(settings)), mesh)
+    seeds = jax.ShapeDtypeStruct((bucket.rows,), np.uint32)
+    run = sampling(network, settings.sample, clips.shift)
+    lowered = run.lower({**params, **frozen}, batch.tokens, batch.text, batch.text, seeds)
+    cure = 'take fewer --rows, --weights=bfloat16, or more chips along fsdp or context'
+    compiled = _compile(lowered, quick, f'sampling does not fit; {cure}')
+  held = {
+    'weights': _bytes({**params, **frozen}), 'tokens, prompts': _bytes((batch, batch.text)),
+  }  # fmt: skip
+  return _read(compiled, mesh, held, shapes, began, clips.guided)
+
+
+def _network(settings: Settings) -> Network:
+  """On latents of any codec."""
+  spread = {m: (1.0,) * channels for m, channels in _channels(settings).items()}
+  given = spread if settings.flow.preconditioned else {}
+  return Network(settings.transformer, build.text_encoder(settings.text), given)
+
+
+def _channels(settings: Settings) -> dict[str, int]:
+  return {m: s.channels for m, s in settings.transformer.streams.items()}
+
+
+def _read(
+  compiled: Any, mesh: jax.sharding.Mesh, held: Mapping[str, float], params: Any, began: float,
+  second: float = 1.0,
+) -> Compiled:  # fmt: skip
+  memory = Memory(held, compiled.memory_analysis().peak_memory_in_bytes)
   sizes = {name: mesh.shape[name] for name in mesh.axis_names}
-  program = hlo.Program(compiled.as_text(), sizes)
-  count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes['params']))
+  program = hlo.Program(compiled.as_text(), sizes, second)
+  count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
   return Compiled(memory, program, sizes, time.monotonic() - began, count)
 
 
@@ -137,10 +192,11 @@ def _devices(topology: str) -> Any:
     raise UserError(f'no topology {topology!r}: {one_line(error)}; try v5p:4x4x4') from error
 
 
-def _compile(lowered: Any, effort: float) -> Any:
-  options = {'exec_time_optimization_effort': effort, 'memory_fitting_effort': effort}
+def _compile(lowered: Any, quick: bool, refusal: str) -> Any:
+  """Raises `DoesNotFit` with a refusal WHAT; CURE, between which it says how much is needed."""
+  options = {'exec_time_optimization_effort': -1.0, 'memory_fitting_effort': -1.0}
   try:
-    return lowered.compile(options if effort else None)
+    return lowered.compile(options if quick else None)
   except jax.errors.JaxRuntimeError as error:
     if 'RESOURCE_EXHAUSTED' not in str(error):
       raise
@@ -148,24 +204,21 @@ def _compile(lowered: Any, effort: float) -> Any:
     needs = (
       f'needs {sizes.group(1)} and a device has {sizes.group(2)}' if sizes else one_line(error)
     )
-    raise DoesNotFit(
-      f'a step does not fit: it {needs}; take fewer --rows, remat=full, more micro-batches, or '
-      'more chips along fsdp'
-    ) from error
+    what, cure = refusal.split('; ')
+    raise DoesNotFit(f'{what}: it {needs}; {cure}') from error
 
 
 def _batch(settings: Settings, bucket: Bucket, mesh: jax.sharding.Mesh) -> Batch:
   """A batch of shapes, laid over the mesh as the loader lays arrays."""
   count = settings.train.micro_batches
-  channels = {m: s.channels for m, s in settings.transformer.streams.items()}
-  made = blank(bucket.rows // count, bucket, channels)
+  made = blank(bucket.rows // count, bucket, _channels(settings))
+  repeat = lambda x: np.broadcast_to(x, (count, *x.shape))
+  return _laid_rows(jax.tree.map(repeat, made), mesh, 1)
 
-  def laid(x: np.ndarray) -> jax.ShapeDtypeStruct:
-    spec = sharding.spec(None, 'batch', 'tokens', *[None] * (x.ndim - 2))
-    where = jax.NamedSharding(mesh, spec)
-    return jax.ShapeDtypeStruct((count, *x.shape), x.dtype, sharding=where)
 
-  return jax.tree.map(laid, made)
+def _laid_rows(batch: Batch, mesh: jax.sharding.Mesh, batch_dim: int = 0) -> Batch:
+  where = lambda x: sharding.rows_sharding(mesh, x.ndim, batch_dim)
+  return jax.tree.map(lambda x: _laid(x, where(x)), batch)
 
 
 def _laid(shape: Any, where: Any) -> jax.ShapeDtypeStruct:

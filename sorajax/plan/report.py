@@ -6,32 +6,27 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sorajax.data.schedule import Bucket
 from sorajax.media.atomic import make_folder, write_text
-from sorajax.plan import flops
 from sorajax.plan.chips import Chip
 from sorajax.plan.estimate import Assumptions, Estimate
 from sorajax.plan.program import Compiled
-from sorajax.settings import Settings
+from sorajax.plan.work import Work
 
 GIB = 2**30
-DAY_S = 86_400
 TIGHT = 0.1  # share of memory below which a program that fits may not fit another day
 HUES = ('#4477aa', '#66ccee', '#228833', '#ccbb44', '#ee6677', '#aa3377', '#bbbbbb')
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """A step of training, compiled and timed by rule.
+  """A program, compiled and timed by rule.
 
   Attributes:
     name: of the config.
     topology: such as v5p:4x4x8.
     chip: of the topology.
     chips: how many.
-    settings: of the run.
-    bucket: of clips.
-    clip_s: seconds of a clip, at most.
+    work: what it is run for.
     compiled: the program.
     estimate: of its time.
     assume: by which that was estimated.
@@ -42,9 +37,7 @@ class Plan:
   topology: str
   chip: Chip
   chips: int
-  settings: Settings
-  bucket: Bucket
-  clip_s: float
+  work: Work
   compiled: Compiled
   estimate: Estimate
   assume: Assumptions
@@ -56,22 +49,17 @@ class Plan:
     return 1 - self.compiled.memory.peak / (self.chip.memory / self.chip.devices)
 
   @property
-  def useful(self) -> float:
-    """FLOPs of a step on one device without what is computed twice."""
-    forwards = flops.forwards(self.settings.transformer, self.bucket)
-    return 3 * forwards.total * self.bucket.rows / (self.chips * self.chip.devices)
+  def devices(self) -> int:
+    return self.chips * self.chip.devices
 
   @property
   def mfu(self) -> float:
     """Model FLOPs utilisation: useful FLOPs by what the chip could do at most."""
-    return self.useful / (self.estimate.seconds * self.chip.flops / self.chip.devices)
+    return self.work.useful() / (self.estimate.seconds * self.chip.flops * self.chips)
 
   def memory(self) -> list[tuple[str, float]]:
     m = self.compiled.memory
-    return [
-      ('weights', m.weights), ('moving average', m.average), ('optimiser', m.optimizer),
-      ('batch', m.batch), ('activations, gradients', m.temporary),
-    ]  # fmt: skip
+    return [*m.held.items(), (self.work.passing, m.temporary)]
 
   def times(self) -> list[tuple[str, float]]:
     e = self.estimate
@@ -97,15 +85,15 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield f'  {name:<26}{size / GIB:>9.2f}'
   yield f'  {"peak":<26}{plan.compiled.memory.peak / GIB:>9.2f}   {_verdict(plan)}'
   yield ''
-  yield 'a step takes, by estimate         s'
+  yield f'{f"a {plan.work.run} takes, by estimate":<36}{"s":>9}'
   for name, seconds in plan.times():
     yield f'  {name:<34}{seconds:>9.3f}'
-  yield f'  {"step":<34}{plan.estimate.seconds:>9.3f}   {_bound(plan)}'
+  yield f'  {plan.work.run:<34}{plan.estimate.seconds:>9.3f}   {_bound(plan)}'
   yield ''
   for name, value in _figures(plan):
     yield f'  {name:<34}{value}'
   yield ''
-  yield 'talk between devices, in a step                     GiB        s'
+  yield f'{f"talk between devices, in a {plan.work.run}":<48}{"GiB":>8} {"s":>8}'
   for (kind, axes, apart), (size, seconds) in sorted(plan.estimate.by_collective.items()):
     where = f'{kind} over {"+".join(axes) or "all"}{", beside" if apart else ""}'
     yield f'  {where:<46}{size / GIB:>8.2f} {seconds:>8.3f}'
@@ -115,9 +103,7 @@ def _lines(plan: Plan) -> Iterator[str]:
 
 def _title(plan: Plan) -> str:
   mesh = ' '.join(f'{axis}={size}' for axis, size in plan.compiled.mesh.items())
-  return (
-    f'{plan.name} on {plan.topology}: {plan.chips} chips, {mesh}, {plan.bucket.rows} rows a step'
-  )
+  return f'{plan.name} on {plan.topology}: {plan.chips} chips, {mesh}, {plan.work.title}'
 
 
 def _verdict(plan: Plan) -> str:
@@ -133,20 +119,16 @@ def _bound(plan: Plan) -> str:
 
 
 def _figures(plan: Plan) -> Iterator[tuple[str, str]]:
-  b, step = plan.bucket, plan.estimate.seconds
-  devices = plan.chips * plan.chip.devices
-  remat = plan.settings.transformer.remat
-  by_formula = flops.forwards(plan.settings.transformer, b).of_training(remat) * b.rows / devices
+  seconds = plan.estimate.seconds
+  twice = ', with what is computed twice' if plan.work.flops().total > plan.work.useful() else ''
   yield 'model FLOPs utilisation', f'{100 * plan.mfu:.0f} %'
-  yield 'TFLOPs a device, by formula', f'{by_formula / 1e12:.2f}, with what is computed twice'
+  yield 'TFLOPs a device, by formula', f'{plan.work.flops().total / plan.devices / 1e12:.2f}{twice}'
   yield 'TFLOPs a device, in the program', f'{plan.estimate.flops / 1e12:.2f}'
-  steps = DAY_S / step
-  tokens = b.rows * (b.video + b.audio) * steps
-  yield 'tokens a day', f'{tokens / 1e9:,.1f} billion'
-  clips = b.rows * b.clips * steps
-  yield 'clips a day, at most', f'{clips:,.0f}, {clips * plan.clip_s / 3600:,.0f} hours'
+  yield from plan.work.figures(seconds)
   if plan.price:
-    yield 'cost a day', f'{24 * plan.price * plan.chips:,.0f} at {plan.price:g} a chip-hour'
+    an_hour = plan.price * plan.chips
+    yield 'cost a day', f'{24 * an_hour:,.0f} at {plan.price:g} a chip-hour'
+    yield 'cost a clip', f'{an_hour * seconds / 3600 / plan.work.clips:.4g}'
 
 
 def _assumed(assume: Assumptions) -> str:
@@ -175,7 +157,8 @@ def page(plan: Plan) -> str:
     f'</style><h1>{html.escape(_title(plan))}</h1>'
     f'<h2>Memory of a device: {plan.compiled.memory.peak / GIB:.1f} GiB {_verdict(plan)}</h2>'
     f'{_bar(plan.memory(), room, GIB, "GiB")}'
-    f'<h2>A step: {plan.estimate.seconds:.2f} s by estimate, {html.escape(_bound(plan))}</h2>'
+    f'<h2>A {plan.work.run}: {plan.estimate.seconds:.2f} s by estimate, '
+    f'{html.escape(_bound(plan))}</h2>'
     f'{_bar(plan.times(), plan.estimate.seconds, 1, "s")}<h2>Figures</h2><table>{rows}</table>'
     '<h2>Talk between devices</h2><table><tr><th>kind<th>axes<th><th>GiB<th>s'
     f'{talk}</table><p>{html.escape(_assumed(plan.assume))}</p>'
@@ -196,7 +179,8 @@ def _bar(parts: list[tuple[str, float]], whole: float, unit: Any, name: str) -> 
 
 def write(plan: Plan, folder: Path) -> Path:
   """Writes the page into a folder, and the program beside it; returns the page's path."""
-  made = make_folder(folder) / f'{plan.name}-{plan.topology.replace(":", "-")}.html'
+  place = plan.topology.replace(':', '-')
+  made = make_folder(folder) / f'{plan.name}-{place}{plan.work.ending}.html'
   write_text(made, page(plan))
   write_text(made.with_suffix('.hlo.txt'), plan.compiled.program.text)
   return made

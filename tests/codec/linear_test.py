@@ -207,6 +207,12 @@ def test_other_codecs_have_other_fingerprints():
   assert len({c.fingerprint for c in codecs}) == len(changes)
 
 
+@pytest.mark.parametrize('mels', [0, 20])
+def test_how_latents_lie_is_known_before_anything_is_fitted(mels):
+  config = dataclasses.replace(CODEC, mels=mels)
+  assert tiny.codec(config).geometry == linear.linear_geometry(config, RATE_HZ, 1)
+
+
 def test_a_missing_or_damaged_codec_is_refused(tmp_path):
   with refused('holds no codec'):
     codec_lib.load(tmp_path)

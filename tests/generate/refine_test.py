@@ -15,7 +15,7 @@ from sorajax import build
 from sorajax.clip import Clip
 from sorajax.codec import linear, plain
 from sorajax.codec.upsampler import Enlarger, Upsampler, UpsamplerConfig
-from sorajax.generate.refine import Refiner, sampling
+from sorajax.generate.refine import Refiner, second_stage
 from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
 
@@ -79,7 +79,7 @@ def test_what_is_given_is_given_to_both_stages(kind, task):
   stages = own._stages(asked)
   small = own._latents(params, [stages[0]], own.settings.sample)
   (begun,) = own.refiner.second([stages[1]], small)
-  (large,) = own._latents(params, [begun], sampling(own.settings.sample))
+  (large,) = own._latents(params, [begun], second_stage(own.settings.sample))
   whole = codec.encode(given)
   for plan, latents in ((stages[0], small[0]), (stages[1], large)):
     for m, mask in plan.given.items():
@@ -95,7 +95,7 @@ def test_the_second_stage_begins_with_the_first(monkeypatch):
   stages = own._stages(request())
   small = own._latents(params, [stages[0]], own.settings.sample)
   (begun,) = own.refiner.second([stages[1]], small)
-  near = dataclasses.replace(sampling(own.settings.sample), levels=(1e-6, 0.0))
+  near = dataclasses.replace(second_stage(own.settings.sample), levels=(1e-6, 0.0))
   (large,) = own._latents(params, [begun], near)
   np.testing.assert_allclose(large.video, begun.latents.video, atol=1e-3)
   np.testing.assert_allclose(large.audio, small[0].audio, atol=1e-3)

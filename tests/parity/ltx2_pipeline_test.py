@@ -16,7 +16,7 @@ from released import VERSIONS
 from tiny import refused
 
 from sorajax.clip import Clip
-from sorajax.generate import sampler, service
+from sorajax.generate import sampler, sampling, service
 from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
 from sorajax.media import reader, writer
@@ -180,7 +180,7 @@ one_is_enough = pytest.mark.parametrize('saved', ['2.3'], indirect=True)
 
 def made_here(folder, monkeypatch, request: Request, load=None, **others):
   """Our clip, and what its first run began with, modality → [1, T, C]."""
-  model, start, whole = (load or service.load)(folder), {}, sampler._sampling
+  model, start, whole = (load or service.load)(folder), {}, sampler.sampling
   skipping = {'skip_layers': (1,), 'skip_guidance': {'video': 1.0, 'audio': 0.5}}
   sample = dataclasses.replace(model.settings.sample, steps=STEPS, **skipping, **others)
   settings = dataclasses.replace(model.settings, sample=sample)
@@ -189,14 +189,13 @@ def made_here(folder, monkeypatch, request: Request, load=None, **others):
     run = whole(*args)
 
     def watching(params, tokens, text, blank, seeds):
-      for m, t in tokens.items() if not start else ():
-        noise = np.array(sampler._noise(seeds, m, t.latent))
-        start[m] = np.where(np.asarray(t.sigma)[..., None] > 0, noise, t.latent)
+      if not start:
+        start.update({m: np.array(x) for m, x in sampling.begin(tokens, seeds).items()})
       return run(params, tokens, text, blank, seeds)
 
     return watching
 
-  monkeypatch.setattr(sampler, '_sampling', watched)
+  monkeypatch.setattr(sampler, 'sampling', watched)
   with jax.set_mesh(model.mesh):
     run_all = Sampler(settings, model.network, model.codec, refiner=model.refiner)
     (made,) = run_all(model.params, [request])
@@ -303,7 +302,7 @@ def test_two_stages_are_those_of_diffusers(saved, monkeypatch, tmp_path):
     'audio': pipeline._normalize_audio_latents(sound, ear.latents_mean, ear.latents_std),
   }
   for m, x in begun.items():
-    noise = sampler._noise(np.array([6], np.uint32), m, x.numpy(), stage=1)
+    noise = sampling._noise(np.array([6], np.uint32), m, x.numpy(), stage=1)
     begun[m] = levels[0] * torch.from_numpy(np.array(noise)) + (1 - levels[0]) * x
   still = diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=False)
   second = diffusers.LTX2Pipeline(**{**pipeline.components, 'scheduler': still})

@@ -21,6 +21,22 @@ def test_a_step_is_planned_and_written_down(tmp_path):
   }  # fmt: skip
 
 
+def test_sampling_is_planned_and_written_down(tmp_path):
+  flags = ('--mode=sample', '--topology=v5p:2x2x1', '--rows=3', '--price=4.2', f'--out={tmp_path}')
+  said = run('launch/plan.py', *TINY, *flags)
+  assert 'data=4 fsdp=1 context=1 tensor=1, 4 clips at once' in said and 'of 95: fits' in said
+  assert '4 plain, 4 away from no prompt' in said and 'clip-seconds a day' in said
+  assert {p.name for p in tmp_path.iterdir()} == {
+    'tiny-v5p-2x2x1-sample.html', 'tiny-v5p-2x2x1-sample.hlo.txt'
+  }  # fmt: skip
+
+
+def test_a_search_compiles_the_best_by_formula(tmp_path):
+  said = run('launch/plan.py', *TINY, '--topology=v5p:2x1x1', '--search', '--search_compile=1')
+  first, _, last = said.partition('1 compiled')
+  assert '0 compiled' in first and 'fastest of the compiled: --config.mesh.data=' in last
+
+
 @pytest.mark.parametrize(
   'flags, said',
   [
@@ -34,6 +50,19 @@ def test_a_step_is_planned_and_written_down(tmp_path):
        '--config.transformer.attention.kernel=reference'),
       'a step does not fit: it needs',
     ),
+    (
+      ('--mode=sample', '--topology=v5e:2x2', '--config.sample.seconds=20000',
+       '--config.transformer.attention.kernel=reference'),
+      'sampling does not fit: it needs',
+    ),
+    (('--topology=v5p:2x2x1', '--search', '--search_compile=-1'), '--search_compile=-1 is below 0'),
+    (
+      ('--topology=v5p:2x2x1', '--search', '--rows=7', '--config.data.buckets.clip.video=21'),
+      'no mesh over v5p:2x2x1 divides heads, widths, rows and tokens',
+    ),
+    (('--topology=v5p:2x2x1', '--weights=bfloat16'), '--weights is for --mode=sample'),
+    (('--mode=sample', '--topology=v5p:2x2x1', '--rows=0'), '--rows=0 asks for nothing'),
+    (('--mode=sample', '--topology=v5p:2x2x1', '--config.sample.height=20'), 'do not divide by'),
   ],
 )  # fmt: skip
 def test_what_cannot_be_planned_is_refused_in_one_line(flags, said):

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 from programs import run
 
-from sorajax.plan.hlo import Program, replica_groups
+from sorajax.plan.hlo import Program
+from sorajax.plan.hlo_text import replica_groups
 
 SIZE = 8 * 16 * 4  # bytes of the array that devices talk about
 TURNS, ROWS, WIDTH = 7, 32, 64
@@ -120,3 +121,54 @@ def test_a_slice_moves_itself_and_not_its_array():
   assert cut.bytes == pytest.approx(2 * size, abs=16) and out.bytes == pytest.approx(
     2 * size, abs=16
   )
+
+
+BRANCHES = """%small (x: bf16[8,8]) -> bf16[8,8] {{
+  %x = bf16[8,8]{{1,0}} parameter(0)
+  ROOT %s = bf16[8,8]{{1,0}} dot(%x, %x), lhs_contracting_dims={{1}}
+}}
+
+%large (y: bf16[8,8]) -> bf16[8,8] {{
+  %y = bf16[8,8]{{1,0}} parameter(0)
+  %l = bf16[8,8]{{1,0}} call(%y), to_apply=%small
+  ROOT %m = bf16[8,8]{{1,0}} call(%l), to_apply=%small
+}}
+
+ENTRY %main (a: bf16[8,8], i: s32[]) -> bf16[8,8] {{
+  %a = bf16[8,8]{{1,0}} parameter(0)
+  %i = s32[] parameter(1)
+  ROOT %out = bf16[8,8]{{1,0}} conditional(%i, %a, %a), {branches}
+}}
+"""
+
+
+@pytest.mark.parametrize(
+  'branches',
+  ['branch_computations={%small, %large}', 'true_computation=%large, false_computation=%small'],
+)
+def test_a_branch_counts_as_often_as_it_is_taken(branches):
+  """What several call counts once for each call."""
+  program = Program(BRANCHES.format(branches=branches), {'data': 1}, second=0.25)
+  counted = sum(w.flops * w.times for w in program.work())
+  assert counted == (0.75 + 0.25 * 2) * 2 * 8**3
+
+
+def test_each_layer_adds_its_formula_to_a_run_of_sampling(found):
+  """With guidance of every kind, and with none; outside the layers, passes share what is equal."""
+  assert len(found['sampling']) == 2
+  for few, more in found['sampling']:
+    added = more['program'] - few['program']
+    assert added == pytest.approx(more['layers'] - few['layers'], rel=1e-9)
+    for made in (few, more):
+      assert made['layers'] <= made['program'] <= made['formula'] * (1 + 1e-9)
+
+
+def test_what_a_device_holds_by_formula_is_what_lies_there(found):
+  assert [formula for formula, _ in found['held']] == [laid for _, laid in found['held']]
+  assert len({laid for _, laid in found['held']}) == 3
+
+
+def test_what_is_planned_is_what_sampling_runs(found):
+  """The same lowered program, to the letter, for one mesh and another."""
+  for sampled, planned in found['same']:
+    assert len(sampled) > 10_000 and planned == sampled

@@ -1,10 +1,15 @@
 """A program for `hlo_test`: compiles known work for eight devices made of one CPU; prints json."""
 
+import contextlib
 import dataclasses
+import functools
 import json
 import os
+import runpy
 import sys
+import types
 from pathlib import Path
+from unittest import mock
 
 os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=8'
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
@@ -14,10 +19,19 @@ import jax.numpy as jnp
 import numpy as np
 import tiny
 
-from sorajax import sharding
+from sorajax import build, sharding
+from sorajax.codec.linear import linear_geometry
+from sorajax.data import rows
 from sorajax.data.schedule import Bucket
-from sorajax.plan import flops
+from sorajax.generate import sampler
+from sorajax.generate.request import Request, plan
+from sorajax.generate.sampling import sampling
+from sorajax.network import Network
+from sorajax.plan import flops, work
+from sorajax.plan import program as planner
+from sorajax.plan.formula import Formula, shapes_of
 from sorajax.plan.hlo import Program
+from sorajax.settings import SampleConfig
 
 P = jax.P
 MESH = sharding.MeshConfig(1, 2, 2, 2)
@@ -33,6 +47,16 @@ OPTIONS = (
   {}, {'gated': False, 'text_modulation': False}, {'text_levels': True, 'cross_level': 'other'},
   {'cross_gate_level': 'other'},
 )  # fmt: skip
+BOTH = lambda scale: {'video': scale, 'audio': scale}
+SAMPLE = functools.partial(
+  SampleConfig, 1.0, 8.0, 8, 8, guidance=BOTH(1.0), solver='euler', steps=5
+)  # fmt: skip
+SAMPLING = (
+  ({'text_levels': True}, SAMPLE(solver='heun')),
+  ({'gated': False}, SAMPLE(guidance=BOTH(2.0), modality_guidance=BOTH(2.0),
+                            skip_guidance=BOTH(1.0), skip_layers=(1,), interval=(0.3, 0.7))),
+)  # fmt: skip
+SETTINGS = lambda config, how: types.SimpleNamespace(transformer=config, sample=how)
 
 
 def program(run, *shapes) -> Program:
@@ -73,6 +97,80 @@ def forwards(config) -> dict:
   return {'program': sum(w.flops * w.times for w in work), 'formula': 2 * formula.total}
 
 
+class Given:
+  """A text encoder without products: every text is the same."""
+
+  width, max_tokens, trainable = tiny.TEXT_WIDTH, 6, True
+
+  def initial_params(self, key):
+    return {}
+
+  def encode(self, params, text):
+    return jnp.ones((*text.ids.shape, self.width))
+
+
+def sampled(layers: int, shape: dict, how: SampleConfig) -> dict:
+  """FLOPs of sampling two clips, counted in the program and by formula."""
+  config = tiny.transformer(layers=layers, **shape)
+  clips = work.Clips(SETTINGS(config, how), Bucket(rows=2, video=12, audio=10, text=6), shift=0.5)
+  network = Network(config, Given())
+  params = {'transformer': tiny.parameters(config), 'text': {}}
+  batch = rows.blank(2, clips.bucket, tiny.CHANNELS)
+  args = params, batch.tokens, batch.text, batch.text, np.zeros(2, np.uint32)
+  compiled = sampling(network, how, clips.shift).lower(*args).compile()
+  done = Program(compiled.as_text(), {'data': 1}, clips.guided).work()
+  each = [(flops.forwards(config, clips.bucket, one.joined), n) for one, n in clips.asked]
+  return {
+    'program': sum(w.flops * w.times for w in done),
+    'formula': clips.flops().total,
+    'layers': 2 * sum(n * (f.products + f.attention) for f, n in each),
+  }
+
+
+def planned_and_run(sizes: tuple[int, ...]) -> tuple[str, str]:
+  """The program of sampling as the planner lowers it and as the sampler does, on a mesh."""
+  config = runpy.run_path(str(Path(__file__).parents[2] / 'configs' / 'tiny.py'))['get_config']()
+  config.mesh.update(dict(zip(sharding.AXES, sizes)))
+  config.text.width, config.flow.preconditioned = 64, False
+  settings, lowered = build.settings(config), []
+  mesh = sharding.make_mesh(settings.mesh)
+  clips = work.clips_of(settings, 3, mesh)
+
+  def stop(one, *_):
+    lowered.append(one.as_text())
+    raise StopIteration
+
+  def instead(*args):
+    return lambda *arrays: stop(sampling(*args).lower(*arrays))
+
+  s, geometry = settings.sample, linear_geometry(settings.codec, 8_000, 1)
+  network = Network(settings.transformer, build.text_encoder(settings.text))
+  requests = [Request('a', n, s.seconds, s.fps, s.height, s.width) for n in range(3)]
+  run = sampler.Sampler(settings, network, types.SimpleNamespace(geometry=geometry), clips.clips)
+  with jax.set_mesh(mesh), mock.patch.object(sampler, 'sampling', instead):
+    shapes = jax.eval_shape(lambda: network.init(jax.random.key(0)))
+    params = jax.tree.map(planner._laid, shapes, sharding.shardings(mesh, shapes))
+    with contextlib.suppress(StopIteration):
+      run._batch(params, [plan(r, run.codec, ('text_to_clip',)) for r in requests])
+  with mock.patch.object(planner, '_compile', stop), contextlib.suppress(StopIteration):
+    planner.sampling_run(clips, mesh)
+  return tuple(lowered)
+
+
+def held(sizes: tuple[int, ...]) -> tuple[float, float]:
+  """Bytes of parameters on a device of a mesh, by formula and as they are laid."""
+  config = runpy.run_path(str(Path(__file__).parents[2] / 'configs' / 'tiny.py'))['get_config']()
+  config.text.width, config.transformer.layers = 64, 3
+  settings, mesh = build.settings(config), sharding.make_mesh(sharding.MeshConfig(*sizes))
+  network = Network(settings.transformer, build.text_encoder(settings.text))
+  with jax.set_mesh(mesh):
+    shapes = jax.eval_shape(lambda: network.init(jax.random.key(0)))
+  laid = jax.tree.map(planner._laid, shapes, sharding.shardings(mesh, shapes))
+  clips = work.clips_of(settings, 4, mesh)
+  formula = Formula(clips, dict(mesh.shape), shapes_of(settings))
+  return formula.memory().held['weights'], planner._bytes(laid)
+
+
 def main() -> None:
   made = program(layers, (ROWS, WIDTH), (TURNS, WIDTH, WIDTH))
   work = list(made.work())
@@ -84,6 +182,9 @@ def main() -> None:
       {
         'talk': found,
         'forwards': several,
+        'sampling': [[sampled(n, *how) for n in (2, 3)] for how in SAMPLING],
+        'held': [held(sizes) for sizes in ((8, 1, 1, 1), (1, 4, 1, 2), (1, 2, 2, 2))],
+        'same': [planned_and_run(sizes) for sizes in ((2, 2, 2, 1), (1, 2, 2, 2))],
         'flops': counted,
         'bytes': sum(w.bytes * w.times for w in work),
       }

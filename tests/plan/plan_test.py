@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 from tiny import refused
 
-from sorajax import build
-from sorajax.plan import chips, flops, report
+from sorajax import build, sharding
+from sorajax.plan import chips, flops, plan, report, work
 from sorajax.plan.estimate import Assumptions, estimate
 from sorajax.plan.hlo import Program
-from sorajax.plan.program import Compiled, Memory
+from sorajax.plan.memory import Memory
+from sorajax.plan.program import Compiled
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 GIB = 2**30
@@ -50,14 +51,24 @@ def settings():
   return build.settings(config)
 
 
-def made(peak: float = 20 * GIB, price: float = 0.0) -> report.Plan:
+def step() -> work.Step:
   chosen = settings()
-  program = Program(LOOP, MESH)
-  memory = Memory(4.0 * GIB, 4.0 * GIB, 8.0 * GIB, 0.0, peak)
-  compiled = Compiled(memory, program, MESH, 60.0, 19_000_000_000)
   (bucket,) = chosen.data.in_order()
+  return work.Step(chosen, bucket)
+
+
+def clips(rows: int | None = 10, **sample) -> work.Clips:
+  chosen = settings()
+  chosen = dataclasses.replace(chosen, sample=dataclasses.replace(chosen.sample, **sample))
+  return work.clips_of(chosen, rows, sharding.abstract_mesh((1, 4, 4, 1)))
+
+
+def made(peak: float = 20 * GIB, price: float = 0.0, what: work.Work | None = None) -> report.Plan:
+  program = Program(LOOP, MESH)
+  held = {'weights': 4.0 * GIB, 'moving average': 4.0 * GIB, 'optimiser': 8.0 * GIB}
+  compiled = Compiled(Memory(held, peak), program, MESH, 60.0, 19_000_000_000)
   return report.Plan(
-    'big', 'v6e:4x4', chips.CHIPS['v6e'], 16, chosen, bucket, 5.0, compiled,
+    'big', 'v6e:4x4', chips.CHIPS['v6e'], 16, what or step(), compiled,
     estimate(program, chips.CHIPS['v6e'], (4, 4), EXACT), EXACT, price,
   )  # fmt: skip
 
@@ -99,9 +110,46 @@ def test_a_plan_says_whether_it_fits_what_binds_and_what_it_costs():
 
 
 def test_utilisation_is_useful_work_by_what_chips_can_do():
-  plan = made()
-  work = 3 * flops.forwards(plan.settings.transformer, plan.bucket).total * plan.bucket.rows / 16
-  assert plan.mfu == pytest.approx(work / (plan.estimate.seconds * plan.chip.flops))
+  plan, own = made(), step()
+  useful = 3 * flops.forwards(own.settings.transformer, own.bucket).total * own.bucket.rows / 16
+  assert plan.mfu == pytest.approx(useful / (plan.estimate.seconds * plan.chip.flops))
+
+
+def test_a_batch_of_clips_is_of_the_size_that_sampling_makes():
+  """121 frames of 512×768 and their sound, in rows and tokens that divide over the mesh."""
+  bucket = clips(rows=10).bucket
+  assert (bucket.rows, bucket.video, bucket.text) == (12, 16 * 16 * 24, 1024)
+  assert bucket.audio % 4 == 0 and 0 <= bucket.audio - 121 / 24 * 16_000 / 640 < 5
+
+
+def test_steps_and_guidance_of_sampling_count():
+  one, all_ = clips(steps=1), clips()
+  assert [n for _, n in all_.asked] == [30] * 4
+  assert all_.flops().total == pytest.approx(30 * one.flops().total)
+  apart = [p for p, _ in all_.asked if not p.joined]
+  assert len(apart) == 1
+  free = clips(guidance=dict.fromkeys(('audio', 'video'), 1.0))
+  c, b = all_.settings.transformer, all_.bucket
+  assert all_.flops().total - free.flops().total == pytest.approx(
+    30 * b.rows * flops.forwards(c, b).total
+  )
+
+
+def test_a_plan_of_sampling_says_what_a_clip_takes_and_costs():
+  plan = made(what=clips(), price=3600.0)
+  text, seconds = report.text(plan), plan.estimate.seconds
+  assert 'big on v6e:4x4: 16 chips' in text and '12 clips at once' in text
+  assert '30 plain, 30 away from no prompt, 30 away from streams apart, 30 away from' in text
+  assert f'clip-seconds a day                {86_400 * 12 * 5.0 / seconds:,.0f}' in text
+  assert f'cost a clip                       {16 * seconds / 12:.4g}' in text
+  assert 'optimiser' in text and 'activations                    4.00' in text
+
+
+def test_guidance_within_an_interval_adds_passes_there_alone():
+  some = clips(steps=10, interval=(0.5, 1.0))
+  (_, plain), *weaker = some.asked
+  assert plain == 10 and {n for _, n in weaker} == {round(10 * some.guided)}
+  assert 0 < some.guided < 1 == clips().guided
 
 
 def test_the_page_needs_nothing_else_and_lies_beside_the_program(tmp_path):
@@ -118,3 +166,11 @@ def test_unknown_chips_and_topologies_are_refused():
   with refused("no topology 'v5p:4by4'; write CHIP:SIDExSIDE"):
     chips.sides_of('v5p:4by4')
   assert chips.sides_of('v5p:4x4x8') == (4, 4, 8)
+
+
+def test_nothing_asked_for_and_codecs_that_are_not_there_are_refused():
+  with refused('--rows=0 asks for nothing; give 1 or more'):
+    plan.of_sampling(settings(), plan.Place('big', 'v6e:4x4'), rows=0)
+  mesh = sharding.abstract_mesh((1, 1, 1, 1))
+  with refused('nowhere holds no codec'):
+    work.clips_of(dataclasses.replace(settings(), trained='nowhere'), 1, mesh)

@@ -1,0 +1,192 @@
+"""The program that samples a batch of clips: all steps of the solver and all passes of guidance.
+
+Whoever runs it and whoever plans it build it here.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sorajax import sharding
+from sorajax.clip import Latents, Tokens
+from sorajax.data.schedule import Bucket
+from sorajax.flow import guidance, levels, path, solver
+from sorajax.flow.sample import sample
+from sorajax.network import Network
+from sorajax.settings import SampleConfig, Settings
+
+STREAM_KEYS = {'audio': 0, 'video': 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class Pass:
+  """One way in which a step asks the network for v.
+
+  Attributes:
+    away_from: what guidance pushes away from by it; '' for the plain pass, with all there is.
+    prompted: whether it reads the prompt.
+    joined: whether audio and video hear each other.
+    skip_layers: whose self-attention is skipped.
+    push: modality → how far guidance pushes away from it, as pairs.
+  """
+
+  away_from: str = ''
+  prompted: bool = True
+  joined: bool = True
+  skip_layers: tuple[int, ...] = ()
+  push: tuple[tuple[str, float], ...] = ()
+
+
+def passes(config: SampleConfig, joined: bool = True) -> list[Pass]:
+  """The plain pass, and those that guidance adds within its interval of levels."""
+  found = [Pass(joined=joined)]
+  pushed = lambda scales, less=0.0: tuple((m, s - less) for m, s in scales.items())
+  if any(scale != 1 for scale in config.guidance.values()):
+    push = pushed(config.guidance, 1)
+    found.append(Pass('no prompt', prompted=False, joined=joined, push=push))
+  if joined and any(scale != 1 for scale in config.modality_guidance.values()):
+    push = pushed(config.modality_guidance, 1)
+    found.append(Pass('streams apart', joined=False, push=push))
+  if any(config.skip_guidance.values()):
+    push, skipped = pushed(config.skip_guidance), config.skip_layers
+    found.append(Pass('skipped layers', joined=joined, skip_layers=skipped, push=push))
+  return found
+
+
+@functools.cache
+def evaluations(
+  config: SampleConfig, shift: float, joined: bool = True
+) -> tuple[tuple[Pass, int], ...]:
+  """How often a run asks the network, in each of its `passes`."""
+  asked: list[float] = []
+
+  def velocity(x: jax.Array, t: jax.Array) -> jax.Array:
+    asked.append(float(t))
+    return jnp.zeros_like(x)
+
+  x, step = jnp.zeros(()), solver.SOLVERS[config.solver]
+  memory = solver.first_memory(x)
+  for t, t_next in itertools.pairwise(jnp.asarray(times(config, shift))):
+    x, memory = step(velocity, x, t, t_next, memory)
+  low, high = config.interval
+  plain, *weaker = passes(config, joined)
+  return (plain, len(asked)), *((w, sum(low <= t <= high for t in asked)) for w in weaker)
+
+
+def times(config: SampleConfig, shift: float) -> np.ndarray:
+  """The noise levels of a run of the solver, float32 [N + 1], from pure noise to 0."""
+  if config.levels:
+    return np.asarray(config.levels, np.float32)
+  return levels.times(config.steps, shift, last=config.last)
+
+
+def shift_of(settings: Settings, tokens: int) -> float:
+  """By how much levels move towards noise for so many tokens of picture."""
+  line = settings.sample.shift
+  if not line:
+    return settings.flow.shift
+  return levels.shift_of_length(tokens, (line[0], line[1]), (line[2], line[3]))
+
+
+def rows_over(mesh: sharding.Mesh, wanted: int) -> int:
+  """The least number of clips at once that holds `wanted` and divides over the mesh."""
+  shards = sharding.shards_of(mesh, 'batch')
+  return -(-wanted // shards) * shards
+
+
+def bucket_of(first: Latents, rows: int, text_tokens: int, shards: int) -> Bucket:
+  """The shape of a batch of such clips, one a row, whose tokens divide over `shards`."""
+  up = lambda n: -(-n // shards) * shards
+  video = up(int(np.prod(first.video.shape[:3])))
+  return Bucket(rows=rows, video=video, audio=up(len(first.audio)), text=up(text_tokens))
+
+
+@functools.cache
+def sampling(
+  network: Network, config: SampleConfig, shift: float, joined: bool = True
+) -> jax.stages.Wrapped:
+  """The jitted (params, tokens, text, blank text, seeds) → latents of every token.
+
+  Args:
+    network: the velocity.
+    config: how it is solved and guided.
+    shift: by how much levels move towards noise.
+    joined: whether audio and video hear each other.
+  """
+  levels_of_run = times(config, shift)
+
+  def run(
+    params: Any, tokens: dict[str, Tokens], text: Any, blank: Any, seeds: jax.Array
+  ) -> dict[str, jax.Array]:
+    start, asked = begin(tokens, seeds, float(levels_of_run[0])), _asked(tokens)
+    read = functools.cache(lambda prompted: network.read(params, text if prompted else blank))
+
+    def velocity_of(one: Pass) -> solver.Velocity:
+      words = read(one.prompted)
+
+      def velocity(x, t):
+        level = jnp.full((len(seeds), 1), t)
+        now = {
+          m: k.replace(latent=x[m], sigma=t * k.sigma, levels=level) for m, k in tokens.items()
+        }
+        v = network.velocity(params, now, words, joined=one.joined, skip_layers=one.skip_layers)
+        return {m: jnp.where(asked[m], v[m], 0.0) for m in v}
+
+      return velocity
+
+    velocity = _guided(config, passes(config, joined), velocity_of)
+    made = sample(velocity, start, jnp.asarray(levels_of_run), solver.SOLVERS[config.solver])
+    return {m: sharding.reshard(x, None, None, None) for m, x in made.items()}
+
+  return jax.jit(run)
+
+
+def _guided(
+  config: SampleConfig, ways: Sequence[Pass], velocity_of: Callable[[Pass], solver.Velocity]
+) -> solver.Velocity:
+  plain = velocity_of(ways[0])
+  weaker: list[tuple[solver.Velocity, Mapping[str, float]]] = [
+    (velocity_of(one), dict(one.push)) for one in ways[1:]
+  ]
+  if not weaker:
+    return plain
+  velocity = guidance.guided(plain, weaker, config.rescale)
+  if config.interval != (0.0, 1.0):
+    velocity = guidance.in_interval(velocity, plain, *config.interval)
+  return velocity
+
+
+def begin(
+  tokens: dict[str, Tokens], seeds: jax.Array, level: float = 1.0
+) -> dict[str, jax.Array]:  # fmt: skip
+  """What a run begins with, modality → [B, T, C]: tokens that are asked for at a noise level."""
+  asked, made = _asked(tokens), {}
+  for m, t in tokens.items():
+    noise = _noise(seeds, m, t.latent, stage=int(level < 1))
+    made[m] = jnp.where(asked[m], path.interpolate(t.latent, noise, jnp.float32(level)), t.latent)
+  return made
+
+
+def _asked(tokens: dict[str, Tokens]) -> dict[str, jax.Array]:
+  return {m: (t.sigma > 0)[..., None] for m, t in tokens.items()}
+
+
+def _noise(seeds: jax.Array, modality: str, like: jax.Array, stage: int = 0) -> jax.Array:
+  """Noise [B, T, C] in which a token depends on its row's seed and its own number alone.
+
+  Every stage has noise of its own.
+  """
+  tokens = jnp.arange(like.shape[1])
+
+  def of_row(seed):
+    key = jax.random.fold_in(jax.random.key(seed), STREAM_KEYS[modality] + 2 * stage)
+    one = lambda token: jax.random.normal(jax.random.fold_in(key, token), like.shape[2:])
+    return jax.vmap(one)(tokens)
+
+  return sharding.reshard(jax.vmap(of_row)(seeds), 'batch', 'tokens', None)

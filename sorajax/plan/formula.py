@@ -1,0 +1,172 @@
+"""What a program does, by formula: nothing is compiled, so it is known at once and less well.
+
+It counts what grows with the network: the products, the values of the layers that go to memory and
+back, and the talk that the layout of `sharding.RULES` asks for. It knows of no scheduling, padding
+or fusion, takes all talk as waited for, and takes attention to keep no scores. Weights that are cut
+finer than a tile of the chip are taken to be summed whole, as XLA does with them.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from sorajax import build, sharding
+from sorajax.model.config import StreamConfig
+from sorajax.network import Network
+from sorajax.nn.kernels import LANES
+from sorajax.plan.hlo import Collective, Work
+from sorajax.plan.memory import Memory
+from sorajax.plan.work import Clips, Step
+from sorajax.settings import Settings
+
+LISTED = 'blocks'  # in the paths of parameters of layers
+
+
+def shapes_of(settings: Settings) -> Any:
+  """The network's parameters as shapes that know their logical layout."""
+  network = Network(settings.transformer, build.text_encoder(settings.text))
+  with jax.sharding.use_abstract_mesh(sharding.abstract_mesh((1, 1, 1, 1))):
+    return jax.eval_shape(lambda: network.init(jax.random.key(0)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Formula:
+  """A program by formula, as one device of a mesh runs it; read as `hlo.Program` is.
+
+  Attributes:
+    of: what it is run for.
+    sizes: axis → size of the mesh.
+    shapes: of the parameters, as `shapes_of` gives them.
+    weights: type of the transformer's where clips are sampled.
+  """
+
+  of: Step | Clips
+  sizes: Mapping[str, int]
+  shapes: Any
+  weights: str = 'float32'
+
+  def memory(self) -> Memory:
+    """Bytes of one device: exact for what is held, a formula for what comes and goes."""
+    c, train = self.of.settings.transformer, isinstance(self.of, Step)
+    carried, dots, values = self._values()
+    layer = self._gathered() / c.layers
+    if not train:
+      held = self._held() * jnp.dtype(self.weights).itemsize / 4
+      return Memory({'weights': held}, held + values + 2 * layer)
+    kept = {'none': values + layer, 'dots': carried + dots, 'full': carried}[c.remat]
+    micro = self.of.settings.train.micro_batches
+    passing = self._held() + c.layers * kept / micro + 2 * values / micro + 2 * layer
+    parts = {'weights': 1, 'moving average': 1, 'optimiser': 2}
+    held_parts = {name: count * self._held() for name, count in parts.items()}
+    return Memory(held_parts, sum(held_parts.values()) + passing)
+
+  def work(self) -> Iterator[Work]:
+    """Products, attention, values on their way to memory and back, and the optimiser."""
+    c, (forwards, backwards) = self.of.settings.transformer, self.of.turns
+    flops, devices = self.of.flops(), math.prod(self.sizes.values())
+    _, _, values = self._values()
+    turns = forwards + 2 * backwards
+    read = turns * self._gathered()
+    yield Work('products', '', (flops.products + flops.ends) / devices, 0.0, read, 1.0)
+    yield Work('attention', '', 0.0, flops.attention / devices, 0.0, 1.0)
+    yield Work('values', '', 0.0, 0.0, 2 * c.layers * values, turns)
+    if isinstance(self.of, Step):
+      yield Work('optimiser', '', 0.0, 0.0, 2 * 5 * self._held(), 1.0)
+
+  def collectives(self) -> Iterator[Collective]:
+    """All talk between devices, none of it hidden."""
+    c, (forwards, backwards) = self.of.settings.transformer, self.of.turns
+    micro = self.of.settings.train.micro_batches if isinstance(self.of, Step) else 1
+    for kind, fine in (('all-gather', False), ('all-reduce', True)):
+      yield from self._talk(kind, ('fsdp',), self._gathered(fine), micro * forwards)
+    if isinstance(self.of, Step):
+      cut = self._gathered() / self.sizes['fsdp']
+      yield from self._talk('reduce-scatter', ('fsdp',), cut, micro)
+      slopes = self._held() / 4 * jnp.dtype(c.compute).itemsize
+      yield from self._talk('all-reduce', ('data', 'context'), slopes, micro)
+    for m, own in c.streams.items():
+      one = self._tokens(m) * jnp.dtype(c.compute).itemsize
+      sums = 4 * forwards + 8 * backwards
+      yield from self._talk('all-reduce', ('tensor',), one * own.width, sums * c.layers)
+      yield from self._of_context(m, own, (forwards + backwards) * c.layers)
+
+  def _of_context(self, m: str, own: StreamConfig, turns: float) -> Iterator[Collective]:
+    """What attention sends where tokens are split; see `nn.attention`."""
+    c, context = self.of.settings.transformer, self.sizes['context']
+    inner, cross, texts = *self._inner(own), self._texts()
+    local = self._tokens(m)
+    itemsize = jnp.dtype(c.compute).itemsize
+    swaps = own.heads % (context * self.sizes['tensor']) == 0 and c.attention.split != 'gather'
+    if swaps:
+      sent = local * (4 * inner + 2 * inner + 4 * cross) + 2 * texts * inner
+      yield from self._talk('all-to-all', ('context',), itemsize * sent, turns)
+    else:
+      sent = context * (2 * local * (inner + cross) + 2 * texts * inner)
+      yield from self._talk('all-gather', ('context',), itemsize * sent, turns)
+
+  def _talk(
+    self, kind: str, axes: tuple[str, ...], size: float, times: float
+  ) -> Iterator[Collective]:
+    group = math.prod(self.sizes[axis] for axis in axes)
+    if group > 1 and times and size:
+      along = tuple(axis for axis in axes if self.sizes[axis] > 1)
+      yield Collective(kind, along, group, size, times, False, '')
+
+  def _values(self) -> tuple[float, float, float]:
+    """Bytes of a layer on one device: what it hands on, results of its products, all its values."""
+    c = self.of.settings.transformer
+    carried = dots = values = 0.0
+    for m, own in c.streams.items():
+      tokens, D, F = self._tokens(m), own.width, own.hidden / self.sizes['tensor']
+      inner, cross = self._inner(own)
+      products = 4 * inner + 3 * cross + F + 4 * D
+      carried += tokens * D
+      dots += tokens * products
+      values += tokens * (products + 8 * D + 5 * inner + cross + F)
+    itemsize = jnp.dtype(c.compute).itemsize
+    return itemsize * carried, itemsize * dots, itemsize * values
+
+  def _inner(self, own: StreamConfig) -> tuple[float, float]:
+    c, tensor = self.of.settings.transformer, self.sizes['tensor']
+    return own.heads * own.head_dim / tensor, c.cross_heads * c.cross_head_dim / tensor
+
+  def _tokens(self, m: str) -> float:
+    """Of one stream on one device."""
+    rows = self.of.bucket.rows / (self.sizes['data'] * self.sizes['fsdp'])
+    return rows * getattr(self.of.bucket, m) / self.sizes['context']
+
+  def _texts(self) -> float:
+    """Tokens of prompts on one device."""
+    b, s = self.of.bucket, self.sizes
+    return b.rows * b.text * b.clips / (s['data'] * s['fsdp'] * s['context'])
+
+  def _held(self) -> float:
+    """Bytes of all parameters on one device, in float32."""
+    return sum(
+      4 * math.prod(leaf.shape) / math.prod(self.sizes[axis] for axis in _axes(leaf))
+      for leaf in jax.tree.leaves(self.shapes)
+    )
+
+  def _gathered(self, fine: bool | None = None) -> float:
+    """Bytes of the layers' matrices in the compute type, as products take them from `fsdp`.
+
+    Of all, or of those alone that are cut finer than a tile, or are not.
+    """
+    itemsize = jnp.dtype(self.of.settings.transformer.compute).itemsize
+    total = 0.0
+    for path, leaf in jax.tree_util.tree_flatten_with_path(self.shapes)[0]:
+      if LISTED in jax.tree_util.keystr(path) and 'fsdp' in _axes(leaf):
+        cut = leaf.shape[list(leaf.sharding.spec).index('fsdp')] / self.sizes['fsdp']
+        if fine is None or fine == (cut < LANES):
+          split = self.sizes['tensor'] if 'tensor' in _axes(leaf) else 1
+          total += itemsize * math.prod(leaf.shape) / split
+    return total
+
+
+def _axes(leaf: Any) -> list[str]:
+  """The mesh axes over which a parameter is split."""
+  return [axis for axis in leaf.sharding.spec if axis is not None]

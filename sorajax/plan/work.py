@@ -1,0 +1,180 @@
+"""What a program is run for: a step of training, or a batch of clips."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Protocol
+
+from sorajax import build, sharding
+from sorajax.codec import codec
+from sorajax.codec.linear import linear_geometry
+from sorajax.data.schedule import Bucket
+from sorajax.generate.request import Request, blank_latents
+from sorajax.generate.sampling import Pass, bucket_of, evaluations, rows_over, shift_of
+from sorajax.geometry import Geometry
+from sorajax.plan.flops import Flops, forwards
+from sorajax.settings import Settings
+
+DAY_S = 86_400
+
+Figures = Iterator[tuple[str, str]]
+
+
+class Work(Protocol):
+  """What a plan says of one run of its program.
+
+  Attributes:
+    title: behind the mesh.
+    run: what one run is called.
+    ending: of the names of files.
+    passing: what comes and goes in memory.
+    clips: that are trained on or made, at most.
+    turns: how often all layers run forwards, and backwards.
+  """
+
+  @property
+  def title(self) -> str: ...
+  @property
+  def run(self) -> str: ...
+  @property
+  def ending(self) -> str: ...
+  @property
+  def passing(self) -> str: ...
+  @property
+  def clips(self) -> int: ...
+
+  @property
+  def turns(self) -> tuple[int, int]: ...
+  def flops(self) -> Flops:
+    """By formula, of all devices, with what is computed twice."""
+    ...
+
+  def useful(self) -> float:
+    """The same without what is computed twice."""
+    ...
+
+  def figures(self, seconds: float) -> Figures:
+    """Names and values of what else is to know where a run takes so long."""
+    ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+  """A step of training.
+
+  Attributes:
+    settings: of the run.
+    bucket: of clips.
+  """
+
+  settings: Settings
+  bucket: Bucket
+  run = 'step'
+  ending = ''
+  passing = 'activations, gradients'
+
+  @property
+  def title(self) -> str:
+    return f'{self.bucket.rows} rows a step'
+
+  @property
+  def clips(self) -> int:
+    return self.bucket.rows * self.bucket.clips
+
+  @property
+  def turns(self) -> tuple[int, int]:
+    return 1 if self.settings.transformer.remat == 'none' else 2, 1
+
+  def flops(self) -> Flops:
+    c = self.settings.transformer
+    return forwards(c, self.bucket).of_training(c.remat).times(self.bucket.rows)
+
+  def useful(self) -> float:
+    return 3 * self.bucket.rows * forwards(self.settings.transformer, self.bucket).total
+
+  def figures(self, seconds: float) -> Figures:
+    b, steps, prepare = self.bucket, DAY_S / seconds, self.settings.prepare
+    tokens = b.rows * (b.video + b.audio) * steps
+    yield 'tokens a day', f'{tokens / 1e9:,.1f} billion'
+    hours = self.clips * steps * max(prepare.frames) / prepare.fps / 3600
+    yield 'clips a day, at most', f'{self.clips * steps:,.0f}, {hours:,.0f} hours'
+
+
+@dataclasses.dataclass(frozen=True)
+class Clips:
+  """A batch of clips that are sampled from prompts; texts and the codec do not count.
+
+  Attributes:
+    settings: of the run that is sampled.
+    bucket: of the batch, one clip a row.
+    shift: by how much levels move towards noise.
+  """
+
+  settings: Settings
+  bucket: Bucket
+  shift: float
+  run = 'batch of clips'
+  ending = '-sample'
+  passing = 'activations'
+
+  @property
+  def title(self) -> str:
+    return f'{self.bucket.rows} clips at once'
+
+  @property
+  def clips(self) -> int:
+    return self.bucket.rows
+
+  @property
+  def asked(self) -> tuple[tuple[Pass, int], ...]:
+    """How often a run asks the network, in each of its passes."""
+    return evaluations(self.settings.sample, self.shift)
+
+  @property
+  def guided(self) -> float:
+    """The share of the solver's evaluations to which guidance adds passes."""
+    (_, plain), *weaker = self.asked
+    return weaker[0][1] / plain if weaker else 1.0
+
+  @property
+  def turns(self) -> tuple[int, int]:
+    return sum(n for _, n in self.asked), 0
+
+  def flops(self) -> Flops:
+    c, b = self.settings.transformer, self.bucket
+    each = [forwards(c, b, one.joined).times(n * b.rows) for one, n in self.asked]
+    parts = zip(*(dataclasses.astuple(one) for one in each))
+    return Flops(*(sum(part) for part in parts))
+
+  def useful(self) -> float:
+    return self.flops().total
+
+  def figures(self, seconds: float) -> Figures:
+    s, (_, plain), *weaker = self.settings.sample, *self.asked
+    yield 'seconds a clip', f'{seconds / self.clips:.2f}, of {s.seconds:g} s at {s.fps:g} frames/s'
+    away = [f'{n} away from {one.away_from}' for one, n in weaker]
+    yield 'passes through the network', ', '.join([f'{plain} plain', *away])
+    yield 'clips a day', f'{DAY_S * self.clips / seconds:,.0f}'
+    yield 'clip-seconds a day', f'{DAY_S * self.clips * s.seconds / seconds:,.0f}'
+
+
+def clips_of(settings: Settings, rows: int | None, mesh: sharding.Mesh) -> Clips:
+  """The batch that is sampled where so many clips are asked for, or the config's number.
+
+  Raises:
+    UserError: a codec that is not there, or a clip that it cannot make.
+  """
+  s, text = settings.sample, build.text_encoder(settings.text)
+  request = Request('', 0, s.seconds, s.fps, s.height, s.width)
+  first = blank_latents(request, _geometry(settings))
+  rows = rows_over(mesh, s.batch if rows is None else rows)
+  bucket = bucket_of(first, rows, text.max_tokens, sharding.shards_of(mesh, 'tokens'))
+  return Clips(settings, bucket, shift_of(settings, first.video[..., 0].size))
+
+
+def _geometry(settings: Settings) -> Geometry:
+  if settings.trained:
+    found = codec.load(settings.trained).geometry
+    build.check_geometry(settings, found)
+    return found
+  prepare = settings.prepare
+  return linear_geometry(settings.codec, prepare.sample_rate_hz, prepare.audio_channels)
