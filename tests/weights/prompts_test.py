@@ -1,6 +1,7 @@
 """Gemma and connectors, from a folder that was made here."""
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 
@@ -83,7 +84,12 @@ def encoded(encoder: ReleasedText | EncodedText, *prompts: str) -> np.ndarray:
   ids = np.concatenate([encoder.tokenize(prompt) for prompt in prompts])[None]
   text = Text(ids, np.ones_like(ids), np.zeros_like(ids))
   with jax.set_mesh(sharding.make_mesh(sharding.MeshConfig())):
-    return np.asarray(encoder.encode(encoder.initial_params(), sharding.everywhere(text)))
+    return np.asarray(reader(encoder)(encoder.initial_params(), sharding.everywhere(text)))
+
+
+@functools.cache
+def reader(encoder: ReleasedText | EncodedText):
+  return jax.jit(encoder.encode)
 
 
 def test_configs_are_read(folder):
