@@ -57,9 +57,8 @@ def main() -> None:
 def _check_not_given(*names: str) -> None:
   for name in names:
     if flags.FLAGS[name].value is not None:
-      raise UserError(
-        f'--{name} is not for {_CHECKPOINT.value}, or not beside --like; leave it out'
-      )
+      what = 'this FILE' if Path(_CHECKPOINT.value).is_file() else 'a RUN or MODEL'
+      raise UserError(f'--{name} has no place beside the flags of {what}; leave it out')
 
 
 def _from_file(most: int) -> list[str]:
