@@ -4,7 +4,7 @@ DEMO := demo
 # As many at once as there are cores; a file's tests share what they have made.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 READY := .venv/.ready
-EXTRAS := tests/parity tests/weights tests/text/minilm_test.py tests/data/prepare_test.py tests/worlds/solid_test.py
+EXTRAS := tests/parity tests/weights tests/generate/export_test.py tests/generate/layouts_test.py tests/text/minilm_test.py tests/data/prepare_test.py tests/worlds/solid_test.py
 
 .PHONY: demo test test-long test-slow chaos notebook parity aot bench-codec bench-judges lint clean
 

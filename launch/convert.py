@@ -38,9 +38,11 @@ flags.mark_flags_as_required(['checkpoint', 'out'])
 def main() -> None:
   out, most = _OUT.value, round(_SHARD_GB.value * 1e9)
   if Path(_CHECKPOINT.value).is_file():
+    _check_not_given('dtype')
     missing = _from_file(most)
     print(f'in {out}: ' + (f'no {", ".join(missing)}' if missing else 'a whole model'))
     return
+  _check_not_given('version', 'like', 'text_encoder')
   exported = export.read(_CHECKPOINT.value)
   if _DTYPE.value is not None:
     exported = export.as_type(exported, _DTYPE.value)
@@ -52,10 +54,18 @@ def main() -> None:
     print(f'in {out}: {"a whole model" if whole else "a transformer alone"}')
 
 
+def _check_not_given(*names: str) -> None:
+  for name in names:
+    if flags.FLAGS[name].value is not None:
+      what = 'this FILE' if Path(_CHECKPOINT.value).is_file() else 'a RUN or MODEL'
+      raise UserError(f'--{name} has no place beside the flags of {what}; leave it out')
+
+
 def _from_file(most: int) -> list[str]:
   if _LAYOUT.value == 'single':
     raise UserError(f'{_CHECKPOINT.value} is one file already; leave out --layout=single')
   if _LIKE.value is not None:
+    _check_not_given('version', 'text_encoder')
     return layouts.like(_CHECKPOINT.value, _OUT.value, _LIKE.value, most)
   if _VERSION.value is None:
     raise UserError(f'add the --version of {_CHECKPOINT.value}, or a MODEL --like it')

@@ -76,6 +76,7 @@ def _to_folder(
   shard_bytes: int, other: Path | None = None,
 ) -> list[str]:  # fmt: skip
   parts, rest, metadata = ltx2_single_file.read(file, configs)
+  classes = None if text_encoder is None else _classes(Path(text_encoder))
   with new_folder(out) as folder:
     stored.check_room(folder, sum(part.bytes for part in parts.values()))
     for name, part in parts.items():
@@ -88,30 +89,36 @@ def _to_folder(
     (folder / 'scheduler').mkdir()
     _write_json(folder / 'scheduler' / 'scheduler_config.json', ltx2_released.SCHEDULER)
     missing = [name for name in configs if name not in parts]
-    if text_encoder is None:
+    if text_encoder is None or classes is None:
       return [*missing, TEXT, TOKENIZER]
-    classes = _link_text(Path(text_encoder), folder)
+    _link_text(Path(text_encoder), folder)
     if not missing:
       vocoder = configs['vocoder']['_class_name']
       _write_json(folder / released.INDEX, ltx2_released.index_of(vocoder, *classes))
     return missing
 
 
-def _link_text(gemma: Path, folder: Path) -> tuple[str, str]:
-  """Links a text encoder and its tokenizer; returns the names of their classes."""
-  Shards(gemma)  # raises where a file is missing
+def _classes(gemma: Path) -> tuple[str, str]:
+  """The names of the classes of a text encoder and of its tokenizer.
+
+  Raises:
+    UserError: a folder that lacks a file, or is damaged.
+  """
+  Shards(gemma)
+  config, words = (read_json(gemma / f'{name}.json') for name in ('config', 'tokenizer_config'))
+  try:
+    return config['architectures'][0], words['tokenizer_class']
+  except (KeyError, IndexError) as error:
+    raise UserError(f'{gemma} names no classes; give it as transformers saves it') from error
+
+
+def _link_text(gemma: Path, folder: Path) -> None:
+  """Links the files of a text encoder and of its tokenizer into two folders."""
   for name, begins in ((TEXT, OF_TEXT), (TOKENIZER, OF_TOKENIZER)):
     (folder / name).mkdir()
     for path in gemma.iterdir():
       if path.is_file() and path.name.startswith(begins):
         link(path, folder / name / path.name)
-  config, words = (read_json(gemma / f'{name}.json') for name in ('config', 'tokenizer_config'))
-  try:
-    return config['architectures'][0], words['tokenizer_class']
-  except (KeyError, IndexError) as error:
-    raise UserError(
-      f'{gemma} does not name its classes; give it as transformers saves it'
-    ) from error
 
 
 def to_file(exported: Exported, out: str | os.PathLike[str]) -> bool:

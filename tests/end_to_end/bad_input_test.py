@@ -66,6 +66,11 @@ def train(name: str, *flags: str, says: tuple[str, ...], config: str = TINY, **m
   return Case(f'train-{name}', 'launch/train.py', (*usual, *flags), says, **more)
 
 
+def convert(name: str, *flags: str, says: tuple[str, ...]) -> Case:
+  usual = ('--checkpoint={walk}/run', '--out={here}/out')
+  return Case(f'convert-{name}', 'launch/convert.py', (*usual, *flags), says)
+
+
 def sample(name: str, *flags: str, says: tuple[str, ...], **more) -> Case:
   usual = ('--checkpoint={walk}/run', '--out={here}/out')
   return Case(f'sample-{name}', 'launch/sample.py', (*usual, *flags), says, **more)
@@ -381,6 +386,11 @@ CASES = (
     'measure_overfit-latents', '--checkpoint={walk}/run', '--clips={walk}/latents',
     says=('{walk}/latents holds latents', 'of clips'),
   ),
+  convert('nowhere', '--checkpoint={bad}/nowhere', says=('no run at {bad}/nowhere', '--workdir')),
+  convert('other-network', says=('{walk}/run has flow.preconditioned', 'configs/ltx2.py')),
+  convert('no-version', '--checkpoint={bad}/file', says=('add the --version of {bad}/file',)),
+  convert('version-of-a-run', '--version=2.0', says=('--version has no place', 'leave it')),
+  convert('layout', '--layout=double', says=('--layout=double', 'single')),
   tool('fetch_film-below-a-file', '--out=/dev/null/x', says=('/dev/null/x', 'name another')),
   tool('demo-below-a-file', '--out=/dev/null/x', says=('/dev/null/x', 'choose another folder')),
   tool('demo-steps', '--steps=abc', says=('--steps=abc', 'int')),

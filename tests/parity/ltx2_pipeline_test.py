@@ -16,14 +16,15 @@ from released import VERSIONS
 from tiny import refused
 
 from sorajax.clip import Clip
-from sorajax.generate import sampler, sampling, service
+from sorajax.generate import export, layouts, sampler, sampling, service
 from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
 from sorajax.media import reader, writer
 from sorajax.model import lora
 from sorajax.model.lora import LoraConfig
 from sorajax.weights import lora as files
-from sorajax.weights import ltx2_transformer
+from sorajax.weights import ltx2_released, ltx2_transformer
+from sorajax.weights.ltx2_parts import PARTS
 
 pytestmark = pytest.mark.parity
 REASON = "needs pip install 'sorajax[parity]'"
@@ -382,6 +383,31 @@ def test_it_is_tuned_on_films_and_diffusers_reads_what_it_learned(saved, monkeyp
   run('launch/convert.py', f'--checkpoint={tmp_path}/all', f'--out={other}')
   last = check_converted(pipeline, other, monkeypatch)
   assert np.abs(last.video.astype(int) - again.video).mean() > 0.1
+
+
+def test_one_file_becomes_a_model_that_diffusers_loads(saved, monkeypatch, tmp_path):
+  """Of all parts but Gemma, which comes from a folder of its own; the sizes are the small ones."""
+  pipeline, folder = saved
+  configs = {part: json.loads((folder / part / 'config.json').read_text()) for part in PARTS}
+  monkeypatch.setattr(ltx2_released, 'configs_of', lambda *_: configs)
+  for part in ('text_encoder', 'tokenizer'):
+    shutil.copytree(folder / part, tmp_path / 'gemma', dirs_exist_ok=True)
+  layouts.to_file(export.read(folder), tmp_path / 'file')
+  gemma, out = str(tmp_path / 'gemma'), tmp_path / 'out'
+  assert layouts.to_folder(tmp_path / 'file', out, '2.3', gemma) == []
+  for part in PARTS:
+    file = f'{part}/diffusion_pytorch_model.safetensors'
+    assert (out / file).read_bytes() == (folder / file).read_bytes()
+  again = type(pipeline).from_pretrained(out)
+  for name, part in again.components.items():
+    assert type(part) is type(pipeline.components[name])
+    if isinstance(part, torch.nn.Module):
+      there = pipeline.components[name].state_dict()
+      assert all((there[n] == x).all() for n, x in part.state_dict().items())
+  assert again.tokenizer(PROMPT).input_ids == pipeline.tokenizer(PROMPT).input_ids
+  for name, value in pipeline.scheduler.config.items():
+    assert name.startswith('_') or again.scheduler.config[name] == value
+  assert service.load(out).settings.sample == service.load(folder).settings.sample
 
 
 @one_is_enough

@@ -53,7 +53,7 @@ def test_tensors_are_those_of_the_released_modules(version, part):
   [
     {'act_fn': 'snake', 'final_bias': True},
     {'act_fn': 'snakebeta', 'antialias': False, 'final_act_fn': None},
-    {'antialias': True, 'antialias_kernel_size': 8},
+    {'act_fn': 'snakebeta', 'antialias': True, 'antialias_kernel_size': 8},
   ],
   ids=str,
 )
