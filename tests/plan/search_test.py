@@ -154,7 +154,7 @@ def test_the_best_few_are_told_and_which_of_them_were_compiled(steps):
   )
   rows = [line for line in said[4:-2] if line]
   assert len(rows) == search_report.SHOWN
-  assert rows[0].endswith('0.7000    60.0') and rows[1].endswith('0.9000    50.0')
+  assert rows[0].endswith('0.7    60.0') and rows[1].endswith('0.9    50.0')
   assert rows[2].endswith('it needs much') and rows[3].endswith(
     f'{fitting[3].memory.peak / GIB:.1f}'
   )
