@@ -3,10 +3,10 @@
   python launch/plan.py --config=configs/wan.py --topology=v5p:2x2x2 --rows=2 --quick
 
 81 frames of 720×1280 at 16 frames/s make 75,600 tokens. Its weights cannot be loaded. What differs:
-a stream of sound of the least size, and attention to it and back, half a percent of the products;
-RMS norms in place of layer norms; the order in which rotations take the three dimensions.
+a narrow stream of sound, and attention to it and back, under one percent of the products; RMS norms
+in place of layer norms; a small text encoder; how rotations share a head between the dimensions.
 
-Hardware: 227 GB of state in float32. Expect: nothing, it is planned and not trained.
+Hardware: 237 GB of state in float32. Expect: nothing, it is planned and not trained.
 """
 
 import pathlib

@@ -50,12 +50,15 @@ class Formula:
   weights: str = 'float32'
 
   def memory(self) -> Memory:
-    """Bytes of one device: exact for what is held, a formula for what comes and goes."""
-    c, train = self.of.settings.transformer, isinstance(self.of, Step)
+    """Bytes of one device: parameters and what goes with each exactly, all that comes and goes by
+    the values of layers; the batch does not count.
+    """
+    c = self.of.settings.transformer
     carried, dots, values = self._values()
     layer = self._gathered() / c.layers
-    if not train:
-      held = self._held() * jnp.dtype(self.weights).itemsize / 4
+    if not isinstance(self.of, Step):
+      own = self._held(self.shapes['transformer'])
+      held = self._held() + own * (jnp.dtype(self.weights).itemsize / 4 - 1)
       return Memory({'weights': held}, held + values + 2 * layer)
     kept = {'none': values + layer, 'dots': carried + dots, 'full': carried}[c.remat]
     micro = self.of.settings.train.micro_batches
@@ -144,11 +147,11 @@ class Formula:
     b, s = self.of.bucket, self.sizes
     return b.rows * b.text * b.clips / (s['data'] * s['fsdp'] * s['context'])
 
-  def _held(self) -> float:
-    """Bytes of all parameters on one device, in float32."""
+  def _held(self, shapes: Any = None) -> float:
+    """Bytes of parameters, or of all, on one device in float32."""
     return sum(
       4 * math.prod(leaf.shape) / math.prod(self.sizes[axis] for axis in _axes(leaf))
-      for leaf in jax.tree.leaves(self.shapes)
+      for leaf in jax.tree.leaves(shapes or self.shapes)
     )
 
   def _gathered(self, fine: bool | None = None) -> float:

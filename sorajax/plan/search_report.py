@@ -52,10 +52,10 @@ def _line(one: Tried) -> str:
   own = one.candidate.of
   mesh, remat = own.settings.mesh, own.settings.transformer.remat if _trains([one]) else ''
   sizes = f'{mesh.data:>5}{mesh.fsdp:>6}{mesh.context:>9}{mesh.tensor:>8}'
-  rule = f'{one.candidate.seconds:>12.4f}{one.candidate.memory.peak / GIB:>8.1f}'
+  rule = f'{one.candidate.seconds:>12.3g}{one.candidate.memory.peak / GIB:>8.1f}'
   made = ''
   if one.plan:
-    made = f'{_seconds(one):>10.4f}{one.plan.compiled.memory.peak / GIB:>8.1f}'
+    made = f'{_seconds(one):>10.3g}{one.plan.compiled.memory.peak / GIB:>8.1f}'
   return (
     f'{sizes}  {remat:<6}{own.bucket.rows:>8}{rule}{made or "  " * bool(one.refusal)}{one.refusal}'
   )

@@ -101,7 +101,9 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Clips:
-  """A batch of clips that are sampled from prompts; texts and the codec do not count.
+  """A batch of clips that are sampled from prompts.
+
+  The codec is another program, and formulas leave out the text encoder, which reads once.
 
   Attributes:
     settings: of the run that is sampled.
@@ -155,6 +157,7 @@ class Clips:
     yield 'passes through the network', ', '.join([f'{plain} plain', *away])
     yield 'clips a day', f'{DAY_S * self.clips / seconds:,.0f}'
     yield 'clip-seconds a day', f'{DAY_S * self.clips * s.seconds / seconds:,.0f}'
+    yield 'not counted', 'decoding by the codec, which is another program'
 
 
 def clips_of(settings: Settings, rows: int | None, mesh: sharding.Mesh) -> Clips:

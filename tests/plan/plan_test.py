@@ -1,12 +1,14 @@
 import dataclasses
+import math
 import runpy
 from pathlib import Path
 
+import jax
 import pytest
 from tiny import refused
 
 from sorajax import build, sharding
-from sorajax.plan import chips, flops, plan, report, work
+from sorajax.plan import chips, flops, formula, plan, report, work
 from sorajax.plan.estimate import Assumptions, estimate
 from sorajax.plan.hlo import Program
 from sorajax.plan.memory import Memory
@@ -142,7 +144,11 @@ def test_a_plan_of_sampling_says_what_a_clip_takes_and_costs():
   assert '30 plain, 30 away from no prompt, 30 away from streams apart, 30 away from' in text
   assert f'clip-seconds a day                {86_400 * 12 * 5.0 / seconds:,.0f}' in text
   assert f'cost a clip                       {16 * seconds / 12:.4g}' in text
-  assert 'optimiser' in text and 'activations                    4.00' in text
+  assert (
+    'decoding by the codec' in text
+    and 'optimiser' in text
+    and 'activations                    4.00' in text
+  )
 
 
 def test_guidance_within_an_interval_adds_passes_there_alone():
@@ -158,6 +164,16 @@ def test_the_page_needs_nothing_else_and_lies_beside_the_program(tmp_path):
   text = page.read_text()
   assert 'http' not in text and 'src=' not in text and 'weights 4.00 GiB' in text
   assert page.with_suffix('.hlo.txt').read_text() == LOOP
+
+
+def test_the_config_of_wan_is_of_its_size():
+  """81 frames of 720×1280 by strides of 4, 16 and 16; 14 billion parameters without the text's."""
+  own = build.settings(runpy.run_path(str(CONFIGS / 'wan.py'))['get_config']())
+  (bucket,) = own.data.in_order()
+  clip = work.clips_of(own, 2, sharding.abstract_mesh((1, 2, 1, 1))).bucket
+  assert bucket.video == clip.video == 21 * 45 * 80 and bucket.audio >= clip.audio
+  parameters = jax.tree.leaves(formula.shapes_of(own)['transformer'])
+  assert 14e9 < sum(math.prod(leaf.shape) for leaf in parameters) < 15e9
 
 
 def test_unknown_chips_and_topologies_are_refused():

@@ -109,6 +109,14 @@ def test_shards_of_weights_hold_less_than_copies_and_talk_more(shapes):
   assert set(talk(copies)) == {('all-reduce', ('data',))}
 
 
+def test_transformers_of_16_bits_take_half_the_room(shapes):
+  """2 bytes less for each of the parameters that LTX-2.3 is released with."""
+  wide = formula(shapes, (1, 1, 1, 1), make=work.clips_of)
+  narrow = dataclasses.replace(wide, weights='bfloat16')
+  saved = wide.memory().held['weights'] - narrow.memory().held['weights']
+  assert saved == pytest.approx(2 * 18_988_838_144, rel=1e-9)
+
+
 def test_weights_cut_finer_than_a_tile_are_sent_whole(shapes):
   """4,096 channels over 64 leave 64 of 128 to each; over 16 both streams have whole tiles."""
   fine, coarse = talk(formula(shapes, (1, 64, 1, 1))), talk(formula(shapes, (4, 16, 1, 1)))
@@ -146,7 +154,7 @@ def test_the_best_few_are_told_and_which_of_them_were_compiled(steps):
   )
   rows = [line for line in said[4:-2] if line]
   assert len(rows) == search_report.SHOWN
-  assert rows[0].endswith('0.7000    60.0') and rows[1].endswith('0.9000    50.0')
+  assert rows[0].endswith('0.7    60.0') and rows[1].endswith('0.9    50.0')
   assert rows[2].endswith('it needs much') and rows[3].endswith(
     f'{fitting[3].memory.peak / GIB:.1f}'
   )
