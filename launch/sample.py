@@ -16,6 +16,7 @@ _CHECKPOINT = flags.DEFINE_string(
   'checkpoint', None, 'Workdir of a run, or an LTX-2 as diffusers saves it.'
 )
 _LORA = flags.DEFINE_multi_string('lora', [], 'Files of low-rank changes to its transformer.')
+_WEIGHTS = flags.DEFINE_enum('weights', None, ['int8'], 'Of layers; default: as they were saved.')
 _ENCODED = flags.DEFINE_string('encoded', '', 'Folder of launch/encode_prompts.py, for LTX-2.')
 _UPSAMPLER = flags.DEFINE_string(
   'upsampler',
@@ -54,6 +55,8 @@ def main() -> None:
     model = service.with_changes(model, file)
   if _UPSAMPLER.value:
     model = service.with_refiner(model, _UPSAMPLER.value, _REFINE_LORA.value)
+  if _WEIGHTS.value:
+    model = service.of_8_bits(model)
   if _AGAIN.value:
     films = service.make_again(model, _AGAIN.value, _OUT.value)
   else:

@@ -21,6 +21,7 @@ from sorajax.flow import levels, loss
 from sorajax.model.config import StreamConfig
 from sorajax.model.lora import LoraConfig
 from sorajax.network import Network
+from sorajax.nn import int8
 from sorajax.text.small import SmallEncoder
 
 SHAPES = ((8, 1, 1, 1), (1, 2, 2, 2), (2, 2, 2, 1))
@@ -78,6 +79,25 @@ def loss_and_gradient(mesh, params, changes=None):
     return jax.device_get(run(params, *jax.tree.map(place, (tokens, text))))
 
 
+def velocity_of_8_bits(mesh, params):
+  """Of a transformer of rounded matrices, on a mesh, or on one device where it is None."""
+  tokens, text = batch()
+
+  def run(params, tokens, text):
+    return WHOLE.velocity(params, tokens, WHOLE.read(params, text))
+
+  if mesh is None:
+    rounded = {**params, 'transformer': int8.tree(params['transformer'])}
+    return jax.device_get(tiny.quick_jit(run)(rounded, tokens, text))
+  with jax.set_mesh(mesh):
+    shapes = jax.eval_shape(lambda: WHOLE.init(jax.random.key(0)))
+    params = jax.device_put(params, sharding.shardings(mesh, shapes))
+    rounded = {**params, 'transformer': int8.tree(params['transformer'])}
+    rows = sharding.rows_here(mesh, len(ROWS))
+    place = lambda x: sharding.place_rows(mesh, x, rows, len(ROWS))
+    return jax.device_get(tiny.quick_jit(run)(rounded, *jax.tree.map(place, (tokens, text))))
+
+
 def rows_found(mesh) -> dict:
   """Whether rows that are placed on a mesh come back, and lie where the mesh says."""
   rows = sharding.rows_here(mesh, 16)
@@ -109,6 +129,8 @@ def main() -> None:
   (wanted, gradient), *others = answers
   found: dict = {'without': float(wanted), 'meshes': []}
   found['changes'] = [abs(float(one[0] / cut[0]) - 1), apart(one[1], cut[1])]
+  eight = [velocity_of_8_bits(mesh, params) for mesh in (None, meshes[1])]
+  found['eight_bits'] = apart(*eight)
   for mesh, (value, slopes) in zip(meshes, others):
     same = {'loss': float(value), 'gradient_apart': apart(gradient, slopes)}
     found['meshes'].append({'shape': list(mesh.shape.values()), **same, **rows_found(mesh)})

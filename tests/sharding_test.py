@@ -28,6 +28,10 @@ def test_low_rank_changes_have_the_same_loss_and_gradient_on_a_mesh(found):
   assert max(found['changes']) < 1e-5
 
 
+def test_matrices_of_8_bits_give_the_same_velocity_on_a_mesh(found):
+  assert found['eight_bits'] < 1e-5
+
+
 def test_the_devices_of_a_process_hold_its_rows_and_only_their_part(found):
   """One process has all devices, so it holds every row."""
   for mesh in found['meshes']:

@@ -28,6 +28,7 @@ from sorajax.media.source import IMAGES
 from sorajax.model import lora
 from sorajax.model.lora import LoraConfig
 from sorajax.network import Network
+from sorajax.nn import int8
 from sorajax.settings import Settings
 from sorajax.weights import lora as lora_files
 
@@ -215,6 +216,23 @@ def with_refiner(model: Model, folder: str, changes: Sequence[str] = ()) -> Mode
   if changes:
     params = functools.reduce(with_changes, changes, model).params
   return dataclasses.replace(model, refiner=Refiner(enlarger, str(folder), params))
+
+
+def of_8_bits(model: Model) -> Model:
+  """A model with the matrices of all layers rounded to 8 bits, of both stages if it has two."""
+  known: dict[int, int8.Int8] = {}
+
+  def rounded(params: Any) -> Any:
+    text = params['text']
+    if 'gemma' in text:
+      text = {**text, 'gemma': int8.tree(text['gemma'], known)}
+    return {**params, 'transformer': int8.tree(params['transformer'], known), 'text': text}
+
+  with jax.set_mesh(model.mesh):
+    refiner = model.refiner
+    if refiner is not None and refiner.params is not None:
+      refiner = dataclasses.replace(refiner, params=rounded(refiner.params))
+    return dataclasses.replace(model, params=rounded(model.params), refiner=refiner)
 
 
 def with_changes(model: Model, file: str) -> Model:

@@ -33,7 +33,7 @@ def einsum(equation: str, x: jax.Array, w: nnx.Param | jax.Array, *axes: str | N
   Args:
     equation: such as `btd,dhk->bthk`, with the letters B T D H K F L C.
     x: activations, in the compute type.
-    w: a parameter, cast to the type of `x`.
+    w: a parameter or a matrix of 8 bits, cast to the type of `x`.
     *axes: the logical axes of the result.
   """
   kernel = w[...].astype(x.dtype)

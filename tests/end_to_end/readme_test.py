@@ -52,6 +52,7 @@ def test_the_programs_of_the_readme_run_in_their_order(walk, tmp_path):
     if any(tool in line for tool in APART):
       continue
     line = re.sub(r'world:\d+', TINY_WORLD, line)
+    line = line.replace('--checkpoint=world --latents', '--checkpoint=WORLD_RUN --latents')
     line = re.sub(r'configs/\w+\.py', lambda found: TINY.get(found[0], 'configs/tiny.py'), line)
     line = re.sub(r'\b[A-Z_]+\b', lambda found: names.get(found[0], found[0]), line)
     _, program, *flags = shlex.split(line)
