@@ -61,6 +61,16 @@ def test_a_file_of_changes_does_what_the_run_does(walk, changed, tmp_path):
   assert apart[0] <= 0.1 and apart[1] > 1
 
 
+def test_8_bits_give_nearly_the_same_clip(changed, tmp_path):
+  asked = [f'--checkpoint={changed}', '--prompt=film number 3', '--seconds=1']
+  run('launch/sample.py', *asked, f'--out={tmp_path}/whole')
+  run('launch/sample.py', *asked, '--weights=int8', f'--out={tmp_path}/rounded')
+  names = ('whole', 'rounded')
+  one, other = (reader.read(next((tmp_path / name).glob('*.mp4'))).video for name in names)
+  apart = np.abs(one.astype(int) - other)
+  assert 0 < apart.mean() < 3
+
+
 def test_it_goes_on_from_a_run_on_another_mesh(walk, tmp_path, monkeypatch):
   monkeypatch.setenv('XLA_FLAGS', '--xla_force_host_platform_device_count=4')
   learned, out = f'{tmp_path}/run', tmp_path / 'out'
