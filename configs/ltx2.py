@@ -9,7 +9,8 @@ and some 130 tokens. From released weights, in a folder as diffusers saves them:
   python launch/train.py … --config.start=LTX2 --config.text.kind=ltx2 --config.text.folder=LTX2
 
 with --config.lora.rank=16 for low-rank changes. Else the codec and the text encoder are this
-project's own, in the sizes of the released ones' output.
+project's own, in the sizes of the released ones' output. 2.3-distilled, and so on, is sampled in
+eight steps at fixed levels and without guidance, as the distilled releases are.
 
 diffusers gives the other stream's noise level to all of audio↔video attention, as here; Lightricks'
 own program does so for the gate alone: --config.transformer.cross_level=own.
@@ -22,15 +23,22 @@ import runpy
 import ml_collections
 
 VERSIONS = ('2.0', '2.3', '2.5')
+DISTILLED = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875, 0.0)
+REFINE = DISTILLED[5:]
 FRAMES, HEIGHT, WIDTH, FPS = 121, 512, 768, 24.0
 
 
 def get_config(version: str = '2.3') -> ml_collections.ConfigDict:
-  if version not in VERSIONS:
-    raise ValueError(f'no LTX-2 is called {version!r}; choose one of {", ".join(VERSIONS)}')
+  name, _, kind = version.partition('-')
+  if name not in VERSIONS or kind not in ('', 'distilled'):
+    known = ', '.join(VERSIONS)
+    raise ValueError(
+      f'no LTX-2 is called {version!r}; choose one of {known}, with -distilled behind it or not'
+    )
   base = runpy.run_path(str(pathlib.Path(__file__).with_name('base.py')))
   section, c = base['_section'], base['get_config']()
   c.name = f'ltx2_{version}'
+  version = name
   c.prepare.update(frames=(FRAMES,), fps=FPS, height=HEIGHT, width=WIDTH, audio_channels=2)
   c.codec.update(stride=(8, 32, 32), video_channels=128, frame_samples=160, audio_channels=128)
   c.data.buckets = section(clip=section(rows=8, video=6144, audio=144, text=1024))
@@ -46,8 +54,11 @@ def get_config(version: str = '2.3') -> ml_collections.ConfigDict:
     seconds=5.0, fps=FPS, height=HEIGHT, width=WIDTH, steps=40 if version == '2.0' else 30,
     solver='euler', guidance=section(video=3.0, audio=7.0), rescale=0.7, batch=1,
     modality_guidance=section(video=3.0, audio=3.0), skip_guidance=section(video=1.0, audio=1.0),
-    skip_layers=(29,) if version == '2.0' else (28,), last=0.1,
+    skip_layers=(29,) if version == '2.0' else (28,), last=0.1, levels=(), refine=REFINE,
   )  # fmt: skip
+  if kind:
+    one, none = section(video=1.0, audio=1.0), section(video=0.0, audio=0.0)
+    c.sample.update(levels=DISTILLED, guidance=one, modality_guidance=one, skip_guidance=none)
   return c
 
 

@@ -117,7 +117,7 @@ class SampleConfig:
       these at the number of the picture's tokens; () for the shift of `flow`.
     levels: noise levels of all steps, falling to 0, in place of `steps` and `last`; () for none.
     refine: noise levels of the second stage, where a clip is made small first and then enlarged;
-      the first of them is what is left of the small clip's noise.
+      the first of them says how much noise the enlarged clip is given.
     solver: its name, in `flow.solver.SOLVERS`.
     guidance: modality → scale of guidance away from no prompt; 1 for none.
     modality_guidance: modality → scale of guidance away from what is made without hearing the

@@ -11,6 +11,7 @@ import tiny
 from tiny import refused
 
 from sorajax import build, sharding
+from sorajax.generate import sampling
 from sorajax.settings import CodecRun, MelCodecSettings, Settings, TextConfig
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
@@ -41,6 +42,14 @@ def test_every_config_of_the_checkout_is_whole(name):
   made = whole(config(name))
   assert isinstance(made, Settings | CodecRun) and made.name
   assert whole(config(name)) == made
+
+
+def test_a_distilled_release_is_sampled_in_eight_steps_of_one_pass():
+  plain, distilled = (build.settings(config('ltx2', f'2.3{kind}')) for kind in ('', '-distilled'))
+  assert plain.transformer == distilled.transformer
+  shift = sampling.shift_of(distilled, 6144)
+  assert [n for _, n in sampling.evaluations(distilled.sample, shift)] == [8]
+  assert [n for _, n in sampling.evaluations(plain.sample, shift)] == [30] * 4
 
 
 @pytest.mark.parametrize('size', ['4x8x8', '4x16x16', '8x16x16', '8x32x32'])
