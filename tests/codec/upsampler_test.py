@@ -19,8 +19,9 @@ def params(config: UpsamplerConfig):
 @pytest.mark.parametrize('config', KINDS, ids=lambda c: f'{c.ratio}{"×2" * c.doubled}')
 @pytest.mark.parametrize('size', [(5, 12, 24), (1, 24, 12)])
 def test_what_came_before_a_size_becomes_that_size(config, size):
-  x = jnp.zeros((1, *config.before(size), 3))
-  made = plain.joined(Upsampler, config, params(config))(x)
+  x = jax.ShapeDtypeStruct((1, *config.before(size), 3), jnp.float32)
+  weights = plain.shapes(Upsampler, config)
+  made = jax.eval_shape(lambda weights, x: plain.joined(Upsampler, config, weights)(x), weights, x)
   assert made.shape == (1, *size, 3)
 
 

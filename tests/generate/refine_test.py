@@ -101,6 +101,7 @@ def test_the_second_stage_begins_with_the_first(monkeypatch):
   np.testing.assert_allclose(large.audio, small[0].audio, atol=1e-3)
 
 
+@pytest.mark.long
 def test_every_row_is_its_own_clip_again():
   own, params = sampler(Refiner(enlarger(), ''), batch=2), parts()[3]
   requests = [request(seed=seed) for seed in range(3)]
@@ -110,6 +111,7 @@ def test_every_row_is_its_own_clip_again():
     np.testing.assert_array_equal(again.clip.audio, one.clip.audio)
 
 
+@pytest.mark.long
 def test_other_weights_refine_otherwise():
   one = Refiner(enlarger(), '')
   other = dataclasses.replace(one, params=jax.tree.map(lambda p: 0.5 * p, parts()[3]))

@@ -8,7 +8,6 @@ import importlib.util
 import inspect
 import os
 
-import accelerate
 import numpy as np
 import pytest
 from released import drawn, small_configs
@@ -20,6 +19,7 @@ from sorajax.weights.stored import Part, Stored
 pytestmark = pytest.mark.parity
 REASON = "needs pip install 'sorajax[parity]'"
 torch = pytest.importorskip('torch', reason=REASON)
+accelerate = pytest.importorskip('accelerate', reason=REASON)
 diffusers = pytest.importorskip('diffusers', reason=REASON)
 load_file = pytest.importorskip('safetensors.torch', reason=REASON).load_file
 

@@ -24,7 +24,7 @@ from sorajax.codec.linear import linear_geometry
 from sorajax.data import rows
 from sorajax.data.schedule import Bucket
 from sorajax.generate import sampler
-from sorajax.generate.request import Request, plan
+from sorajax.generate.request import Request
 from sorajax.generate.sampling import sampling
 from sorajax.network import Network
 from sorajax.plan import flops, work
@@ -151,7 +151,7 @@ def planned_and_run(sizes: tuple[int, ...]) -> tuple[str, str]:
     shapes = jax.eval_shape(lambda: network.init(jax.random.key(0)))
     params = jax.tree.map(planner._laid, shapes, sharding.shardings(mesh, shapes))
     with contextlib.suppress(StopIteration):
-      run._batch(params, [plan(r, run.codec, ('text_to_clip',)) for r in requests])
+      run._batch(params, [run._stages(r) for r in requests])
   with mock.patch.object(planner, '_compile', stop), contextlib.suppress(StopIteration):
     planner.sampling_run(clips, mesh)
   return tuple(lowered)
