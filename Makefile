@@ -16,7 +16,7 @@ $(READY): pyproject.toml
 demo: $(READY)  ## train on Big Buck Bunny and sample (8 to 16 minutes on 2 cores)
 	$(BIN)/python tools/demo.py --out=$(DEMO)
 
-test: $(READY)  ## unit and end-to-end tests (18 minutes on 2 cores)
+test: $(READY)  ## unit and end-to-end tests (19 minutes on 2 cores)
 	$(PYTEST) -m 'not slow and not long and not parity'
 
 test-long: $(READY)  ## codecs trained and a model judged, every stage by its program

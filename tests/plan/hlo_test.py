@@ -169,6 +169,6 @@ def test_what_a_device_holds_by_formula_is_what_lies_there(found):
 
 
 def test_what_is_planned_is_what_sampling_runs(found):
-  """The same lowered program, to the letter, for one mesh and another."""
+  """The same lowered program, to the letter, on a mesh of every axis but one."""
   for sampled, planned in found['same']:
     assert len(sampled) > 10_000 and planned == sampled
