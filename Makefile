@@ -13,7 +13,7 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## train on Big Buck Bunny and sample (8 to 16 minutes on 2 cores)
+demo: $(READY)  ## train on Big Buck Bunny and sample (8 to 17 minutes on 2 cores)
 	$(BIN)/python tools/demo.py --out=$(DEMO)
 
 test: $(READY)  ## unit and end-to-end tests (19 minutes on 2 cores)
