@@ -28,17 +28,16 @@ REFINE = DISTILLED[5:]
 FRAMES, HEIGHT, WIDTH, FPS = 121, 512, 768, 24.0
 
 
-def get_config(version: str = '2.3') -> ml_collections.ConfigDict:
-  name, _, kind = version.partition('-')
-  if name not in VERSIONS or kind not in ('', 'distilled'):
+def get_config(release: str = '2.3') -> ml_collections.ConfigDict:
+  version, _, kind = release.partition('-')
+  if version not in VERSIONS or kind not in ('', 'distilled'):
     known = ', '.join(VERSIONS)
     raise ValueError(
-      f'no LTX-2 is called {version!r}; choose one of {known}, with -distilled behind it or not'
+      f'no LTX-2 is called {release!r}; choose one of {known}, with -distilled behind it or not'
     )
   base = runpy.run_path(str(pathlib.Path(__file__).with_name('base.py')))
   section, c = base['_section'], base['get_config']()
-  c.name = f'ltx2_{version}'
-  version = name
+  c.name = f'ltx2_{release}'
   c.prepare.update(frames=(FRAMES,), fps=FPS, height=HEIGHT, width=WIDTH, audio_channels=2)
   c.codec.update(stride=(8, 32, 32), video_channels=128, frame_samples=160, audio_channels=128)
   c.data.buckets = section(clip=section(rows=8, video=6144, audio=144, text=1024))

@@ -19,9 +19,7 @@ _LORA = flags.DEFINE_multi_string('lora', [], 'Files of low-rank changes to its 
 _WEIGHTS = flags.DEFINE_enum('weights', None, ['int8'], 'Of layers; default: as they were saved.')
 _ENCODED = flags.DEFINE_string('encoded', '', 'Folder of launch/encode_prompts.py, for LTX-2.')
 _UPSAMPLER = flags.DEFINE_string(
-  'upsampler',
-  None,
-  'Folder of a latent upsampler; clips are made small, enlarged and refined.',
+  'upsampler', None, 'Folder of a latent upsampler; clips are made small, enlarged and refined.'
 )
 _REFINE_LORA = flags.DEFINE_multi_string('refine_lora', [], 'As --lora, for the refining alone.')
 _PROMPT = flags.DEFINE_multi_string('prompt', [], 'What the clip shows; may be repeated.')

@@ -35,7 +35,6 @@ class UpsamplerConfig:
     blocks: on either side of the change of size.
     ratio: (p, q), height and width become p/q times as large; (1, 1) where they stay.
     doubled: whether frames become twice as many, less the first.
-    smoothed: whether the positions of p are thinned out by q; else q is 1.
     deep: whether blocks convolve over time too.
   """
 
@@ -44,7 +43,6 @@ class UpsamplerConfig:
   blocks: int
   ratio: tuple[int, int] = (2, 1)
   doubled: bool = False
-  smoothed: bool = True
   deep: bool = True
 
   def __post_init__(self) -> None:

@@ -23,12 +23,10 @@ class Refiner:
 
   Attributes:
     enlarger: of the small clip's picture.
-    source: where it came from, for the record.
     params: of the second stage; None for those of the first.
   """
 
   enlarger: Enlarger
-  source: str
   params: Any = None
 
   def first(self, last: Plan, geometry: VideoGeometry) -> Request:

@@ -49,6 +49,7 @@ class Model:
     workdir: of the run.
     step: of the checkpoint.
     refiner: of its second stage; None for one stage.
+    flags: by which it differs from its checkpoint, as a command line has them.
   """
 
   settings: Settings
@@ -59,6 +60,7 @@ class Model:
   workdir: Path
   step: int
   refiner: Refiner | None = None
+  flags: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,7 +217,8 @@ def with_refiner(model: Model, folder: str, changes: Sequence[str] = ()) -> Mode
   params = None
   if changes:
     params = functools.reduce(with_changes, changes, model).params
-  return dataclasses.replace(model, refiner=Refiner(enlarger, str(folder), params))
+  flags = [f'--upsampler={folder}', *(f'--refine_lora={file}' for file in changes)]
+  return _with_flags(dataclasses.replace(model, refiner=Refiner(enlarger, params)), *flags)
 
 
 def of_8_bits(model: Model) -> Model:
@@ -232,7 +235,8 @@ def of_8_bits(model: Model) -> Model:
     refiner = model.refiner
     if refiner is not None and refiner.params is not None:
       refiner = dataclasses.replace(refiner, params=rounded(refiner.params))
-    return dataclasses.replace(model, params=rounded(model.params), refiner=refiner)
+    changed = dataclasses.replace(model, params=rounded(model.params), refiner=refiner)
+  return _with_flags(changed, '--weights=int8')
 
 
 def with_changes(model: Model, file: str) -> Model:
@@ -245,7 +249,12 @@ def with_changes(model: Model, file: str) -> Model:
   add = jax.jit(functools.partial(lora.merged, scale=1.0))
   with jax.set_mesh(model.mesh):
     transformer = add(model.params['transformer'], sharding.everywhere(changes))
-  return dataclasses.replace(model, params={**model.params, 'transformer': transformer})
+  changed = dataclasses.replace(model, params={**model.params, 'transformer': transformer})
+  return _with_flags(changed, f'--lora={file}')
+
+
+def _with_flags(model: Model, *flags: str) -> Model:
+  return dataclasses.replace(model, flags=(*model.flags, *flags))
 
 
 def write_changes(path: str | os.PathLike[str], file: str) -> None:
@@ -290,7 +299,7 @@ def make_again(model: Model, record: str, out: str | os.PathLike[str]) -> list[P
     text = json.loads(path.read_text(encoding='utf-8'))
     fields = dict(text['request'])
     batch, row, step = int(text['batch']), int(text['row']), int(text['checkpoint_step'])
-    request, upsampler = Request(**fields), text.get('upsampler', '')
+    request, flags = Request(**fields), tuple(text.get('flags', model.flags))
     if not 0 <= row < batch:
       raise ValueError(f'row {row} of {batch}')
   except (ValueError, KeyError, TypeError) as error:
@@ -303,9 +312,12 @@ def make_again(model: Model, record: str, out: str | os.PathLike[str]) -> list[P
       f'{record} is of step {step} and the checkpoint of step {model.step}; give '
       f'--checkpoint={model.workdir}/checkpoints/{step}'
     )
-  if bool(upsampler) != (model.refiner is not None):
-    cure = f'give --upsampler={upsampler}' if upsampler else 'leave --upsampler out'
-    raise UserError(f'{record} was made in {"two stages" if upsampler else "one stage"}; {cure}')
+  names = lambda flags: [flag.partition('=')[0] for flag in flags]
+  if names(flags) != names(model.flags):
+    raise UserError(
+      f'{record} was made with {" ".join(flags) or "no flag"} and not with '
+      f'{" ".join(model.flags) or "none"}; give the same'
+    )
   if request.given_path:
     given = read_given(model, request.given_path, (request.height, request.width), request.fps)
     request = dataclasses.replace(request, given=given)
@@ -370,6 +382,6 @@ def _recipe(model: Model) -> dict[str, Any]:
   return {
     'checkpoint': str(model.workdir),
     'checkpoint_step': model.step,
-    'upsampler': model.refiner.source if model.refiner else '',
+    'flags': list(model.flags),
     'config': dataclasses.asdict(model.settings),
   }

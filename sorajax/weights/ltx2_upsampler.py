@@ -27,13 +27,13 @@ def config_of(saved: Mapping[str, Any]) -> UpsamplerConfig:
     UserError: one that enlarges by what this project does not know.
   """
   larger, more = saved['spatial_upsample'], saved['temporal_upsample']
-  smoothed = larger and not more and saved['use_rational_resampler']
-  ratio = Fraction(saved['rational_spatial_scale'] if smoothed else 2 if larger else 1)
+  rational = larger and not more and saved['use_rational_resampler']
+  ratio = Fraction(saved['rational_spatial_scale'] if rational else 2 if larger else 1)
   try:
     return UpsamplerConfig(
       channels=saved['in_channels'], width=saved['mid_channels'],
       blocks=saved['num_blocks_per_stage'], ratio=(ratio.numerator, ratio.denominator),
-      doubled=more, smoothed=smoothed, deep=saved['dims'] == 3,
+      doubled=more, deep=saved['dims'] == 3,
     )  # fmt: skip
   except ValueError as error:
     raise UserError(f'the latent upsampler cannot be built here: {error}') from error
@@ -45,20 +45,17 @@ def params_of(config: UpsamplerConfig, saved: Mapping[str, np.ndarray]) -> plain
   Raises:
     UserError: tensors that are missing, have another shape, or are left over.
   """
-  wanted = plain.shapes(Upsampler, config)
-  named = {_name(path, config): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(wanted)}
+  change = 'upsampler.conv' if 'upsampler.conv.weight' in saved else 'upsampler.0'
+  words, wanted = {**WORDS, 'change': change}, plain.shapes(Upsampler, config)
+  name_of = lambda path: '.'.join(words.get(key.key, key.key) for key in path)
+  named = {name_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(wanted)}
   given = {name: saved[name] for name in saved if name != 'upsampler.blur_down.kernel'}
   tensors.check_shapes(
     {name: _shape(name, leaf, config) for name, leaf in named.items()},
     {name: tuple(value.shape) for name, value in given.items()},
   )
-  take = lambda path, leaf: _here(given[_name(path, config)])
+  take = lambda path, leaf: _here(given[name_of(path)])
   return jax.tree_util.tree_map_with_path(take, wanted)
-
-
-def _name(path: tuple, config: UpsamplerConfig) -> str:
-  change = 'upsampler.conv' if config.smoothed else 'upsampler.0'
-  return '.'.join({**WORDS, 'change': change}.get(key.key, key.key) for key in path)
 
 
 def _shape(name: str, leaf: jax.ShapeDtypeStruct, config: UpsamplerConfig) -> tuple[int, ...]:

@@ -69,6 +69,9 @@ def test_8_bits_give_nearly_the_same_clip(changed, tmp_path):
   one, other = (reader.read(next((tmp_path / name).glob('*.mp4'))).video for name in names)
   apart = np.abs(one.astype(int) - other)
   assert 0 < apart.mean() < 3
+  record = next((tmp_path / 'rounded').glob('0*.json'))
+  error = run('launch/sample.py', asked[0], f'--again={record}', f'--out={tmp_path}', fails=True)
+  assert 'was made with --weights=int8 and not with none; give the same' in error
 
 
 def test_it_goes_on_from_a_run_on_another_mesh(walk, tmp_path, monkeypatch):

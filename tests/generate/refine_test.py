@@ -62,7 +62,7 @@ LARGER, MORE = {}, {'ratio': (1, 1), 'doubled': True}
 
 @pytest.mark.parametrize('kind', [LARGER, MORE], ids=['larger', 'more frames'])
 def test_a_clip_of_two_stages_is_as_large_and_long_as_asked(kind):
-  clip, at_once = made(Refiner(enlarger(**kind), '')), made(None)
+  clip, at_once = made(Refiner(enlarger(**kind))), made(None)
   assert clip.video.shape == at_once.video.shape and clip.audio.shape == at_once.audio.shape
   assert (clip.video != at_once.video).any() and (clip.audio != at_once.audio).any()
 
@@ -74,7 +74,7 @@ def test_what_is_given_is_given_to_both_stages(kind, task):
   _, _, codec, params = parts()
   given = make_clip(9, size=SIZE, fps=FPS, rate_hz=RATE_HZ, seed=9)
   given_s = {'given_s': 0.5} if task == 'extend' else {}
-  own = sampler(Refiner(enlarger(**kind), ''))
+  own = sampler(Refiner(enlarger(**kind)))
   asked = request(task=task, given=given, **given_s)
   stages = own._stages(asked)
   small = own._latents(params, [stages[0]], own.settings.sample)
@@ -89,9 +89,9 @@ def test_what_is_given_is_given_to_both_stages(kind, task):
   np.testing.assert_allclose(large.video[mask], whole.video[mask], atol=1e-5)
 
 
-def test_the_second_stage_begins_with_the_first(monkeypatch):
+def test_the_second_stage_begins_with_the_first():
   """With next to no noise left, it ends where the enlarged latents are."""
-  own, params = sampler(Refiner(enlarger(), '')), parts()[3]
+  own, params = sampler(Refiner(enlarger())), parts()[3]
   stages = own._stages(request())
   small = own._latents(params, [stages[0]], own.settings.sample)
   (begun,) = own.refiner.second([stages[1]], small)
@@ -103,7 +103,7 @@ def test_the_second_stage_begins_with_the_first(monkeypatch):
 
 @pytest.mark.long
 def test_every_row_is_its_own_clip_again():
-  own, params = sampler(Refiner(enlarger(), ''), batch=2), parts()[3]
+  own, params = sampler(Refiner(enlarger()), batch=2), parts()[3]
   requests = [request(seed=seed) for seed in range(3)]
   for one in own(params, requests):
     again = own.again(params, one.request, one.row)
@@ -113,13 +113,13 @@ def test_every_row_is_its_own_clip_again():
 
 @pytest.mark.long
 def test_other_weights_refine_otherwise():
-  one = Refiner(enlarger(), '')
+  one = Refiner(enlarger())
   other = dataclasses.replace(one, params=jax.tree.map(lambda p: 0.5 * p, parts()[3]))
   a, b = made(one), made(other)
   assert (a.video != b.video).any() and (a.audio != b.audio).any()
 
 
 def test_a_size_that_cannot_be_enlarged_to_is_refused_before_anything_is_made():
-  own = sampler(Refiner(enlarger(), ''))
+  own = sampler(Refiner(enlarger()))
   with refused('24 pixels in height or width .* ask for 16 or 32'):
     own(parts()[3], [request(), request(height=24)])

@@ -434,7 +434,7 @@ def test_the_command_line_samples_from_the_folder(saved, tmp_path):
   run('launch/sample.py', prompt[1], again, two, f'--out={tmp_path}/again')
   assert next((tmp_path / 'again').glob('*.mp4')).read_bytes() == refined.read_bytes()
   error = run('launch/sample.py', prompt[1], again, f'--out={tmp_path}/no', fails=True)
-  assert f'was made in two stages; give --upsampler={tmp_path}/upsampler' in error
+  assert f'was made with --upsampler={tmp_path}/upsampler and not with none; give the same' in error
 
 
 @one_is_enough

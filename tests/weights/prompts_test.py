@@ -15,6 +15,7 @@ from tiny import refused
 from sorajax import sharding
 from sorajax.clip import Text
 from sorajax.codec import plain
+from sorajax.nn import int8
 from sorajax.text.connectors import ConnectorConfig, Connectors, ConnectorsConfig
 from sorajax.text.gemma import Gemma, GemmaConfig
 from sorajax.weights import encoded as encoded_prompts
@@ -118,6 +119,17 @@ def test_every_word_and_its_place_matter_and_nothing_is_padding(folder):
   for i, one in enumerate(made):
     assert (np.abs(one).max(axis=-1) > 0.1).all()
     assert all(np.abs(one - other).max() > 0.05 for other in made[:i])
+
+
+def test_of_8_bits_it_reads_nearly_the_same(folder):
+  encoder = ReleasedText(str(folder), 8, 'float32')
+  ids = encoder.tokenize('two old trees')[None]
+  text = Text(ids, np.ones_like(ids), np.zeros_like(ids))
+  with jax.set_mesh(sharding.make_mesh(sharding.MeshConfig())):
+    params, placed = encoder.initial_params(), sharding.everywhere(text)
+    rounded = {**params, 'gemma': int8.tree(params['gemma'])}
+    exact, made = (np.asarray(reader(encoder)(p, placed)) for p in (params, rounded))
+  assert 1e-5 < np.linalg.norm(made - exact) / np.linalg.norm(exact) < 0.05
 
 
 def test_gemma_hears_the_past_alone_and_no_padding():
