@@ -6,7 +6,7 @@ PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses=8 --dist=loadfile --
 READY := .venv/.ready
 EXTRAS := tests/parity tests/weights tests/generate/export_test.py tests/generate/layouts_test.py tests/text/minilm_test.py tests/data/prepare_test.py tests/worlds/solid_test.py
 
-.PHONY: demo test test-long test-slow chaos notebook parity aot bench-codec bench-judges lint clean
+.PHONY: demo test test-long test-slow chaos notebook parity aot bench-codec bench-peers bench-judges lint clean
 
 $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -46,6 +46,11 @@ bench-codec: $(READY)  ## the autoencoder beside diffusers' on the same cores (2
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0'
 	$(BIN)/python -m pip install --quiet --editable '.[dev,parity]'
 	$(BIN)/python tools/bench_codec.py
+
+bench-peers: $(READY)  ## the transformer beside diffusers' on the same cores (10 minutes, installs torch)
+	$(BIN)/python -m pip install --quiet 'torch==2.13.0'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,parity]'
+	$(BIN)/python tools/bench_peers.py
 
 bench-judges: $(READY)  ## the judges of the generated world on truth and on planted faults (9 minutes)
 	$(BIN)/python tools/bench_judges.py

@@ -1,10 +1,11 @@
 """Judges a model of the generated world: python launch/evaluate.py --checkpoint=RUN --out=REPORT.
 
-Samples the benchmark's prompts, which were never trained on: of rooms and of speakers from text
-alone, and of rooms from first frames, beginnings, sounds and pictures. Judges the mp4 files in four
-rows: true clips, the model's, the model's without attention between sound and picture, and true
-pictures with the sound of another clip. Writes REPORT/report.html, a page that plays its clips and
-needs nothing else, and REPORT/report.json. Killed, the same command goes on with what is missing.
+Samples the benchmark's prompts, which were never trained on: of rooms, speakers and storyboards
+from text alone, and of rooms from first frames, beginnings, sounds and pictures. Judges the mp4
+files in four rows: true clips, the model's, the model's without attention between sound and
+picture, and true pictures with the sound of another clip. Writes REPORT/report.html, a page that
+plays its clips and needs nothing else, and REPORT/report.json. Killed, the same command goes on
+with what is missing.
 """
 
 import json
@@ -35,7 +36,7 @@ def main() -> None:
   for kind in benchmark.kinds(_KINDS.value, model.settings.train.tasks):
     prompts = [kind.ask(_SPLIT.value, number) for number in range(_COUNT.value)]
     clips = out / 'clips' / kind.name.replace(' ', '_')
-    folders = benchmark.make(model, prompts, clips, _BATCH.value, kind.task)
+    folders = benchmark.make(model, kind, prompts, clips, _BATCH.value)
     found[kind.name] = report.of(kind, prompts, folders)
     print(f'{kind.name}\n{found[kind.name].as_text()}\n')
   all_found = {name: known.as_json() for name, known in found.items()}

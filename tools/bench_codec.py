@@ -7,11 +7,6 @@ the same pixels in turn, a round each, so that whatever else the machine does hi
 of all rounds are compared.
 """
 
-import statistics
-import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -19,6 +14,7 @@ from absl import flags
 
 from sorajax import cli
 from sorajax.errors import UserError
+from sorajax.evaluate.apart import RUNS, Process, medians, timed
 
 _ROUNDS = flags.DEFINE_integer('rounds', 7, 'Times that everything is run.', lower_bound=1)
 _FRAMES = flags.DEFINE_integer('frames', 33, 'Of the clip, 1 + 8·n.')
@@ -34,25 +30,20 @@ MEDIUM = {  # LTX-2.0's autoencoder at a quarter of its width, with a block at e
   'decoder_inject_noise': (False,) * 4,
 }
 HALVES = ('encode', 'decode')
-runs: dict[str, Callable[[], Any]] = {}  # of this process: half → coding once
 
 
 def main() -> None:
-  apart = [ProcessPoolExecutor(1, get_context('spawn')) for _ in range(2)]
-  ours, theirs = apart
+  ours, theirs = Process(), Process()
   shape = (1, _FRAMES.value, _SIDE.value, _SIDE.value, 3)
   pixels = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
-  config, weights, latents = theirs.submit(prepare_diffusers, pixels).result()
-  count = ours.submit(prepare_sorajax, config, weights, pixels, latents).result()
-  times: dict[tuple[str, int], list[float]] = {(n, who): [] for n in HALVES for who in range(2)}
-  for _ in range(_ROUNDS.value + 1):
-    for name, who in times:
-      times[name, who].append(apart[who].submit(seconds, name).result())
+  config, weights, latents = theirs.call(prepare_diffusers, pixels)
+  count = ours.call(prepare_sorajax, config, weights, pixels, latents)
+  found = medians({'ours': ours, 'theirs': theirs}, HALVES, _ROUNDS.value)
   print(f'{count / 1e6:.1f} million parameters, {"×".join(map(str, shape[1:4]))}, float32\n')
   print('| megapixels/s | sorajax | diffusers | ratio |\n|---|---|---|---|')
   megapixels = np.prod(shape[1:4]) / 1e6
   for name in HALVES:
-    a, b = (statistics.median(times[name, who][1:]) for who in range(2))  # the first one compiles
+    a, b = found[name, 'ours'], found[name, 'theirs']
     print(f'| {name} | {megapixels / a:.2f} | {megapixels / b:.2f} | {b / a:.2f}× |')
 
 
@@ -74,7 +65,7 @@ def prepare_diffusers(pixels: np.ndarray) -> tuple[dict, dict, np.ndarray]:
 
   latents = run('encode', moved).latent_dist.mode().permute(0, 2, 3, 4, 1).numpy()
   given = {'encode': moved, 'decode': channels_first(latents)}
-  runs.update({name: lambda name=name: run(name, given[name]) for name in HALVES})
+  RUNS.update({name: timed(lambda name=name: run(name, given[name])) for name in HALVES})
   weights = {name: t.detach().numpy() for name, t in model.state_dict().items()}
   return dict(model.config), weights, latents
 
@@ -99,15 +90,8 @@ def prepare_sorajax(config: dict, weights: dict, pixels: np.ndarray, latents: np
     with jax.set_mesh(mesh):
       jax.block_until_ready(coders[name](own, params, given[name]))
 
-  runs.update({name: lambda name=name: run(name) for name in HALVES})
+  RUNS.update({name: timed(lambda name=name: run(name)) for name in HALVES})
   return sum(p.size for p in jax.tree.leaves(params))
-
-
-def seconds(name: str) -> float:
-  """How long this process takes to code once."""
-  start = time.perf_counter()
-  runs[name]()
-  return time.perf_counter() - start
 
 
 if __name__ == '__main__':

@@ -71,7 +71,7 @@ SPEAKERS = Trial(
 )  # fmt: skip
 STORYBOARDS = Trial(
   'storyboards',
-  ('cuts', 'precision', 'recall', 'cast'),
+  ('cuts', 'cut_precision', 'cut_recall', 'cast'),
   lambda number: benchmark.storyboard('test', number, _SEED.value),
   benchmark.shown_shots, faults.CUT_FAULTS,
   lambda clip, board: judges.judge_cuts(clip, board.scenes, board.spans), judges.all_cuts,

@@ -13,9 +13,8 @@ import tqdm
 
 from sorajax.clip import Clip
 from sorajax.errors import UserError
-from sorajax.evaluate import events
+from sorajax.evaluate import events, judges
 from sorajax.evaluate.fidelity import psnr_db
-from sorajax.evaluate.judges import Verdict, judge, judge_speech, summary, together
 from sorajax.generate import service
 from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
@@ -34,17 +33,26 @@ TRUTH, MODEL, CUT, CHANCE = 'truth', 'model', 'sound and picture apart', 'sound 
 
 
 @dataclasses.dataclass(frozen=True)
-class Prompt:
+class Asked:
   """What is asked for.
 
   Attributes:
     number: in the split; also the seed of what a model makes of it.
     text: the caption.
-    scene: what it tells, and one way in which it could look.
   """
 
   number: int
   text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Prompt(Asked):
+  """One shot.
+
+  Attributes:
+    scene: what the caption tells, and one way in which it could look.
+  """
+
   scene: Scene
 
 
@@ -89,18 +97,14 @@ def spoken(split: str, number: int, seed: int = 0) -> Line:
 
 
 @dataclasses.dataclass(frozen=True)
-class Storyboard:
-  """Shots of the same bodies.
+class Storyboard(Asked):
+  """Shots of the same bodies, whose captions are one text.
 
   Attributes:
-    number: in the split.
-    text: the captions of all shots.
     scenes: what each shot shows.
     cuts: first frames of all shots but the first.
   """
 
-  number: int
-  text: str
   scenes: tuple[Scene, ...]
   cuts: tuple[int, ...]
 
@@ -146,8 +150,33 @@ def shown_shots(board: Storyboard) -> Clip:
   return world.joined(CONFIG, films)
 
 
+@dataclasses.dataclass(frozen=True)
+class Kind:
+  """Prompts that are judged alike.
+
+  Attributes:
+    name: of the kind.
+    ask: for the prompt of a split that has a number.
+    judge: the clip of a prompt.
+    sum_up: many verdicts.
+    task: what the model does with them, one of `tasks.capabilities`.
+    show: the true clip of a prompt.
+  """
+
+  name: str
+  ask: Callable[[str, int], Asked]
+  judge: Callable[[Clip, Any], Any]
+  sum_up: Callable[[Sequence[Any]], Any]
+  task: str = 'text_to_clip'
+  show: Callable[[Any], Clip] = lambda asked: shown(asked.scene)
+
+  def judged(self, folder: Path, prompts: Sequence[Asked]) -> list[Any]:
+    """A verdict on the clip of each prompt."""
+    return [self.judge(watch(film(folder, p)), p) for p in prompts]
+
+
 def make(
-  model: Model, prompts: Sequence[Prompt], out: Path, batch: int, task: str = 'text_to_clip'
+  model: Model, kind: Kind, prompts: Sequence[Asked], out: Path, batch: int
 ) -> dict[str, Path]:
   """Writes the clips of all rows as mp4 and tells in which folder each row lies.
 
@@ -155,20 +184,20 @@ def make(
 
   Args:
     model: which is judged.
+    kind: of the prompts; what its task is given comes from the true clip of a prompt.
     prompts: from 0 on, without a gap.
     out: the rows' folders are made in it.
     batch: clips sampled at once.
-    task: what the model does; what it is given comes from the true clip of the prompt.
   """
   folders = {row: out / row.replace(' ', '_') for row in (TRUTH, MODEL, CUT, CHANCE)}
-  true = lambda missing: [shown(p.scene) for p in missing]
+  true = lambda missing: [kind.show(p) for p in missing]
   foreign = lambda missing: (_with_next_sound(p, prompts, folders[TRUTH]) for p in missing)
   _write_missing(folders[TRUTH], prompts, true)
   _write_missing(folders[CHANCE], prompts, foreign)
 
-  def answer(joined: bool) -> Callable[[list[Prompt]], Iterator[Clip]]:
+  def answer(joined: bool) -> Callable[[list[Asked]], Iterator[Clip]]:
     sampler = Sampler(model.settings, model.network, model.codec, batch, joined)
-    ask = lambda p: request(model, p, film(folders[TRUTH], p), task)
+    ask = lambda p: request(model, p, film(folders[TRUTH], p), kind.task)
     return lambda missing: sampled(model, sampler, [ask(p) for p in missing])
 
   _write_missing(folders[MODEL], prompts, answer(joined=True))
@@ -176,7 +205,7 @@ def make(
   return folders
 
 
-def request(model: Model, asked: Prompt, true_film: Path, task: str) -> Request:
+def request(model: Model, asked: Asked, true_film: Path, task: str) -> Request:
   """What is asked of a model: a task that starts from the true clip of a prompt, if from any."""
   given, path = None, ''
   if task != 'text_to_clip':
@@ -196,14 +225,14 @@ def sampled(model: Model, sampler: Sampler, requests: Sequence[Request]) -> Iter
       yield made.clip
 
 
-def _with_next_sound(asked: Prompt, prompts: Sequence[Prompt], folder: Path) -> Clip:
+def _with_next_sound(asked: Asked, prompts: Sequence[Asked], folder: Path) -> Clip:
   after = prompts[(asked.number + 1) % len(prompts)]
   own, other = (watch(film(folder, p)) for p in (asked, after))
   return dataclasses.replace(own, audio=other.audio)
 
 
 def _write_missing(
-  folder: Path, prompts: Sequence[Prompt], make: Callable[[list[Prompt]], Iterable[Clip]]
+  folder: Path, prompts: Sequence[Asked], make: Callable[[list[Asked]], Iterable[Clip]]
 ) -> None:
   make_folder(folder)
   missing = [p for p in prompts if not film(folder, p).is_file()]
@@ -212,7 +241,7 @@ def _write_missing(
     writer.write(film(folder, p), clip)
 
 
-def film(folder: Path, asked: Prompt) -> Path:
+def film(folder: Path, asked: Asked) -> Path:
   return folder / f'{asked.number:04d}.mp4'
 
 
@@ -221,49 +250,35 @@ def watch(path: Path) -> Clip:
   return dataclasses.replace(reader.read(path), fps=FPS)
 
 
-@dataclasses.dataclass(frozen=True)
-class Kind:
-  """Prompts that are judged alike.
-
-  Attributes:
-    name: of the kind.
-    ask: for the prompt of a split that has a number.
-    judge: the clip of a prompt.
-    sum_up: many verdicts.
-    task: what the model does with them, one of `tasks.capabilities`.
-  """
-
-  name: str
-  ask: Callable[[str, int], Prompt]
-  judge: Callable[[Clip, Any], Any]
-  sum_up: Callable[[Sequence[Any]], Any]
-  task: str = 'text_to_clip'
-
-  def judged(self, folder: Path, prompts: Sequence[Prompt]) -> list[Any]:
-    """A verdict on the clip of each prompt."""
-    return [self.judge(watch(film(folder, p)), p) for p in prompts]
+def _judge_room(clip: Clip, asked: Prompt) -> judges.Verdict:
+  return judges.judge(clip, asked.scene)
 
 
-def _judge_room(clip: Clip, asked: Prompt) -> Verdict:
-  return judge(clip, asked.scene)
-
-
-def _judge_begun(clip: Clip, asked: Prompt) -> Verdict:
+def _judge_begun(clip: Clip, asked: Prompt) -> judges.Verdict:
   """Also how much of the true first frame is kept."""
   begun = psnr_db(shown(asked.scene).video[0], clip.video[0])
   return dataclasses.replace(_judge_room(clip, asked), first_frame_db=begun)
+
+
+def _judge_speaker(clip: Clip, asked: Line) -> judges.Spoken:
+  return judges.judge_speech(clip, asked.speaker)
+
+
+def _judge_board(clip: Clip, board: Storyboard) -> judges.Cutting:
+  return judges.judge_cuts(clip, board.scenes, board.spans)
 
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
   {
     kind.name: kind
     for kind in (
-      Kind('rooms', prompt, _judge_room, summary),
-      Kind('speakers', spoken, lambda clip, asked: judge_speech(clip, asked.speaker), together),
-      Kind('first frames', prompt, _judge_begun, summary, 'image_to_clip'),
-      Kind('beginnings', prompt, _judge_begun, summary, 'extend'),
-      Kind('sounds', prompt, _judge_room, summary, 'audio_to_video'),
-      Kind('pictures', prompt, _judge_room, summary, 'video_to_audio'),
+      Kind('rooms', prompt, _judge_room, judges.summary),
+      Kind('speakers', spoken, _judge_speaker, judges.together),
+      Kind('storyboards', storyboard, _judge_board, judges.all_cuts, show=shown_shots),
+      Kind('first frames', prompt, _judge_begun, judges.summary, 'image_to_clip'),
+      Kind('beginnings', prompt, _judge_begun, judges.summary, 'extend'),
+      Kind('sounds', prompt, _judge_room, judges.summary, 'audio_to_video'),
+      Kind('pictures', prompt, _judge_room, judges.summary, 'video_to_audio'),
     )
   }
 )

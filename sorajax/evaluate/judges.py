@@ -245,6 +245,11 @@ class Cutting:
   cuts: Agreement
   cast: float
 
+  @property
+  def worth(self) -> float:
+    """Of the whole clip, in [0, 1]."""
+    return (self.cuts.f1 + self.cast) / 2
+
 
 def judge_cuts(clip: Clip, scenes: Sequence[Scene], spans: Sequence[range]) -> Cutting:
   """Judges a clip of several shots, each of one scene, before cameras that stand still.
@@ -268,14 +273,14 @@ class CutSummary:
   """Many clips of several shots.
 
   Attributes:
-    precision: share of the cuts that are seen which are declared.
-    recall: share of the cuts that are declared which are seen.
+    cut_precision: share of the cuts that are seen which are declared.
+    cut_recall: share of the cuts that are declared which are seen.
     cuts: F1 of both.
     cast: as in `Cutting`.
   """
 
-  precision: float
-  recall: float
+  cut_precision: float
+  cut_recall: float
   cuts: float
   cast: float
 

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib import figure
 
 from sorajax.evaluate import benchmark
-from sorajax.evaluate.benchmark import CHANCE, MODEL, TRUTH, Kind, Prompt
+from sorajax.evaluate.benchmark import CHANCE, MODEL, TRUTH, Asked, Kind
 from sorajax.evaluate.sync import beyond_chance
 from sorajax.media.sheet import contact_sheet
 
@@ -36,6 +36,8 @@ MEASURES: Mapping[str, tuple[str, str]] = {  # of summaries: how each is told, a
   'register': ('low and high voices of the prompt', '{:.3f}'),
   'voice': ('voices of the characters, by a sample', '{:.3f}'),
   'face': ('traits of the faces of the prompt', '{:.3f}'),
+  'cut_precision': ('cuts that are asked for', '{:.3f}'),
+  'cut_recall': ('cuts asked for that are made', '{:.3f}'),
   'cuts': ('cuts of the storyboard, F1', '{:.3f}'),
   'cast': ('shots with the bodies of the storyboard', '{:.3f}'),
 }
@@ -46,6 +48,7 @@ PLOTS: Mapping[str, tuple[str, tuple[float, float]]] = {  # of verdicts: how tol
   'count': ('share of frames with the right count', (0, 1)),
   'words': ('share of the prompt’s words', (0, 1)),
   'face': ('share of the prompt’s traits of a face', (0, 1)),
+  'cast': ('share of the shots with their bodies', (0, 1)),
 }
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem;
@@ -67,10 +70,10 @@ class Found:
     folders: of the clips of each row.
     verdicts: of each row, in the order of the prompts.
     rows: what each row is worth.
-    corrected: its sync on a scale on which truth is 1 and the sound of another clip 0.
+    corrected: its sync, if it is judged, where truth is 1 and the sound of another clip 0.
   """
 
-  prompts: Sequence[Prompt]
+  prompts: Sequence[Asked]
   folders: Mapping[str, Path]
   verdicts: Mapping[str, Sequence[Any]]
   rows: Mapping[str, Any]
@@ -82,7 +85,7 @@ class Found:
     tidy = lambda found: {k: plain(v) for k, v in dataclasses.asdict(found).items()}
     return {
       row: {
-        'sync_beyond_chance': self.corrected[row], **tidy(found),
+        'sync_beyond_chance': self.corrected.get(row), **tidy(found),
         'clips': [tidy(v) for v in self.verdicts[row]],
       }
       for row, found in self.rows.items()
@@ -91,7 +94,8 @@ class Found:
   def lines(self) -> Iterator[list[str]]:
     """The cells of a table, its head first; without the measures that nothing tells."""
     yield ['', *self.rows]
-    yield ['sync beyond chance', *(f'{self.corrected[row]:.3f}' for row in self.rows)]
+    if self.corrected:
+      yield ['sync beyond chance', *(f'{self.corrected[row]:.3f}' for row in self.rows)]
     for field in dataclasses.fields(self.rows[TRUTH]):
       if not all(np.isnan(getattr(found, field.name)) for found in self.rows.values()):
         yield [MEASURES[field.name][0], *(cell(found, field.name) for found in self.rows.values())]
@@ -112,12 +116,14 @@ def cell(found: Any, measure: str) -> str:
   return '–' if np.isnan(value) else MEASURES[measure][1].format(value)
 
 
-def of(kind: Kind, prompts: Sequence[Prompt], folders: Mapping[str, Path]) -> Found:
+def of(kind: Kind, prompts: Sequence[Asked], folders: Mapping[str, Path]) -> Found:
   """Judges the clips of each row."""
   verdicts = {row: kind.judged(folder, prompts) for row, folder in folders.items()}
   rows = {row: kind.sum_up(found) for row, found in verdicts.items()}
-  zero, one = rows[CHANCE].sync, rows[TRUTH].sync
-  corrected = {row: beyond_chance(found.sync, zero, one) for row, found in rows.items()}
+  corrected = {}
+  if hasattr(rows[TRUTH], 'sync'):
+    zero, one = rows[CHANCE].sync, rows[TRUTH].sync
+    corrected = {row: beyond_chance(found.sync, zero, one) for row, found in rows.items()}
   return Found(prompts, folders, verdicts, rows, corrected)
 
 

@@ -11,7 +11,7 @@ ROWS = ('truth', 'model', 'sound and picture apart', 'sound of another clip')
 
 def test_a_model_is_judged_in_four_rows_and_what_is_there_is_not_made_again(walk, tmp_path):
   flags = [f'--checkpoint={walk}/run', f'--out={tmp_path}', '--count=2', '--batch=2']
-  flags.append('--kinds=rooms,speakers,first frames')
+  flags.append('--kinds=rooms,speakers,storyboards,first frames')
   said = run('launch/evaluate.py', *flags)
   found = json.loads((tmp_path / 'report.json').read_text())
   assert all(row in said for row in ROWS)
@@ -20,12 +20,13 @@ def test_a_model_is_judged_in_four_rows_and_what_is_there_is_not_made_again(walk
     assert found[kind]['truth']['sync_beyond_chance'] == 1
     assert found[kind]['sound of another clip']['sync_beyond_chance'] == 0
   assert found['rooms']['truth']['count'] == found['speakers']['truth']['words'] == 1
+  assert found['storyboards']['truth']['cuts'] == 1
   assert found['first frames']['truth']['first_frame_db'] > 30
   assert found['rooms']['truth']['first_frame_db'] is None
   page = (tmp_path / 'report.html').read_text()
-  assert page.count('data:video/mp4') == 18 and 'http' not in page
+  assert page.count('data:video/mp4') == 24 and 'http' not in page
   films = sorted(tmp_path.glob('clips/*/*/*.mp4'))
-  assert len(films) == 24
+  assert len(films) == 32
   lost = tmp_path / 'clips/rooms/model/0001.mp4'
   before = {film: film.stat().st_mtime_ns for film in films if film != lost}
   whole = lost.read_bytes()

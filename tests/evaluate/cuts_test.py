@@ -25,15 +25,15 @@ def test_a_storyboard_has_a_caption_and_frames_for_each_shot_of_the_same_bodies(
 
 def test_truth_is_nearly_perfect():
   found = judged(lambda asked, other: benchmark.shown_shots(asked))
-  assert min(found.precision, found.recall, found.cast) > 0.95
+  assert min(found.cut_precision, found.cut_recall, found.cast) > 0.95
 
 
 @pytest.mark.parametrize(
   ('fault', 'name', 'most'),
   [
     ('cut 4 frames late', 'cuts', 0.1),
-    ('not cut', 'recall', 0.0),
-    ('cut once more', 'precision', 0.8),
+    ('not cut', 'cut_recall', 0.0),
+    ('cut once more', 'cut_precision', 0.8),
     ('other bodies after the first cut', 'cast', 0.6),
   ],
 )
@@ -42,5 +42,5 @@ def test_a_fault_moves_its_measure(fault, name, most):
 
 
 def test_a_cut_too_many_hides_none_and_other_bodies_move_no_cut():
-  assert judged(faults.CUT_FAULTS['cut once more']).recall > 0.95
+  assert judged(faults.CUT_FAULTS['cut once more']).cut_recall > 0.95
   assert judged(faults.CUT_FAULTS['other bodies after the first cut']).cuts > 0.95
