@@ -36,7 +36,7 @@ class AttentionConfig:
     block: tokens of a tile of the kernel for TPU, at most; a multiple of 128.
   """
 
-  kernel: Literal['auto', 'reference', 'chunked', 'splash', 'cudnn'] = 'auto'
+  kernel: Literal['auto', 'reference', 'chunked', 'by_head', 'splash', 'cudnn'] = 'auto'
   split: Literal['auto', 'swap', 'gather', 'ring'] = 'auto'
   block: int = kernels.BLOCK
 

@@ -4,6 +4,7 @@
 |-----------|----------------|---------------------------------|-----------------------------------|
 | reference | everywhere     | B·H·T·S                         | best where they fit in a cache    |
 | chunked   | everywhere     | B·H·512·S; recomputed backwards | that of matrix products           |
+| by_head   | CPU            | a head's part that fits a cache | best on CPU from some 256 tokens  |
 | splash    | TPU            | a tile                          | best on TPU from some 512 tokens  |
 | cudnn     | NVIDIA, 16-bit | B·T·S for the mask of segments  | best on GPU while that mask fits  |
 
@@ -20,9 +21,11 @@ import jax.numpy as jnp
 
 FOR_ACCELERATORS = ('splash', 'cudnn')  # these give a query without keys a mean of all
 CHUNK = 512  # queries whose scores `chunked` holds at once
+CACHE_BYTES = 8 * 2**20  # of scores that `by_head` holds at once
 BLOCK = 1024  # tokens of a tile of splash, at most; 1024 × 1024 scores fill its scratch memory
 LANES = 128  # a tile of a TPU is a multiple of so many
 SMALL_BYTES = 64 * 2**20  # of scores in float32; below, plain products are as fast as any kernel
+SMALL_BYTES_ON_CPU = 16 * 2**20
 LARGE_BYTES = 2**30  # of scores, and of a mask of segments, above which they are not kept whole
 
 
@@ -30,6 +33,8 @@ def choose(platform: str, dtype, queries: tuple[int, ...], keys: int) -> str:
   """The kernel for queries [B, T, H, K] of a type and `keys` keys, as one device holds them."""
   batch, length, heads, width = queries
   pairs = batch * length * keys
+  if platform == 'cpu':
+    return 'reference' if 4 * heads * pairs <= SMALL_BYTES_ON_CPU else 'by_head'
   if 4 * heads * pairs <= SMALL_BYTES:
     return 'reference'
   if platform == 'tpu':
@@ -63,6 +68,68 @@ def chunked(q, k, v, q_segment, k_segment, chunk: int = CHUNK):
   some = jax.checkpoint(lambda turn: reference(turn[0], k, v, turn[1], k_segment))
   out = jax.lax.map(some, (cut(q), cut(q_segment)))
   return out.swapaxes(0, 1).reshape(q.shape)[:, :length]
+
+
+def by_head(q, k, v, q_segment, k_segment, cache: int = CACHE_BYTES):
+  """One head after the other, and of its queries as many at once as have `cache` bytes of scores.
+
+  So scores never leave the processor's cache, and all products are of two plain matrices. The
+  backward pass finds the weights again from scores and the logarithm of their sum, as Dao et al.
+  (2022, FlashAttention, appendix B.4) do.
+  """
+  (B, T, H, K), S = q.shape, k.shape[1]
+  rows = min(T, max(cache // (4 * S), LANES))
+  count = -(-T // rows)
+  heads_first = lambda x: x.swapaxes(1, 2).reshape(B * H, x.shape[1], K)
+  apart = lambda x, value=0: _padded(x, count * rows, value).reshape(
+    len(x), count, rows, *x.shape[2:]
+  )
+  nothing = jnp.iinfo(jnp.int32).min  # a segment that no key has
+  own = jnp.arange(B * H) // H
+  q, k, v = heads_first(q * K**-0.5), heads_first(k), heads_first(v)
+  turns = apart(q), k, v, apart(q_segment, nothing)[own], jnp.asarray(k_segment)[own]
+  out = jax.lax.map(lambda turn: _one_head(*turn), turns)
+  return out.reshape(B, H, count * rows, K)[:, :, :T].swapaxes(1, 2)
+
+
+@jax.custom_vjp
+def _one_head(q, k, v, q_segment, k_segment):
+  """q [N, T, K] in N pieces, k and v [S, K] and the segments [N, T] and [S] → [N, T, K]."""
+  return _one_head_forwards(q, k, v, q_segment, k_segment)[0]
+
+
+def _one_head_forwards(q, k, v, q_segment, k_segment):
+  def piece(turn):
+    q, segment = turn
+    allowed = segment[:, None] == k_segment
+    score = jnp.where(allowed, jnp.matmul(q, k.T, preferred_element_type=jnp.float32), -1e30)
+    top = score.max(axis=-1, keepdims=True)
+    weight = jnp.where(allowed, jnp.exp(score - top), 0.0)
+    total = jnp.maximum(weight.sum(axis=-1, keepdims=True), 1e-6)
+    return (weight.astype(v.dtype) @ v / total).astype(q.dtype), top + jnp.log(total)
+
+  out, size = jax.lax.map(piece, (q, q_segment))
+  return out, (q, k, v, q_segment, k_segment, out, size)
+
+
+def _one_head_backwards(saved, slope):
+  q, k, v, q_segment, k_segment, out, size = saved
+  shared = (slope * out).astype(jnp.float32).sum(axis=-1, keepdims=True)
+
+  def piece(sums, turn):
+    q, slope, segment, size, shared = turn
+    allowed = segment[:, None] == k_segment
+    score = jnp.matmul(q, k.T, preferred_element_type=jnp.float32)
+    weight = jnp.where(allowed, jnp.exp(score - size), 0.0)
+    heard = jnp.matmul(slope, v.T, preferred_element_type=jnp.float32)
+    pull = jnp.where(allowed, weight * (heard - shared), 0.0).astype(q.dtype)
+    return (sums[0] + pull.T @ q, sums[1] + weight.astype(q.dtype).T @ slope), pull @ k
+
+  sums, q_slope = jax.lax.scan(piece, (0 * k, 0 * v), (q, slope, q_segment, size, shared))
+  return q_slope, *sums, None, None
+
+
+_one_head.defvjp(_one_head_forwards, _one_head_backwards)
 
 
 def splash(
@@ -142,7 +209,13 @@ def ring(q, k, v, q_segment, k_segment, axis: str = 'context'):
 
 
 CALLS: Mapping[str, Callable[..., jax.Array]] = MappingProxyType(
-  {'reference': reference, 'chunked': chunked, 'splash': splash, 'cudnn': cudnn}
+  {
+    'reference': reference,
+    'chunked': chunked,
+    'by_head': by_head,
+    'splash': splash,
+    'cudnn': cudnn,
+  }  # fmt: skip
 )
 
 

@@ -23,7 +23,7 @@ Q, K, V = (numbers(i, 3, length, HEADS, HEAD_DIM) for i, length in enumerate((6,
 Q_SEGMENT = np.array([[1, 1, 1, 2, 2, 0], [1, 2, 3, 3, 2, 1], [1, 1, 1, 1, 1, 1]])
 K_SEGMENT = np.array([[1, 2, 2, 2, 1, 1, 1, 0, 0], [3, 3, 1, 1, 1, 2, 2, 2, 2], [1] * 9])
 run = tiny.quick_jit(attend, static_argnames='config')
-each_kernel = pytest.mark.parametrize('kernel', ['reference', 'chunked', 'splash'])
+each_kernel = pytest.mark.parametrize('kernel', ['reference', 'chunked', 'by_head', 'splash'])
 
 
 def exactly(q, k, v, q_segment, k_segment) -> np.ndarray:
@@ -109,7 +109,7 @@ def test_a_swap_of_too_few_heads_is_refused(on_meshes):
   'platform, dtype, queries, keys, wanted',
   [
     ('cpu', 'float32', (1, 100, 4, 64), 100, 'reference'),
-    ('cpu', 'float32', (1, 60_000, 32, 128), 60_000, 'chunked'),
+    ('cpu', 'float32', (1, 60_000, 32, 128), 60_000, 'by_head'),
     ('tpu', 'bfloat16', (1, 144, 32, 64), 144, 'reference'),
     ('tpu', 'bfloat16', (1, 6144, 32, 128), 6144, 'splash'),
     ('gpu', 'bfloat16', (1, 6144, 32, 128), 6144, 'cudnn'),
