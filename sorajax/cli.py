@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from sorajax.cluster import peers
 from sorajax.cluster.peers import Patience
-from sorajax.errors import Stopped, UserError, cannot_read, one_line
+from sorajax.errors import Stopped, UserError, cannot_read, cannot_write, one_line
 
 MOST_CORES = 4  # of a CPU that are devices
 CONFIG = 'config'  # the flag that names a config file, in every program that takes one
@@ -28,6 +28,7 @@ flags.DEFINE_integer('process', 0, 'The number of this one.')
 flags.DEFINE_integer('join_seconds', 300, 'How long to wait for the others to join.')
 flags.DEFINE_float('silence_seconds', 60, 'How long to wait for a sign of life of the others.', 0.1)
 flags.DEFINE_float('standstill_seconds', 3600, 'How long to wait until any of them gets on.', 0.1)
+flags.DEFINE_string('compiled', '', 'Folder that keeps compiled programs; hosts may share it.')
 
 
 def run(main: Callable[[], None]) -> None:
@@ -143,6 +144,8 @@ def _guarded(main: Callable[[], None], argv: Sequence[str]) -> None:
     _fail(f'unexpected argument {argv[1]!r}; every option is written --name=value')
   _quieten()
   try:
+    if flags.FLAGS.compiled:
+      _keep_compiled(flags.FLAGS.compiled)
     main()
   except UserError as error:
     _fail(str(error))
@@ -163,6 +166,17 @@ def _guarded(main: Callable[[], None], argv: Sequence[str]) -> None:
   except Exception as error:
     _leave(error)
   peers.ended()
+
+
+def _keep_compiled(folder: str) -> None:
+  if '://' not in folder:
+    try:
+      os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+      raise cannot_write(folder, error) from error
+  import jax
+
+  jax.config.update('jax_compilation_cache_dir', folder)
 
 
 def _leave(error: Exception) -> NoReturn:

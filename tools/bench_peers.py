@@ -110,11 +110,11 @@ def prepare_diffusers(folder: str, dtype: str) -> None:
   spans = [both_ends(m) for m in MODALITIES]
 
   def forward():
-    level = lambda m: torch.full(given[m].shape[:2], 1000 * LEVEL)
+    level = torch.full((1,), 1000 * LEVEL)  # one for the whole clip, as its pipeline has it
     return model(
       *(given[name].to(kind) for name in ('video', 'audio', 'video_text', 'audio_text')),
-      timestep=level('video'), audio_timestep=level('audio'),
-      sigma=level('video')[:, 0], audio_sigma=level('audio')[:, 0],
+      timestep=level, audio_timestep=level,
+      sigma=level, audio_sigma=level,
       video_coords=spans[0], audio_coords=spans[1][:, :1], return_dict=False,
     )  # fmt: skip
 
@@ -182,7 +182,8 @@ def ours(folder: str, dtype: str):
     ones = np.ones(given[m].shape[:2], np.int32)
     whole = ones.astype(np.float32)
     place = np.broadcast_to(given[f'{m}_place'], (*ones.shape, 3))
-    tokens[m] = Tokens(given[m], place, LEVEL * whole, ones, 0 * ones, whole)
+    level = np.full((1, 1), LEVEL, np.float32)
+    tokens[m] = Tokens(given[m], place, LEVEL * whole, ones, 0 * ones, whole, levels=level)
   text = np.concatenate([given['audio_text'], given['video_text']], axis=-1)
   heard = np.ones(text.shape[:2], np.int32)
 

@@ -209,13 +209,7 @@ def ring(q, k, v, q_segment, k_segment, axis: str = 'context'):
 
 
 CALLS: Mapping[str, Callable[..., jax.Array]] = MappingProxyType(
-  {
-    'reference': reference,
-    'chunked': chunked,
-    'by_head': by_head,
-    'splash': splash,
-    'cudnn': cudnn,
-  }  # fmt: skip
+  {kernel.__name__: kernel for kernel in (reference, chunked, by_head, splash, cudnn)}
 )
 
 
