@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from sorajax.cluster import peers
 from sorajax.data.schedule import Place
 from sorajax.errors import Stopped, UserError
 from sorajax.media.atomic import make_folder
-from sorajax.train import metrics
+from sorajax.train import goodput, metrics
 from sorajax.train.guard import diagnose
 from sorajax.train.objective import Objective
 from sorajax.train.state import initial_state, make_step
@@ -53,6 +54,7 @@ class _Run:
   """What the loop holds in its hands."""
 
   def __init__(self, objective: Objective, mesh: jax.sharding.Mesh, workdir: Path):
+    self.began, self.speaks = time.time(), jax.process_index() == 0
     self.objective, self.mesh, self.workdir = objective, mesh, workdir
     self.settings, self.fingerprint = objective.settings.train, objective.source.fingerprint
     self.checkpoints = Checkpoints(workdir / 'checkpoints', self.settings.keep)
@@ -65,7 +67,8 @@ class _Run:
   def go(self) -> None:
     """The loop."""
     self.state, self.frozen, self.step_fn = self._restore()
-    self.log = metrics.Log(self.workdir, self.first, self.settings.steps, jax.process_index() == 0)
+    self.log = metrics.Log(self.workdir, self.first, self.settings.steps, self.speaks)
+    self.times = goodput.Times(self.workdir, self.first, self.began, self.speaks)
     last, previous = self.settings.steps, None
     if self.loader.schedule.left_out:
       self.log.note(f'{self.loader.schedule.left_out} clips fit no bucket and are left out')
@@ -79,10 +82,12 @@ class _Run:
       if self.stop.reached(step):
         break
       peers.reached(f'step {step}')
-      batch, info = next(batches)
+      with self.times.spent('reading'):
+        batch, info = next(batches)
       self.state, now = self.step_fn(self.state, self.frozen, batch)
       self._log(previous)
       previous = (step, now, batch, info)
+      self.times.step_done()
     else:
       step = last
     self._log(previous)
@@ -93,6 +98,7 @@ class _Run:
     else:
       self.log.note(f'stopped by a signal at step {step}; the same command goes on from there')
     self.checkpoints.close()
+    self._time(step)
     self.log.close()
     if step < last:
       raise Stopped(step)
@@ -119,7 +125,8 @@ class _Run:
     if self.checkpoints.latest != step:
       peers.reached(f'saving step {step}')
       data = checkpoint.data_state(self.loader.place(step), self.fingerprint)
-      self.checkpoints.save(step, self.state, data)
+      with self.times.spent('saving'):
+        self.checkpoints.save(step, self.state, data)
 
   def _evaluate_if_due(self, step: int) -> None:
     every = self.settings.evaluate_every
@@ -133,7 +140,8 @@ class _Run:
     if self.evaluate is None:
       return
     peers.reached(f'evaluation at step {step}')
-    held = self.evaluate(self.state['ema'], self.frozen)
+    with self.times.spent('evaluating'):
+      held = self.evaluate(self.state['ema'], self.frozen)
     self.log.write(step, 'held_out', held)
     shown = ', '.join(f'{k.replace("_", " ")} {v:.4f}' for k, v in held.items() if '_at_' not in k)
     self.log.note(f'held out at step {step}: {shown}')
@@ -142,7 +150,8 @@ class _Run:
 
   def _sample(self, step: int) -> None:
     peers.reached(f'samples of step {step}')
-    self.objective.sample({**self.state['ema'], **self.frozen}, self.workdir, step)
+    with self.times.spent('sampling'):
+      self.objective.sample({**self.state['ema'], **self.frozen}, self.workdir, step)
 
   def _log(self, previous) -> None:
     if previous is None:
@@ -156,6 +165,13 @@ class _Run:
     if (step + 1) % self.settings.log_every == 0:
       self.log.write(step + 1, 'train', scalars)
       self.log.say(step + 1, scalars)
+      self.log.plot(step + 1, 'times', self.times.write(step + 1))
+
+  def _time(self, step: int) -> None:
+    """Tells where the time of all starts of the run went."""
+    self.times.write(step)
+    if self.speaks:
+      self.log.note(goodput.told(self.workdir))
 
   def _report_bad(self, step: int, batch) -> None:
     place = diagnose(self.objective, self.state['params'], self.frozen, batch, step)

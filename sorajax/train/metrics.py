@@ -38,9 +38,14 @@ class Log:
     line = {'step': step, 'kind': kind, **scalars}
     with self._path.open('a', encoding='utf-8') as file:
       file.write(json.dumps(line) + '\n')
-    for name, value in scalars.items():
-      if math.isfinite(value):
-        self._events.add_scalar(f'{kind}/{name}', value, step)
+    self.plot(step, kind, scalars)
+
+  def plot(self, step: int, kind: str, scalars: Scalars) -> None:
+    """Shows scalars in TensorBoard."""
+    if self._speaks:
+      for name, value in scalars.items():
+        if math.isfinite(value):
+          self._events.add_scalar(f'{kind}/{name}', value, step)
 
   def count(self, clips: int) -> None:
     """Adds clips that were trained on, for the rate."""
@@ -67,9 +72,9 @@ class Log:
       self._events.close()
 
 
-def read(workdir: Path) -> list[dict[str, Any]]:
-  """The lines of `metrics.jsonl`; one that a kill cut short is left out."""
-  path, lines = workdir / 'metrics.jsonl', []
+def read(workdir: Path, file: str = 'metrics.jsonl') -> list[dict[str, Any]]:
+  """The lines of a file of json; one that a kill cut short is left out."""
+  path, lines = workdir / file, []
   if path.is_file():
     for text in path.read_text(encoding='utf-8').splitlines():
       try:

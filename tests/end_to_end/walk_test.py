@@ -18,6 +18,8 @@ from sorajax.generate import service
 from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
 from sorajax.media import reader
+from sorajax.train import goodput
+from sorajax.train.metrics import read
 
 
 def metrics(run_folder: Path) -> list[dict]:
@@ -56,6 +58,8 @@ def test_resumed_run_equals_one_never_stopped_bit_for_bit(walk, tmp_path):
   assert killed.returncode == -9
   run('launch/train.py', *flags)
   assert metrics(tmp_path / 'run') == whole
+  spent = goodput.shares(read(tmp_path / 'run', goodput.FILE))  # step 9 was done twice
+  assert sum(spent.values()) == pytest.approx(1) and spent['steps'] > 0 < spent['lost']
 
 
 def test_sampled_clips_have_exact_size_and_can_be_made_again(walk, tmp_path):
