@@ -2,8 +2,12 @@ import os
 import shlex
 import stat
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+from kubeflow_trainer_api.models import JobsetV1alpha2JobSet as JobSet
+from pydantic import ValidationError
 from tiny import refused
 
 from sorajax.cluster import commands
@@ -43,6 +47,30 @@ def test_a_job_set_has_a_pod_for_each_host_and_all_of_its_chips():
   assert container['resources']['limits']['google.com/tpu'] == '4'
   assert made['spec']['failurePolicy']['maxRestarts'] == 7
   assert job['backoffLimit'] == 0 and container['command'] == ['bash', '-c', 'RUN']
+
+
+def test_a_job_set_is_one_by_its_schema_which_knows_all_of_its_keys():
+  made = commands.job_set('n', commands.slice_of('v5p:4x4x4'), 2, 'IMAGE', 'RUN', 7)
+  assert JobSet.from_dict(made).to_dict() == made
+  made['spec']['failurePolicy']['maxRestart'] = 7
+  assert JobSet.from_dict(made).to_dict() != made
+  made['spec']['replicatedJobs'][0]['replicas'] = 'two'
+  with pytest.raises(ValidationError, match='replicas'):
+    JobSet.from_dict(made)
+
+
+def test_a_linter_of_shells_finds_nothing_in_what_shells_are_given():
+  def complaints(script: str) -> str:
+    command = [Path(sys.executable).with_name('shellcheck'), '--shell=bash', '-']
+    return subprocess.run(command, input=script, text=True, capture_output=True).stdout
+
+  made = commands.tpu_vm('n', 'z', commands.slice_of('v5p:4x4x4'), True, "a 'b'", 'python x')
+  words = [word.partition('--command=') for words in made.values() for word in words]
+  remote = [script for _, found, script in words if found]
+  assert complaints(commands.sbatch('n', 4, 8, 1.5, 'python x')) == '' and remote
+  for script in remote:
+    assert complaints(f'#!/usr/bin/env bash\n{script}\n') == ''
+  assert 'SC2086' in complaints('#!/usr/bin/env bash\nls $1\n')
 
 
 @pytest.mark.parametrize('status, queued', [(0, False), (143, True), (3, False)])
