@@ -105,21 +105,14 @@ def train_step(
     UserError: a batch that does not divide over the mesh.
   """
   began = time.monotonic()
-  check_batch(bucket, settings.train.micro_batches, mesh)
   with jax.set_mesh(mesh):
-    objective = VelocityObjective(settings, _network(settings), NO_CLIPS, mesh)
-    shapes = jax.eval_shape(initial_state(objective))
-    layout = sharding.shardings(mesh, shapes)
-    state = jax.tree.map(_laid, shapes, layout)
-    batch = _batch(settings, bucket, mesh)
-    frozen = jax.eval_shape(objective.frozen)
-    step = make_step(objective, mesh, layout)
+    step, (state, frozen, batch) = training_program(settings, bucket, mesh)
     cure = 'take fewer --rows, remat=full, more micro-batches, or more chips along fsdp'
     compiled = _compile(step.lower(state, frozen, batch), quick, f'a step does not fit; {cure}')
   parts = {'weights': 'params', 'moving average': 'ema', 'optimiser': 'optimizer'}
   held = {name: _bytes(state[part]) for name, part in parts.items()}
   held['batch'] = _bytes(batch)
-  return _read(compiled, mesh, held, shapes['params'], began)
+  return _read(compiled, mesh, held, state['params'], began)
 
 
 def sampling_run(
@@ -137,24 +130,39 @@ def sampling_run(
     DoesNotFit: with how much it needs.
   """
   began = time.monotonic()
-  settings, bucket, network = clips.settings, clips.bucket, _network(clips.settings)
   with jax.set_mesh(mesh):
-    shapes = jax.eval_shape(lambda: network.init(jax.random.key(0)))
-    params = jax.tree.map(_laid, shapes, sharding.shardings(mesh, shapes))
-    cast = lambda a: jax.ShapeDtypeStruct(a.shape, jnp.dtype(weights), sharding=a.sharding)
-    params['transformer'] = jax.tree.map(cast, params['transformer'])
-    everywhere = jax.NamedSharding(mesh, sharding.P())
-    frozen = jax.tree.map(lambda a: _laid(a, everywhere), jax.eval_shape(network.frozen))
-    batch = _laid_rows(blank(bucket.rows, bucket, _channels(settings)), mesh)
-    seeds = jax.ShapeDtypeStruct((bucket.rows,), np.uint32)
-    run = sampling(network, settings.sample, clips.shift)
-    lowered = run.lower({**params, **frozen}, batch.tokens, batch.text, batch.text, seeds)
+    run, trained, args = sampling_program(clips, mesh, weights)
     cure = 'take fewer --rows, --weights=bfloat16, or more chips along fsdp or context'
-    compiled = _compile(lowered, quick, f'sampling does not fit; {cure}')
-  held = {
-    'weights': _bytes({**params, **frozen}), 'tokens, prompts': _bytes((batch, batch.text)),
-  }  # fmt: skip
-  return _read(compiled, mesh, held, shapes, began, clips.guided)
+    compiled = _compile(run.lower(*args), quick, f'sampling does not fit; {cure}')
+  held = {'weights': _bytes(args[0]), 'tokens, prompts': _bytes(args[1:4])}
+  return _read(compiled, mesh, held, trained, began, clips.guided)
+
+
+def training_program(settings: Settings, bucket: Bucket, mesh: jax.sharding.Mesh) -> tuple:
+  """A training step as it is jitted, and the shapes of its arguments, on the mesh that is set."""
+  check_batch(bucket, settings.train.micro_batches, mesh)
+  objective = VelocityObjective(settings, _network(settings), NO_CLIPS, mesh)
+  shapes = jax.eval_shape(initial_state(objective))
+  layout = sharding.shardings(mesh, shapes)
+  state = jax.tree.map(_laid, shapes, layout)
+  frozen = jax.eval_shape(objective.frozen)
+  return make_step(objective, mesh, layout), (state, frozen, _batch(settings, bucket, mesh))
+
+
+def sampling_program(clips: Clips, mesh: jax.sharding.Mesh, weights: str = 'float32') -> tuple:
+  """All steps of sampling as they are jitted, the shapes of what a run learns, and those of the
+  arguments, on the mesh that is set."""
+  settings, bucket, network = clips.settings, clips.bucket, _network(clips.settings)
+  shapes = jax.eval_shape(lambda: network.init(jax.random.key(0)))
+  params = jax.tree.map(_laid, shapes, sharding.shardings(mesh, shapes))
+  cast = lambda a: jax.ShapeDtypeStruct(a.shape, jnp.dtype(weights), sharding=a.sharding)
+  params['transformer'] = jax.tree.map(cast, params['transformer'])
+  everywhere = jax.NamedSharding(mesh, sharding.P())
+  frozen = jax.tree.map(lambda a: _laid(a, everywhere), jax.eval_shape(network.frozen))
+  batch = _laid_rows(blank(bucket.rows, bucket, _channels(settings)), mesh)
+  seeds = jax.ShapeDtypeStruct((bucket.rows,), np.uint32)
+  run = sampling(network, settings.sample, clips.shift)
+  return run, params, ({**params, **frozen}, batch.tokens, batch.text, batch.text, seeds)
 
 
 def _network(settings: Settings) -> Network:
