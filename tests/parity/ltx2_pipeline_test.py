@@ -52,6 +52,8 @@ def randomise(model, seed: int):
         buffer.copy_(torch.rand(buffer.shape, generator=generator) + 0.5)
       if name == 'latents_mean':
         buffer.copy_(0.3 * torch.randn(buffer.shape, generator=generator))
+      if name.endswith('layer_scalar'):
+        buffer.copy_(1 + 0.1 * torch.randn(buffer.shape, generator=generator))
   return model.eval()
 
 
@@ -70,7 +72,9 @@ def tokenizer():
   return transformers.PreTrainedTokenizerFast(tokenizer_object=made, **marks)
 
 
-def text_encoder():
+def text_encoder(version: str):
+  if version == '2.5':
+    return gemma_4()
   return transformers.Gemma3ForConditionalGeneration(
     transformers.Gemma3Config(
       text_config={
@@ -84,6 +88,24 @@ def text_encoder():
         'num_attention_heads': 1, 'patch_size': 14,
       },
       mm_tokens_per_image=4,
+    )
+  )  # fmt: skip
+
+
+def gemma_4():
+  return transformers.Gemma4UnifiedForConditionalGeneration(
+    transformers.Gemma4UnifiedConfig(
+      text_config={
+        'vocab_size': 4 + len(WORDS), 'hidden_size': 12, 'intermediate_size': 20,
+        'num_hidden_layers': 4, 'num_attention_heads': 2, 'num_key_value_heads': 2, 'head_dim': 6,
+        'global_head_dim': 8, 'num_global_key_value_heads': 1, 'attention_k_eq_v': True,
+        'sliding_window': 4, 'layer_types': ['sliding_attention', 'full_attention'] * 2,
+      },
+      vision_config={
+        'patch_size': 2, 'pooling_kernel_size': 1, 'mm_embed_dim': 8, 'mm_posemb_size': 4,
+        'output_proj_dims': 8,
+      },
+      audio_config={'audio_embed_dim': 4},
     )
   )  # fmt: skip
 
@@ -105,6 +127,8 @@ def connectors(version: str):
   from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
 
   made = {'caption_channels': 12, 'text_proj_in_factor': 4, 'rope_type': 'split'}
+  if version == '2.5':
+    made['text_proj_in_factor'] = 5
   heads = {'video': (2, 6), 'audio': (2, 6) if version == '2.0' else (2, 4)}
   for m, (count, size) in heads.items():
     own = {'num_attention_heads': count, 'attention_head_dim': size, 'num_layers': 1}
@@ -153,7 +177,7 @@ def saved(request, tmp_path_factory):
   """A pipeline and the folder that it was saved in."""
   version, folder = request.param, tmp_path_factory.mktemp('ltx2')
   parts = {
-    'text_encoder': text_encoder(), 'connectors': connectors(version),
+    'text_encoder': text_encoder(version), 'connectors': connectors(version),
     'transformer': transformer(version), **codecs(version),
   }  # fmt: skip
   parts = {name: randomise(part, seed) for seed, (name, part) in enumerate(parts.items())}
@@ -453,7 +477,7 @@ def test_parts_that_do_not_fit_are_refused(saved, tmp_path):
   for part, name, value, message in (
     ('scheduler/scheduler_config', 'use_dynamic_shifting', False, 'use_dynamic_shifting=False'),
     ('transformer/config', 'audio_hop_length', 20, 'audio_scale_factor 80 and the codec 640'),
-    ('text_encoder/config', 'text_config', {'model_type': 'llama'}, 'is a llama; only a gemma3'),
+    ('text_encoder/config', 'text_config', {'model_type': 'llama'}, 'is a llama; only gemma3'),
   ):
     file = tmp_path / 'model' / f'{part}.json'
     whole = file.read_text()
