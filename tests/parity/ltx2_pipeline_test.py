@@ -16,7 +16,7 @@ from released import VERSIONS
 from tiny import refused
 
 from sorajax.clip import Clip
-from sorajax.generate import export, layouts, sampler, sampling, service
+from sorajax.generate import durations, export, layouts, sampler, sampling, service
 from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
 from sorajax.media import reader, writer
@@ -295,6 +295,40 @@ def test_a_run_from_a_first_frame_is_that_of_diffusers(saved, monkeypatch):
     **ASKED, **plain, **given_there(pipeline, start), image=PIL.Image.fromarray(pixels[0])
   )
   check_equal(clip, theirs)
+
+
+@pytest.mark.parametrize('saved', ['2.5'], indirect=True)
+def test_a_clip_is_as_long_as_the_duration_head_of_diffusers_says(saved, tmp_path):
+  """From the prompt on, by Gemma 4 and connectors, and by the command line."""
+  from diffusers.pipelines.ltx2.duration_head import LTX2DurationHead
+
+  pipeline, folder = saved
+  model = tmp_path / 'model'
+  shutil.copytree(folder, model)
+  asked = (f'--checkpoint={model}', f'--prompt={PROMPT}', f'--fps={FPS}', '--size=32x64')
+  none = run('launch/sample.py', *asked, '--seconds=auto', f'--out={tmp_path}/no', fails=True)
+  assert f'{model} has no duration_head, which LTX-2.5 finds durations by; give' in none
+  head = randomise(LTX2DurationHead(12, 8, 16, num_pooler_heads=2, mlp_hidden_dim=8), 11)
+  with torch.no_grad():
+    head.mlp_out.bias.fill_(1.0)
+  head.save_pretrained(model / 'duration_head')
+  said: list[torch.Tensor] = []
+  head.register_forward_hook(lambda _, given, seconds: said.append(seconds))
+  whole = diffusers.LTX2Pipeline(**{**pipeline.components, 'duration_head': head})
+  whole.set_progress_bar_config(disable=True)
+  few = {'num_frames': None, 'num_inference_steps': 1, 'output_type': 'latent'}
+  theirs = whole(**{**ASKED, **few})
+  ours = service.load(model)
+  (seconds,) = durations.seconds_of(ours, [PROMPT])
+  assert abs(seconds / said[0].item() - 1) <= 1e-5 and 1.5 < seconds < 19
+  ask = service.Ask((PROMPT, WORDS[0], PROMPT), count=2, fps=FPS, seed=3)
+  requests = durations.requests_of(ours, ask)
+  assert [r.seed for r in requests] == [3, 4, 5, 6, 7, 8]
+  frames = [r.frames for r in requests]
+  assert frames == [*frames[:4], *frames[:2]] and frames[0] == 1 + 2 * (theirs.frames.shape[2] - 1)
+  run('launch/sample.py', *asked, '--seconds=auto', f'--out={tmp_path}/clips')
+  film = reader.read(next((tmp_path / 'clips').glob('*.mp4')))
+  assert len(film.video) == frames[0]
 
 
 @one_is_enough
