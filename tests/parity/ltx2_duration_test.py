@@ -8,6 +8,7 @@ from sorajax.codec import plain
 from sorajax.text.duration import Duration, DurationConfig, frames_of
 from sorajax.weights import ltx2_duration
 from sorajax.weights.shards import Shards
+from sorajax.weights.stored import Stored
 
 pytestmark = pytest.mark.parity
 REASON = "needs pip install 'sorajax[parity]'"
@@ -66,3 +67,30 @@ def test_frames_within_bounds_drawn_at_random():
       frame_rate=fps, temporal_compression_ratio=stride, min_seconds=shortest, max_seconds=longest
     )
     assert frames_of(seconds, fps, stride, shortest, longest) == wanted
+
+
+@pytest.mark.parametrize('queries', [1, 2])
+def test_a_release_is_read_with_queries_keys_and_values_in_one(queries):
+  """Where torch's own attention over the packed tensor gives what diffusers' gives over three."""
+  packed = torch.nn.MultiheadAttention(8, 4, batch_first=True)
+  model = theirs.LTX2DurationHead(5, 3, 8, queries, 4, 6)
+  own = {n: t for n, t in model.state_dict().items() if '.to_' not in n}
+  own |= {f'attention_pooler.cross_attn.{n}': t for n, t in packed.state_dict().items()}
+  released = [
+    Stored(f'duration_head.{n}', 'F32', tuple(t.shape), lambda t=t: t.detach().numpy())
+    for n, t in own.items()
+  ]
+  part = ltx2_duration.part_of([*released, Stored('vae.other', 'F32', (), lambda: np.zeros(()))])
+  assert {n: x for n, x in part.config.items() if n[0] != '_'} == {
+    n: x for n, x in model.config.items() if n[0] != '_'
+  }
+  model.load_state_dict({t.name: torch.from_numpy(t.read()) for t in part.tensors})
+  tokens = torch.randn(2, 7, 8)
+  asked = own['attention_pooler.query_tokens'].expand(2, -1, -1)
+  wanted = packed(asked, tokens, tokens, need_weights=False)[0]
+  torch.testing.assert_close(model.attention_pooler(tokens), wanted, rtol=1e-5, atol=1e-6)
+  again = {t.name: t for t in ltx2_duration.rest_of(part)}
+  assert sorted(again) == sorted(t.name for t in released)
+  for tensor in released:
+    assert again[tensor.name].shape == tensor.shape
+    np.testing.assert_array_equal(again[tensor.name].read(), tensor.read())

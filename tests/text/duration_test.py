@@ -8,6 +8,7 @@ from tiny import noisy, refused
 from sorajax.codec import plain
 from sorajax.text.duration import Duration, DurationConfig, frames_of
 from sorajax.weights import ltx2_duration
+from sorajax.weights.stored import Part, Stored
 
 SMALL = DurationConfig(audio=3, video=5, width=8, queries=2, heads=2, hidden=6)
 PARAMS = noisy(lambda: plain.initial(Duration, SMALL, jax.random.key(0)), size=0.5)
@@ -63,6 +64,29 @@ def saved() -> dict[str, np.ndarray]:
   shapes |= {'mlp_hidden.weight': (6, 16), 'mlp_hidden.bias': (6,)}
   shapes |= {'mlp_out.weight': (1, 6), 'mlp_out.bias': (1,)}
   return {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
+
+
+SIZES = {
+  'audio_cross_attention_dim': 3, 'video_cross_attention_dim': 5, 'pooler_hidden_dim': 8,
+  'num_queries': 2, 'num_pooler_heads': 2, 'mlp_hidden_dim': 6,
+}  # fmt: skip
+
+
+def tensors_of(arrays: dict[str, np.ndarray]) -> list[Stored]:
+  return [Stored(n, 'F32', x.shape, lambda x=x: x) for n, x in arrays.items()]
+
+
+def test_a_release_without_a_part_of_the_head_is_refused():
+  part = Part(SIZES, tensors_of(saved()))
+  rest = ltx2_duration.rest_of(part)
+  assert len(rest) == 15 and ltx2_duration.part_of([]) is None
+  lacks = lambda name: [t for t in rest if not t.name.endswith(name)]
+  with refused("the duration head lacks 'mlp_hidden.weight'; give that of its release"):
+    ltx2_duration.part_of(lacks('mlp_hidden.weight'))
+  with refused('is not that of a release: 3 missing .attention_pooler.to_k.bias, .*; download'):
+    ltx2_duration.part_of(lacks('in_proj_bias'))
+  with refused('duration_head is not as its config.json says: 1 missing .mlp_out.bias.'):
+    ltx2_duration.rest_of(Part(part.config, [t for t in part.tensors if t.name != 'mlp_out.bias']))
 
 
 def test_tensors_that_do_not_fit_are_listed():
