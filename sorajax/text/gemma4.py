@@ -92,11 +92,8 @@ class _Layer(nnx.Module):
     D, H, G, K, F = c.width, c.heads, own.key_heads, own.head_dim, c.hidden
     scale, split = D**-0.5, 'heads' if G > 1 else None
     self.query = param.normal(rngs, (D, H, K), ('embed', 'heads', None), scale=scale)
-    self.key = param.normal(rngs, (D, G, K), ('embed', split, None), scale=scale)
-    value = (
-      None if own.shared else param.normal(rngs, (D, G, K), ('embed', split, None), scale=scale)
-    )
-    self.value = value
+    keys = lambda: param.normal(rngs, (D, G, K), ('embed', split, None), scale=scale)
+    self.key, self.value = keys(), None if own.shared else keys()
     self.out = param.normal(rngs, (H, K, D), ('heads', None, 'embed'), scale=(H * K) ** -0.5)
     self.query_norm, self.key_norm = (param.ones((K,), (None,)) for _ in range(2))
     self.gate = param.normal(rngs, (D, F), ('embed', 'mlp'), scale=scale)
@@ -109,12 +106,10 @@ class _Layer(nnx.Module):
   def __call__(self, x: jax.Array, allowed: jax.Array, turn: rope.Rope) -> jax.Array:
     """x [B, L, D] → the same after attention where `allowed` [B, L, L], and the MLP."""
     y = _norm(x, self.attention_norm)
-    split = 'heads' if self.key.shape[-2] > 1 else None
-    q = param.einsum('btd,dhk->bthk', y, self.query, 'batch', None, 'heads', None)
-    k = param.einsum('btd,dhk->bthk', y, self.key, 'batch', None, split, None)
-    v = k
-    if self.value is not None:
-      v = param.einsum('btd,dhk->bthk', y, self.value, 'batch', None, split, None)
+    split = 'heads' if self.key.shape[-2] > 1 else None  # one head of keys is whole everywhere
+    project = lambda w, axis: param.einsum('btd,dhk->bthk', y, w, 'batch', None, axis, None)
+    q, k = project(self.query, 'heads'), project(self.key, split)
+    v = k if self.value is None else project(self.value, split)
     q, k = (rope.rotate(_norm(*pair), turn) for pair in ((q, self.query_norm), (k, self.key_norm)))
     heard = attend(q, k, rms(v, 1.0), allowed, scale=1.0)
     heard = param.einsum('bthk,hkd->btd', heard, self.out, 'batch', None, None)
