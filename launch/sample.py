@@ -9,7 +9,7 @@ from ml_collections import config_flags
 
 from sorajax import cli
 from sorajax.errors import UserError
-from sorajax.generate import prompts, service
+from sorajax.generate import durations, prompts, service
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Default: the one kept with the run.')
 _CHECKPOINT = flags.DEFINE_string(
@@ -31,7 +31,9 @@ _INPUT = flags.DEFINE_string('input', None, 'Film, image or sound that the task 
 _GIVEN_S = flags.DEFINE_float('given_seconds', None, 'extend: how much of the input is given.')
 _COUNT = flags.DEFINE_integer('count', 1, 'Clips for each prompt, with seeds counting up.')
 _SEED = flags.DEFINE_integer('seed', 0, 'Of the first clip.')
-_SECONDS = flags.DEFINE_float('seconds', None, 'Duration; default: of the config.')
+_SECONDS = flags.DEFINE_string(
+  'seconds', None, 'Duration, or auto: as LTX-2.5 finds it from the prompt; default: of the config.'
+)
 _SIZE = flags.DEFINE_string('size', None, 'HEIGHTxWIDTH in pixels; default: of the config.')
 _FPS = flags.DEFINE_float('fps', None, 'Frames a second; default: of the config.')
 _BATCH = flags.DEFINE_integer('batch', None, 'Clips sampled at once; default: of the config.')
@@ -45,7 +47,7 @@ def main() -> None:
   ask = service.Ask(
     prompts=prompts.read_prompts(_PROMPT.value, _PROMPTS.value),
     task=_TASK.value, input=_INPUT.value, given_s=_GIVEN_S.value, count=_COUNT.value,
-    seed=_SEED.value, seconds=_SECONDS.value, size=_SIZE.value, fps=_FPS.value,
+    seed=_SEED.value, seconds=durations.parse(_SECONDS.value), size=_SIZE.value, fps=_FPS.value,
     batch=_BATCH.value,
   )  # fmt: skip
   model = service.load(_CHECKPOINT.value, _CONFIG.value, encoded=_ENCODED.value)
@@ -58,7 +60,9 @@ def main() -> None:
   if _AGAIN.value:
     films = service.make_again(model, _AGAIN.value, _OUT.value)
   else:
-    films = service.make(model, ask, _OUT.value)
+    auto = _SECONDS.value == durations.AUTO
+    requests = (durations if auto else service).requests_of(model, ask)
+    films = service.answer(model, requests, _OUT.value, ask.batch)
   print(f'{len(films)} clips in {_OUT.value}')
 
 

@@ -10,12 +10,12 @@ from sorajax.errors import UserError
 from sorajax.generate import released
 from sorajax.generate.export import TRANSFORMER, Exported, link, link_rest
 from sorajax.media.atomic import new_folder, write_text
-from sorajax.weights import ltx2_parts, ltx2_released, ltx2_single_file, stored
+from sorajax.weights import ltx2_duration, ltx2_parts, ltx2_released, ltx2_single_file, stored
 from sorajax.weights.ltx2_single_file import KEPT
 from sorajax.weights.shards import File, Shards, read_json
 from sorajax.weights.stored import Part
 
-TEXT, TOKENIZER = 'text_encoder', 'tokenizer'
+TEXT, TOKENIZER, DURATION = 'text_encoder', 'tokenizer', 'duration_head'
 OF_TEXT = ('config.json', 'generation_config.json', 'model')  # what its files begin with
 OF_TOKENIZER = ('tokenizer', 'special_tokens_map', 'added_tokens', 'chat_template')
 
@@ -76,6 +76,9 @@ def _to_folder(
   shard_bytes: int, other: Path | None = None,
 ) -> list[str]:  # fmt: skip
   parts, rest, metadata = ltx2_single_file.read(file, configs)
+  head = ltx2_duration.part_of(rest)
+  if head is not None:
+    parts[DURATION] = head
   classes = None if text_encoder is None else _classes(Path(text_encoder))
   with new_folder(out) as folder:
     stored.check_room(folder, sum(part.bytes for part in parts.values()))
@@ -94,7 +97,10 @@ def _to_folder(
     _link_text(Path(text_encoder), folder)
     if not missing:
       vocoder = configs['vocoder']['_class_name']
-      _write_json(folder / released.INDEX, ltx2_released.index_of(vocoder, *classes))
+      index = ltx2_released.index_of(vocoder, *classes)
+      if head is not None:
+        index[DURATION] = ['ltx2', ltx2_duration.CLASS]
+      _write_json(folder / released.INDEX, index)
     return missing
 
 
@@ -149,6 +155,9 @@ def to_file(exported: Exported, out: str | os.PathLike[str]) -> bool:
     if (exported.origin / KEPT).is_file():
       kept = File(exported.origin / KEPT)
       rest, metadata = stored.of(kept), kept.metadata
+    elif (exported.origin / DURATION).is_dir():
+      shards = Shards(exported.origin / DURATION)
+      rest = ltx2_duration.rest_of(Part(shards.config(), stored.of(shards)))
   ltx2_single_file.write(out, parts, rest, metadata)
   return 'config' in metadata
 

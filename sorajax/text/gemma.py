@@ -5,7 +5,6 @@ keys are normed a head at a time, and both halves of a layer are normed before a
 """
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -79,13 +78,11 @@ class _Layer(nnx.Module):
     project = lambda w: param.einsum('btd,dhk->bthk', y, w, 'batch', None, 'heads', None)
     q = rope.rotate(_norm(project(self.query), self.query_norm), turn)
     k = rope.rotate(_norm(project(self.key), self.key_norm), turn)
-    heard = _attend(c, q, k, project(self.value), allowed)
+    heard = attend(q, k, project(self.value), allowed, c.query_scale**-0.5)
     heard = param.einsum('bthk,hkd->btd', heard, self.out, 'batch', None, None)
     x = x + _norm(heard, self.attended_norm)
-    y = _norm(x, self.mlp_norm)
-    hidden = lambda w: param.einsum('btd,df->btf', y, w, 'batch', None, 'mlp')
-    y = jax.nn.gelu(hidden(self.gate), approximate=True) * hidden(self.up)
-    return x + _norm(param.einsum('btf,fd->btd', y, self.down, 'batch', None, None), self.fed_norm)
+    fed = feed(_norm(x, self.mlp_norm), self.gate, self.up, self.down)
+    return x + _norm(fed, self.fed_norm)
 
 
 class Gemma(nnx.Module):
@@ -110,44 +107,82 @@ class Gemma(nnx.Module):
       [layers + 1, B, L, D] in the type of the parameters.
     """
     c = self.config
-    table = sharding.reshard(self.table[...], None, None)
-    x = layers.look_up(table, ids) * jnp.asarray(c.width**0.5, table.dtype)
-    index = jnp.arange(ids.shape[1])
-    back = index[:, None] - index
-    allowed = (back >= 0) & valid[:, None, :]
-    near = allowed & (back < c.window)
-    far_turn, near_turn = _turn(c, c.theta, c.stretch, index), _turn(c, c.local_theta, 1.0, index)
+    x = embed(self.table, ids)
+    allowed, near = hearing(valid, c.window)
+    length = ids.shape[1]
+    far_turn = turning(frequencies(c.head_dim, c.theta) / c.stretch, length)
+    near_turn = turning(frequencies(c.head_dim, c.local_theta), length)
     far = (np.arange(c.layers) + 1) % c.every == 0
 
     def layer(x, this):
       block, hears_all = this
       pick = lambda a, b: jnp.where(hears_all, a, b)
-      turn = jax.tree.map(pick, far_turn, near_turn)
-      return block(c, x, pick(allowed, near), turn), x
+      return block(c, x, pick(allowed, near), jax.tree.map(pick, far_turn, near_turn)), x
 
     last, read = jax.lax.scan(layer, x, (self.layers, far))
     return jnp.concatenate([read, _norm(last, self.norm)[None]])
 
 
-def _attend(c: GemmaConfig, q, k, v, allowed) -> jax.Array:
-  """q [B, L, H, K], k and v [B, L, G, K] → [B, L, H, K], softmax in float32."""
+def _norm(x: jax.Array, scale: nnx.Param) -> jax.Array:
+  return rms(x, 1 + scale[...].astype(jnp.float32))
+
+
+def embed(table: nnx.Param, ids: jax.Array) -> jax.Array:
+  """Rows of a table [V, D] at ids [B, L], times √D, in the type of the table → [B, L, D]."""
+  whole = sharding.reshard(table[...], None, None)
+  return layers.look_up(whole, ids) * jnp.asarray(whole.shape[1] ** 0.5, whole.dtype)
+
+
+def hearing(valid: jax.Array, window: int) -> tuple[jax.Array, jax.Array]:
+  """Which tokens hear which of `valid` [B, L], bool [B, L, L]: all before them, and the near."""
+  index = jnp.arange(valid.shape[1])
+  back = index[:, None] - index
+  allowed = (back >= 0) & valid[:, None, :]
+  return allowed, allowed & (back < window)
+
+
+def attend(q: jax.Array, k: jax.Array, v: jax.Array, allowed: jax.Array, scale: float) -> jax.Array:
+  """What queries hear, softmax in float32.
+
+  Args:
+    q: [B, L, H, K].
+    k: [B, L, G, K]; each head of keys serves H ÷ G of the queries.
+    v: [B, L, G, K].
+    allowed: bool [B, L, L].
+    scale: of scores.
+
+  Returns:
+    [B, L, H, K].
+  """
   layout = sharding.spec('batch', None, 'heads', None) if sharding.is_laid() else None
-  share = c.heads // c.key_heads
+  share = q.shape[2] // k.shape[2]
   k, v = (jnp.repeat(x, share, axis=2, out_sharding=layout) for x in (k, v))
-  score = jnp.einsum('bthk,bshk->bhts', q, k).astype(jnp.float32) * c.query_scale**-0.5
+  score = jnp.einsum('bthk,bshk->bhts', q, k).astype(jnp.float32) * scale
   score = jnp.where(allowed[:, None], score, BROAD)
   return jnp.einsum('bhts,bshk->bthk', jax.nn.softmax(score, axis=-1).astype(v.dtype), v)
 
 
-def _norm(x: jax.Array, scale: Any) -> jax.Array:
-  """RMS over the last axis, times 1 + scale, in float32; back in the type of x."""
+def feed(x: jax.Array, gate: nnx.Param, up: nnx.Param, down: nnx.Param) -> jax.Array:
+  """The MLP with a gate: x [B, L, D] → [B, L, D]."""
+  hidden = lambda w: param.einsum('btd,df->btf', x, w, 'batch', None, 'mlp')
+  y = jax.nn.gelu(hidden(gate), approximate=True) * hidden(up)
+  return param.einsum('btf,fd->btd', y, down, 'batch', None, None)
+
+
+def rms(x: jax.Array, scale: jax.Array | float) -> jax.Array:
+  """x ÷ its root mean square along the last axis, times a scale; within, in float32."""
   y = x.astype(jnp.float32)
   y = y * jax.lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + EPS)
-  return (y * (1 + scale[...].astype(jnp.float32))).astype(x.dtype)
+  return (y * scale).astype(x.dtype)
 
 
-def _turn(c: GemmaConfig, theta: float, stretch: float, index: jax.Array) -> rope.Rope:
-  """cos and sin [1, L, 1, K/2] of plain rotary positions (Su et al. 2021)."""
-  frequency = theta ** -(np.arange(0, c.head_dim, 2, dtype=np.float64) / c.head_dim) / stretch
-  angle = index.astype(jnp.float32)[None, :, None, None] * frequency.astype(np.float32)
+def frequencies(head_dim: int, theta: float) -> np.ndarray:
+  """Of plain rotary positions, float64 [K/2] (Su et al. 2021)."""
+  return theta ** -(np.arange(0, head_dim, 2, dtype=np.float64) / head_dim)
+
+
+def turning(frequency: np.ndarray, length: int) -> rope.Rope:
+  """cos and sin [1, L, 1, K/2] of places 0 … L − 1."""
+  index = jnp.arange(length, dtype=jnp.float32)[None, :, None, None]
+  angle = index * frequency.astype(np.float32)
   return jnp.cos(angle), jnp.sin(angle)

@@ -24,7 +24,7 @@ from sorajax.clip import Text
 from sorajax.errors import UserError, cannot_read
 from sorajax.media.atomic import make_folder, write_text
 from sorajax.text.connectors import ConnectorsConfig, Mixers
-from sorajax.weights import ltx2_text
+from sorajax.weights import ltx2_connectors
 from sorajax.weights.prompts import PADDING, ReleasedText, one_by_one
 from sorajax.weights.shards import Shards, read_json
 
@@ -84,7 +84,7 @@ class EncodedText:
     layout = jax.NamedSharding(mesh, sharding.spec(None, axis))
     table = jax.make_array_from_callback(rows.shape, layout, lambda index: np.asarray(rows[index]))
     saved = Shards(Path(self.model.folder) / 'connectors')
-    mixers = ltx2_text.load_mixers(config, saved, mesh, jnp.dtype(self.model.dtype))
+    mixers = ltx2_connectors.load_mixers(config, saved, mesh, jnp.dtype(self.model.dtype))
     return {'table': table, 'connectors': mixers}
 
   def encode(self, params: Params, text: Text) -> jax.Array:

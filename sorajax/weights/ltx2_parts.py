@@ -12,7 +12,7 @@ from sorajax.codec import video
 from sorajax.codec.audio import AutoencoderConfig
 from sorajax.codec.vocoder import END_SIZE, VocoderConfig
 from sorajax.errors import UserError
-from sorajax.weights import ltx2_audio, ltx2_text, ltx2_transformer, ltx2_video, tensors
+from sorajax.weights import ltx2_audio, ltx2_connectors, ltx2_transformer, ltx2_video, tensors
 
 Shapes = dict[str, tuple[int, ...]]
 PARTS = ('transformer', 'connectors', 'vae', 'audio_vae', 'vocoder')
@@ -45,7 +45,7 @@ def _transformer(config: Mapping[str, Any]) -> Shapes:
 
 
 def _connectors(config: Mapping[str, Any]) -> Shapes:
-  return _of_places(ltx2_text.connectors_places(ltx2_text.connectors_config_of(config)))
+  return _of_places(ltx2_connectors.places(ltx2_connectors.config_of(config)))
 
 
 def _of_places(where: tensors.Places) -> Shapes:

@@ -1,4 +1,4 @@
-"""Prompts as the released LTX-2 models read them: Gemma 3, then connectors, from a folder."""
+"""Prompts as the released LTX-2 models read them: Gemma, then connectors, from a folder."""
 
 import dataclasses
 import functools
@@ -17,8 +17,7 @@ from sorajax.clip import Text
 from sorajax.errors import UserError
 from sorajax.text import tokenizer
 from sorajax.text.connectors import Connectors, ConnectorsConfig
-from sorajax.text.gemma import Gemma, GemmaConfig
-from sorajax.weights import ltx2_text
+from sorajax.weights import gemma, ltx2_connectors
 from sorajax.weights.shards import Shards
 
 Params = dict[str, Any]
@@ -68,12 +67,12 @@ class ReleasedText:
   def initial_params(self, key: jax.Array | None = None) -> Params:
     """The weights of the folder, laid over the current mesh; `UserError` where they do not fit."""
     mesh = jax.sharding.get_mesh()
-    gemma, connectors = _configs(self.folder)
+    reading, connecting = _configs(self.folder)
     where, dtype = Path(self.folder), jnp.dtype(self.dtype)
     shards = lambda part: Shards(where / part)
     return {
-      'gemma': ltx2_text.load_gemma(gemma, shards('text_encoder'), mesh, dtype),
-      'connectors': ltx2_text.load_connectors(connectors, shards('connectors'), mesh, dtype),
+      'gemma': gemma.load(reading, shards('text_encoder'), mesh, dtype),
+      'connectors': ltx2_connectors.load(connecting, shards('connectors'), mesh, dtype),
     }
 
   def encode(self, params: Params, text: Text) -> jax.Array:
@@ -92,8 +91,8 @@ class ReleasedText:
     """Prompts int32 [B, L] → [B, L, K] of every projection of the connectors, by its name."""
     ids = sharding.reshard(ids, 'batch', None)
     graphs, valid = _graphs(self.folder), ids != PADDING
-    gemma, connect = (nnx.merge(graphs[name], params[name]) for name in ('gemma', 'connectors'))
-    return connect.project(gemma(jnp.maximum(ids, 0), valid), valid)
+    read, connect = (nnx.merge(graphs[name], params[name]) for name in ('gemma', 'connectors'))
+    return connect.project(read(jnp.maximum(ids, 0), valid), valid)
 
 
 def one_by_one(read: Callable[[jax.Array], jax.Array], ids: jax.Array, size: int) -> jax.Array:
@@ -110,28 +109,28 @@ def one_by_one(read: Callable[[jax.Array], jax.Array], ids: jax.Array, size: int
 
 
 @functools.cache
-def _configs(folder: str) -> tuple[GemmaConfig, ConnectorsConfig]:
+def _configs(folder: str) -> tuple[gemma.AnyConfig, ConnectorsConfig]:
   where = Path(folder)
   for part in ('text_encoder', 'tokenizer', 'connectors'):
     if not (where / part).is_dir():
       raise UserError(f'{where} has no folder {part}; give one that diffusers saved LTX-2 in')
-  gemma = ltx2_text.gemma_config_of(Shards(where / 'text_encoder').config())
-  connectors = ltx2_text.connectors_config_of(Shards(where / 'connectors').config())
-  if (gemma.width, gemma.layers + 1) != (connectors.width, connectors.states):
+  reading = gemma.config_of(Shards(where / 'text_encoder').config())
+  connecting = ltx2_connectors.config_of(Shards(where / 'connectors').config())
+  if (reading.width, reading.layers + 1) != (connecting.width, connecting.states):
     raise UserError(
-      f'the text encoder gives {gemma.layers + 1} states of {gemma.width} channels and the '
-      f'connectors read {connectors.states} of {connectors.width}; they are of other releases'
+      f'the text encoder gives {reading.layers + 1} states of {reading.width} channels and the '
+      f'connectors read {connecting.states} of {connecting.width}; they are of other releases'
     )
-  return gemma, connectors
+  return reading, connecting
 
 
 @functools.cache
 def _graphs(folder: str) -> dict[str, nnx.GraphDef]:
-  gemma, connectors = _configs(folder)
+  reading, connecting = _configs(folder)
   with sharding.no_mesh():
     made = {
-      'gemma': nnx.eval_shape(lambda: Gemma(gemma, rngs=nnx.Rngs(0))),
-      'connectors': nnx.eval_shape(lambda: Connectors(connectors, rngs=nnx.Rngs(0))),
+      'gemma': nnx.eval_shape(gemma.maker_of(reading)),
+      'connectors': nnx.eval_shape(lambda: Connectors(connecting, rngs=nnx.Rngs(0))),
     }
   return {name: nnx.graphdef(module) for name, module in made.items()}
 

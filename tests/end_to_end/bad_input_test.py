@@ -313,6 +313,8 @@ CASES = (
   sample('no-seconds', '--seconds=0', says=('0.0 s', 'at least one frame')),
   sample('nan-seconds', '--seconds=nan', says=('nan s', 'at least one frame')),
   sample('huge-seconds', '--seconds=1e9', says=('1000000000.0 s', 'shorter')),
+  sample('word-seconds', '--seconds=long', says=('--seconds=long is no number', 'auto')),
+  sample('auto-seconds', '--seconds=auto', says=('run has no duration_head', 'as a number')),
   sample('no-fps', '--fps=0', says=('0.0 frames/s', 'at most 240')),
   sample('huge-fps', '--fps=1000', says=('1000.0 frames/s', 'at most 240')),
   sample('odd-size', '--size=15x16', says=('15×16', '8×8', 'try 16×16')),

@@ -12,7 +12,7 @@ from released import drawn, small_configs
 from tiny import refused
 
 from sorajax.generate import export, layouts
-from sorajax.weights import ltx2_released, stored
+from sorajax.weights import ltx2_duration, ltx2_released, stored
 from sorajax.weights import ltx2_single_file as single
 from sorajax.weights.shards import File, Shards
 from sorajax.weights.stored import Part, Stored
@@ -113,6 +113,26 @@ def test_a_file_of_a_part_is_completed_by_a_model_like_it(release, gemma, small,
   assert File(tmp_path / 'out' / single.KEPT).metadata == {}
   with refused(f'{tmp_path} is no model as diffusers saves it; it lacks model_index.json'):
     layouts.like(tmp_path / 'file', tmp_path / 'more', tmp_path)
+
+
+def test_a_duration_head_has_a_place_of_its_own(gemma, small, tmp_path):
+  """Also where a folder of diffusers, which keeps nothing of a file, goes into one."""
+  sizes = {'pooler_hidden_dim': 8, 'audio_cross_attention_dim': 3, 'video_cross_attention_dim': 5}
+  shapes = ltx2_duration._shapes(ltx2_duration.config_of(sizes))
+  rng = np.random.default_rng(0)
+  arrays = {n: rng.standard_normal(shape).astype(np.float32) for n, shape in shapes.items()}
+  rest = ltx2_duration.rest_of(Part(sizes, tensors_of(arrays)))
+  single.write(tmp_path / 'file', parts_of(drawn(CONFIGS)), rest, stored.FORMAT)
+  model = tmp_path / 'model'
+  assert layouts.to_folder(tmp_path / 'file', model, VERSION, str(gemma)) == []
+  index = json.loads((model / 'model_index.json').read_text())
+  assert index['duration_head'] == ['ltx2', 'LTX2DurationHead']
+  read = Shards(model / 'duration_head')
+  assert all(read[n].tobytes() == x.tobytes() for n, x in arrays.items())
+  for before in ('as it is', 'without what was kept'):
+    layouts.to_file(export.read(model), tmp_path / before)
+    assert (tmp_path / before).read_bytes() == (tmp_path / 'file').read_bytes()
+    shutil.rmtree(model / 'original', ignore_errors=True)
 
 
 def test_a_wrong_version_is_told(tmp_path):

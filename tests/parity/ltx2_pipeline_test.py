@@ -16,7 +16,7 @@ from released import VERSIONS
 from tiny import refused
 
 from sorajax.clip import Clip
-from sorajax.generate import export, layouts, sampler, sampling, service
+from sorajax.generate import durations, export, layouts, sampler, sampling, service
 from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
 from sorajax.media import reader, writer
@@ -52,6 +52,8 @@ def randomise(model, seed: int):
         buffer.copy_(torch.rand(buffer.shape, generator=generator) + 0.5)
       if name == 'latents_mean':
         buffer.copy_(0.3 * torch.randn(buffer.shape, generator=generator))
+      if name.endswith('layer_scalar'):
+        buffer.copy_(1 + 0.1 * torch.randn(buffer.shape, generator=generator))
   return model.eval()
 
 
@@ -70,7 +72,9 @@ def tokenizer():
   return transformers.PreTrainedTokenizerFast(tokenizer_object=made, **marks)
 
 
-def text_encoder():
+def text_encoder(version: str):
+  if version == '2.5':
+    return gemma_4()
   return transformers.Gemma3ForConditionalGeneration(
     transformers.Gemma3Config(
       text_config={
@@ -84,6 +88,24 @@ def text_encoder():
         'num_attention_heads': 1, 'patch_size': 14,
       },
       mm_tokens_per_image=4,
+    )
+  )  # fmt: skip
+
+
+def gemma_4():
+  return transformers.Gemma4UnifiedForConditionalGeneration(
+    transformers.Gemma4UnifiedConfig(
+      text_config={
+        'vocab_size': 4 + len(WORDS), 'hidden_size': 12, 'intermediate_size': 20,
+        'num_hidden_layers': 4, 'num_attention_heads': 2, 'num_key_value_heads': 2, 'head_dim': 6,
+        'global_head_dim': 8, 'num_global_key_value_heads': 1, 'attention_k_eq_v': True,
+        'sliding_window': 4, 'layer_types': ['sliding_attention', 'full_attention'] * 2,
+      },
+      vision_config={
+        'patch_size': 2, 'pooling_kernel_size': 1, 'mm_embed_dim': 8, 'mm_posemb_size': 4,
+        'output_proj_dims': 8,
+      },
+      audio_config={'audio_embed_dim': 4},
     )
   )  # fmt: skip
 
@@ -105,6 +127,8 @@ def connectors(version: str):
   from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
 
   made = {'caption_channels': 12, 'text_proj_in_factor': 4, 'rope_type': 'split'}
+  if version == '2.5':
+    made['text_proj_in_factor'] = 5
   heads = {'video': (2, 6), 'audio': (2, 6) if version == '2.0' else (2, 4)}
   for m, (count, size) in heads.items():
     own = {'num_attention_heads': count, 'attention_head_dim': size, 'num_layers': 1}
@@ -153,7 +177,7 @@ def saved(request, tmp_path_factory):
   """A pipeline and the folder that it was saved in."""
   version, folder = request.param, tmp_path_factory.mktemp('ltx2')
   parts = {
-    'text_encoder': text_encoder(), 'connectors': connectors(version),
+    'text_encoder': text_encoder(version), 'connectors': connectors(version),
     'transformer': transformer(version), **codecs(version),
   }  # fmt: skip
   parts = {name: randomise(part, seed) for seed, (name, part) in enumerate(parts.items())}
@@ -271,6 +295,40 @@ def test_a_run_from_a_first_frame_is_that_of_diffusers(saved, monkeypatch):
     **ASKED, **plain, **given_there(pipeline, start), image=PIL.Image.fromarray(pixels[0])
   )
   check_equal(clip, theirs)
+
+
+@pytest.mark.parametrize('saved', ['2.5'], indirect=True)
+def test_a_clip_is_as_long_as_the_duration_head_of_diffusers_says(saved, tmp_path):
+  """From the prompt on, by Gemma 4 and connectors, and by the command line."""
+  from diffusers.pipelines.ltx2.duration_head import LTX2DurationHead
+
+  pipeline, folder = saved
+  model = tmp_path / 'model'
+  shutil.copytree(folder, model)
+  asked = (f'--checkpoint={model}', f'--prompt={PROMPT}', f'--fps={FPS}', '--size=32x64')
+  none = run('launch/sample.py', *asked, '--seconds=auto', f'--out={tmp_path}/no', fails=True)
+  assert f'{model} has no duration_head, which LTX-2.5 finds durations by; give' in none
+  head = randomise(LTX2DurationHead(12, 8, 16, num_pooler_heads=2, mlp_hidden_dim=8), 11)
+  with torch.no_grad():
+    head.mlp_out.bias.fill_(1.0)
+  head.save_pretrained(model / 'duration_head')
+  said: list[torch.Tensor] = []
+  head.register_forward_hook(lambda _, given, seconds: said.append(seconds))
+  whole = diffusers.LTX2Pipeline(**{**pipeline.components, 'duration_head': head})
+  whole.set_progress_bar_config(disable=True)
+  few = {'num_frames': None, 'num_inference_steps': 1, 'output_type': 'latent'}
+  theirs = whole(**{**ASKED, **few})
+  ours = service.load(model)
+  (seconds,) = durations.seconds_of(ours, [PROMPT])
+  assert abs(seconds / said[0].item() - 1) <= 1e-5 and 1.5 < seconds < 19
+  ask = service.Ask((PROMPT, WORDS[0], PROMPT), count=2, fps=FPS, seed=3)
+  requests = durations.requests_of(ours, ask)
+  assert [r.seed for r in requests] == [3, 4, 5, 6, 7, 8]
+  frames = [r.frames for r in requests]
+  assert frames == [*frames[:4], *frames[:2]] and frames[0] == 1 + 2 * (theirs.frames.shape[2] - 1)
+  run('launch/sample.py', *asked, '--seconds=auto', f'--out={tmp_path}/clips')
+  film = reader.read(next((tmp_path / 'clips').glob('*.mp4')))
+  assert len(film.video) == frames[0]
 
 
 @one_is_enough
@@ -453,7 +511,7 @@ def test_parts_that_do_not_fit_are_refused(saved, tmp_path):
   for part, name, value, message in (
     ('scheduler/scheduler_config', 'use_dynamic_shifting', False, 'use_dynamic_shifting=False'),
     ('transformer/config', 'audio_hop_length', 20, 'audio_scale_factor 80 and the codec 640'),
-    ('text_encoder/config', 'text_config', {'model_type': 'llama'}, 'is a llama; only a gemma3'),
+    ('text_encoder/config', 'text_config', {'model_type': 'llama'}, 'is a llama; only gemma3'),
   ):
     file = tmp_path / 'model' / f'{part}.json'
     whole = file.read_text()

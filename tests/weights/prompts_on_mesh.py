@@ -17,7 +17,7 @@ from sorajax.weights.encoded import EncodedText, store
 from sorajax.weights.prompts import ReleasedText
 
 
-def main(folder: str, table: str) -> None:
+def main(folder: str, table: str, stack: str) -> None:
   encoder = ReleasedText(folder, 8, 'float32')
   prompts = ('two old trees', 'a rabbit', '', 'grey')
   ids = np.stack([encoder.tokenize(prompt) for prompt in prompts])
@@ -31,7 +31,7 @@ def main(folder: str, table: str) -> None:
     with jax.set_mesh(mesh):
       params = encoder.initial_params()
       made[name] = np.asarray(jax.jit(encoder.encode)(params, sharding.everywhere(text)))
-      query = params['gemma']['layers']['query']
+      query = params['gemma'][stack]['query']
       beforehand = EncodedText(table, encoder)
       places = np.stack([beforehand.tokenize(prompt) for prompt in prompts])
       placed = sharding.everywhere(Text(places, text.segment, text.shot))

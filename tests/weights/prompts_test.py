@@ -18,15 +18,22 @@ from sorajax.codec import plain
 from sorajax.nn import int8
 from sorajax.text.connectors import ConnectorConfig, Connectors, ConnectorsConfig
 from sorajax.text.gemma import Gemma, GemmaConfig
+from sorajax.text.gemma4 import Gemma4, Gemma4Config, HeadsConfig
 from sorajax.weights import encoded as encoded_prompts
-from sorajax.weights import ltx2_text, tensors
+from sorajax.weights import gemma, ltx2_connectors, tensors
 from sorajax.weights.encoded import EncodedText
 from sorajax.weights.prompts import PADDING, ReleasedText
+from sorajax.weights.shards import Shards
 
 WORDS = ('<bos>', 'a', 'grey', 'rabbit', 'two', 'old', 'trees')
 GEMMA = GemmaConfig(
   vocabulary=len(WORDS), width=16, layers=3, heads=8, key_heads=4, head_dim=4, hidden=12, window=2,
   every=2,
+)  # fmt: skip
+GEMMA_4 = Gemma4Config(
+  vocabulary=len(WORDS), width=16, layers=4, heads=8, hidden=12, window=2, every=2,
+  near=HeadsConfig(key_heads=4, head_dim=4, theta=1e4),
+  far=HeadsConfig(key_heads=1, head_dim=8, theta=1e6, turned=0.25, shared=True),
 )  # fmt: skip
 OWN = ConnectorConfig(heads=4, head_dim=4, layers=1, registers=4)
 CONNECTORS = ConnectorsConfig(
@@ -37,6 +44,14 @@ TEXT = {
   'num_attention_heads': 8, 'num_key_value_heads': 4, 'head_dim': 4, 'intermediate_size': 12,
   'sliding_window': 2, 'sliding_window_pattern': 2, 'rope_scaling': {'factor': 8.0},
 }  # fmt: skip
+TEXT_4 = {
+  'model_type': 'gemma4_unified_text', 'vocab_size': len(WORDS), 'hidden_size': 16,
+  'num_hidden_layers': 4, 'num_attention_heads': 8, 'num_key_value_heads': 4, 'head_dim': 4,
+  'global_head_dim': 8, 'num_global_key_value_heads': 1, 'attention_k_eq_v': True,
+  'intermediate_size': 12, 'sliding_window': 2, 'final_logit_softcapping': 30.0,
+  'hidden_size_per_layer_input': 0, 'layer_types': ['sliding_attention', 'full_attention'] * 2,
+}  # fmt: skip
+WHOLE_4 = {'model_type': 'gemma4_unified', 'text_config': TEXT_4}
 CONNECTING = {
   'caption_channels': 16, 'text_proj_in_factor': 4, 'rope_type': 'split', 'proj_bias': True,
   'per_modality_projections': True, 'video_hidden_dim': 32, 'audio_hidden_dim': 16,
@@ -53,15 +68,31 @@ CONNECTING = {
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
+  return saved_in(tmp_path_factory.mktemp('released'), Gemma, GEMMA, TEXT)
+
+
+@pytest.fixture(scope='module')
+def folder_4(tmp_path_factory):
+  return saved_in(tmp_path_factory.mktemp('released_4'), Gemma4, GEMMA_4, WHOLE_4)
+
+
+@pytest.fixture(params=['folder', 'folder_4'])
+def each_folder(request):
+  return request.getfixturevalue(request.param)
+
+
+def saved_in(where: Path, module, config, saved) -> Path:
+  """A Gemma, connectors that fit it, and a tokenizer of whole words."""
   reason = "needs 'sorajax[ltx2]'"
   save = pytest.importorskip('safetensors.numpy', reason=reason).save_file
   tokenizers = pytest.importorskip('tokenizers', reason=reason)
-  where = tmp_path_factory.mktemp('released')
+  states = config.layers + 1
+  connectors = dataclasses.replace(CONNECTORS, states=states)
   parts = {
-    'text_encoder': (Gemma, GEMMA, ltx2_text.gemma_places(GEMMA), TEXT, 'model'),
+    'text_encoder': (module, config, gemma.places(config), saved, 'model'),
     'connectors': (
-      Connectors, CONNECTORS, ltx2_text.connectors_places(CONNECTORS), CONNECTING,
-      'diffusion_pytorch_model',
+      Connectors, connectors, ltx2_connectors.places(connectors),
+      {**CONNECTING, 'text_proj_in_factor': states}, 'diffusion_pytorch_model',
     ),
   }  # fmt: skip
   for name, (module, config, places, saved, file) in parts.items():
@@ -94,8 +125,10 @@ def reader(encoder: ReleasedText | EncodedText):
 
 
 def test_configs_are_read(folder):
-  assert ltx2_text.gemma_config_of(TEXT) == GEMMA
-  assert ltx2_text.connectors_config_of(CONNECTING) == CONNECTORS
+  assert gemma.config_of(TEXT) == GEMMA
+  assert gemma.config_of(WHOLE_4) == GEMMA_4
+  assert gemma.config_of(TEXT_4) == dataclasses.replace(GEMMA_4, holes=())
+  assert ltx2_connectors.config_of(CONNECTING) == CONNECTORS
   assert ReleasedText(str(folder), 8).width == 16 + 32
 
 
@@ -105,15 +138,15 @@ def test_a_prompt_is_padded_and_cut(folder):
   assert ReleasedText(str(folder), 4).tokenize('two old trees and more').tolist() == [0, 4, 5, 6]
 
 
-def test_a_prompt_is_read_as_if_it_were_alone(folder):
-  encoder = ReleasedText(str(folder), 8, 'float32')
+def test_a_prompt_is_read_as_if_it_were_alone(each_folder):
+  encoder = ReleasedText(str(each_folder), 8, 'float32')
   both = encoded(encoder, 'a grey rabbit', 'two old trees')
   for part, prompt in zip(np.split(both, 2, axis=1), ('a grey rabbit', 'two old trees')):
     np.testing.assert_allclose(part, encoded(encoder, prompt), atol=1e-5)
 
 
-def test_every_word_and_its_place_matter_and_nothing_is_padding(folder):
-  encoder = ReleasedText(str(folder), 8, 'float32')
+def test_every_word_and_its_place_matter_and_nothing_is_padding(each_folder):
+  encoder = ReleasedText(str(each_folder), 8, 'float32')
   prompts = ('a grey rabbit', 'a rabbit grey', 'a grey rabbit trees', '')
   made = [encoded(encoder, prompt) for prompt in prompts]
   for i, one in enumerate(made):
@@ -121,8 +154,8 @@ def test_every_word_and_its_place_matter_and_nothing_is_padding(folder):
     assert all(np.abs(one - other).max() > 0.05 for other in made[:i])
 
 
-def test_of_8_bits_it_reads_nearly_the_same(folder):
-  encoder = ReleasedText(str(folder), 8, 'float32')
+def test_of_8_bits_it_reads_nearly_the_same(each_folder):
+  encoder = ReleasedText(str(each_folder), 8, 'float32')
   ids = encoder.tokenize('two old trees')[None]
   text = Text(ids, np.ones_like(ids), np.zeros_like(ids))
   with jax.set_mesh(sharding.make_mesh(sharding.MeshConfig())):
@@ -132,15 +165,20 @@ def test_of_8_bits_it_reads_nearly_the_same(folder):
   assert 1e-5 < np.linalg.norm(made - exact) / np.linalg.norm(exact) < 0.05
 
 
-def test_gemma_hears_the_past_alone_and_no_padding():
-  params = plain.initial(Gemma, GEMMA, jax.random.key(0))
-  run = jax.jit(lambda ids, valid: plain.joined(Gemma, GEMMA, params)(ids, valid))
+each_gemma = pytest.mark.parametrize('module, config', [(Gemma, GEMMA), (Gemma4, GEMMA_4)])
+
+
+@each_gemma
+def test_gemma_hears_the_past_alone_and_no_padding(module, config):
+  params = plain.initial(module, config, jax.random.key(0))
+  run = jax.jit(lambda ids, valid: plain.joined(module, config, params)(ids, valid))
   ids, valid = np.array([[0, 1, 2, 3, 4]]), np.ones((1, 5), bool)
   before = run(ids, valid)
   later = run(np.array([[0, 1, 2, 6, 5]]), valid)
   np.testing.assert_array_equal(before[:, :, :3], later[:, :, :3])
   assert np.abs(before - later)[1:, :, 3:].max() > 0.1
-  np.testing.assert_allclose(run(ids, valid & (np.arange(5) < 3))[:, :, :3], before[:, :, :3])
+  cut = run(ids, valid & (np.arange(5) < 3))
+  np.testing.assert_allclose(cut[:, :, :3], before[:, :, :3], atol=1e-6)
 
 
 def test_a_local_layer_hears_its_window():
@@ -152,11 +190,30 @@ def test_a_local_layer_hears_its_window():
   assert (apart[:2] > 0.01).all() and (apart[2:] == 0).all()
 
 
-def test_all_meshes_read_the_same_now_and_beforehand(folder, tmp_path):
+def test_layers_of_gemma_4_hear_their_window_and_then_all():
+  params = plain.initial(Gemma4, GEMMA_4, jax.random.key(0))
+  run = jax.jit(lambda ids: plain.joined(Gemma4, GEMMA_4, params)(ids, jnp.ones(ids.shape, bool)))
+  one, other = run(np.array([[1, 2, 3, 4]])), run(np.array([[5, 2, 3, 4]]))
+  apart = np.abs(one - other)[:, 0].max(axis=-1)
+  assert (apart[1, :2] > 0.01).all() and (apart[1, 2:] == 0).all()  # after a local layer
+  assert (apart[2] > 1e-4).all()  # and after one that hears all
+
+
+def test_a_picture_in_a_prompt_of_gemma_4_is_padding():
+  config = dataclasses.replace(GEMMA_4, holes=(3, 5), padding=6)
+  params = plain.initial(Gemma4, config, jax.random.key(0))
+  run = jax.jit(lambda ids: plain.joined(Gemma4, config, params)(ids, jnp.ones(ids.shape, bool)))
+  given, read = np.array([[1, 3, 2, 5]]), np.array([[1, 6, 2, 6]])
+  np.testing.assert_array_equal(run(given), run(read))
+
+
+@pytest.mark.parametrize('name, stack, count', [('folder', 'layers', 3), ('folder_4', 'near', 2)])
+def test_all_meshes_read_the_same_now_and_beforehand(request, tmp_path, name, stack, count):
   program = str(Path(__file__).with_name('prompts_on_mesh.py'))
-  found = json.loads(run(program, str(folder), str(tmp_path / 'table')))
+  folder = request.getfixturevalue(name)
+  found = json.loads(run(program, str(folder), str(tmp_path / 'table'), stack))
   assert found['shape'] == [4, 8, 48] and len(found['apart']) == 6 and max(found['apart']) < 1e-5
-  assert found['whole'] == [3, 16, 8, 4] and found['part'] == [3, 8, 4, 4]
+  assert found['whole'] == [count, 16, 8, 4] and found['part'] == [count, 8, 4, 4]
 
 
 def test_what_does_not_fit_is_refused(folder, tmp_path):
@@ -237,7 +294,7 @@ def test_a_table_that_does_not_serve_is_refused(folder, tmp_path):
 @pytest.mark.parametrize(
   'change, message',
   [
-    ({'model_type': 'gemma4_text'}, 'is a gemma4_text; only a gemma3_text is known'),
+    ({'model_type': 'gemma4_text'}, 'is a gemma4_text; only gemma3_text and gemma4_unified_text'),
     ({'attention_bias': True}, 'has attention_bias=True, which this project does not have'),
     ({'layer_types': ['full_attention', 'sliding_attention', 'sliding_attention']}, 'in turns'),
     ({'rope_scaling': {'rope_type': 'yarn'}}, 'has rope_type=yarn; only linear is known'),
@@ -245,7 +302,56 @@ def test_a_table_that_does_not_serve_is_refused(folder, tmp_path):
 )
 def test_another_text_encoder_is_refused(change, message):
   with refused(message):
-    ltx2_text.gemma_config_of({**TEXT, **change})
+    gemma.config_of({**TEXT, **change})
+
+
+@pytest.mark.parametrize(
+  'change, message',
+  [
+    ({'num_kv_shared_layers': 2}, 'num_kv_shared_layers=2, which this project does not have'),
+    ({'hidden_size_per_layer_input': 256}, 'has hidden_size_per_layer_input=256, which this'),
+    ({'enable_moe_block': True}, 'has enable_moe_block=True, which this project'),
+    ({'use_bidirectional_attention': 'all'}, 'has use_bidirectional_attention=all, which this'),
+    ({'layer_types': ['full_attention'] * 4}, 'does not fit: 4 layers do not come in turns of 1'),
+    (
+      {'layer_types': ['sliding_attention'] * 4},
+      'does not fit: 4 layers do not come in turns of 5',
+    ),
+    ({'per_layer_config': {'1': {'head_dim': 8}}}, 'per_layer_config that is not one for all'),
+    ({'per_layer_config': {'1': {'hidden_size': 8}, '3': {'hidden_size': 8}}}, 'per_layer_config'),
+    ({'num_key_value_heads': 3}, 'does not fit: 8 heads do not divide over 3 of keys'),
+    ({'rope_parameters': {'sliding_attention': {'rope_type': 'yarn'}}}, 'has rope_type=yarn; only'),
+    ({'rope_parameters': {'full_attention': {}}}, "lacks 'sliding_attention'; download it"),
+  ],
+)
+def test_another_gemma_4_is_refused(change, message):
+  with refused(message):
+    gemma.config_of({**TEXT_4, **change})
+
+
+def test_tensors_of_another_gemma_4_are_listed(folder_4, tmp_path):
+  save = pytest.importorskip('safetensors.numpy').save_file
+  params = jax.device_get(plain.initial(Gemma4, GEMMA_4, jax.random.key(1)))
+  right = tensors.saved_of(gemma.places(GEMMA_4), params)
+  mesh = sharding.make_mesh(sharding.MeshConfig())
+  loaded = lambda: gemma.load(GEMMA_4, Shards(tmp_path), mesh)
+  beside = {
+    'lm_head.weight': np.zeros(1, np.float32),
+    'model.embed_audio.x': np.zeros(1, np.float32),
+  }
+  below = {f'model.language_model.{name}': value for name, value in right.items()}
+  save({**below, **beside}, tmp_path / 'model.safetensors')
+  for name, leaf in plain.flat(loaded()).items():
+    np.testing.assert_array_equal(leaf, plain.flat(params)[name])
+  save({**below, 'model.moe.x': beside['lm_head.weight']}, tmp_path / 'model.safetensors')
+  with refused('the text encoder holds model.moe.x, which is not known'):
+    loaded()
+  wrong = {**right, 'layers.1.self_attn.v_proj.weight': right['layers.0.self_attn.v_proj.weight']}
+  wrong['layers.2.layer_scalar'] = np.ones(2, np.float32)
+  del wrong['layers.3.mlp.up_proj.weight']
+  save(wrong, tmp_path / 'model.safetensors')
+  with refused('1 missing .layers.3.mlp.up_proj.*; 1 unknown .layers.1.self_attn.v_proj.*; 1 miss'):
+    loaded()
 
 
 @pytest.mark.parametrize(
@@ -259,4 +365,4 @@ def test_another_text_encoder_is_refused(change, message):
 )
 def test_other_connectors_are_refused(change, message):
   with refused(message):
-    ltx2_text.connectors_config_of({**CONNECTING, **change})
+    ltx2_connectors.config_of({**CONNECTING, **change})
