@@ -17,6 +17,7 @@ import numpy as np
 from sorajax.clip import Clip, Latents
 from sorajax.codec.convolutional import ConvCodec
 from sorajax.codec.lapped import LappedCodec
+from sorajax.codec.one_step_codec import OneStepCodec
 from sorajax.codec.patches import PatchCodec
 from sorajax.codec.sound import MelCodec, SqueezeCodec
 from sorajax.codec.spectrogram import SpectrogramCodec
@@ -86,7 +87,15 @@ class SoundCodec(Half, Protocol):
 
 KINDS: Mapping[str, Any] = {
   kind.kind: kind
-  for kind in (PatchCodec, ConvCodec, LappedCodec, SpectrogramCodec, SqueezeCodec, MelCodec)
+  for kind in (
+    PatchCodec,
+    ConvCodec,
+    OneStepCodec,
+    LappedCodec,
+    SpectrogramCodec,
+    SqueezeCodec,
+    MelCodec,
+  )
 }
 
 
