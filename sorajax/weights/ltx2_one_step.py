@@ -59,7 +59,7 @@ def _config_of(saved: Mapping[str, Any]) -> OneStepConfig:
     raise ValueError(f'its lists are of {sorted(counts)} stages; give as many in each')
   for wide, factor, narrow in zip(widths, factors, (*widths[1:], last)):
     if wide != factor * narrow:
-      raise ValueError(f'{wide} channels become {narrow}, which is not their {factor}th part')
+      raise ValueError(f'{wide} channels become {narrow}, which is not 1/{factor} of them')
   stages = (
     Stage(width, depth, _size(window), _size(stride))
     for width, depth, window, stride in zip(widths, depths, windows, strides)

@@ -6,7 +6,6 @@ import math
 import jax
 import numpy as np
 import pytest
-import tiny
 from tiny import refused
 
 from sorajax.codec import one_step, one_step_codec, plain
@@ -21,7 +20,7 @@ pytestmark = pytest.mark.parity
 REASON = "needs pip install 'sorajax[parity]'"
 torch = pytest.importorskip('torch', reason=REASON)
 pytest.importorskip('diffusers', reason=REASON)
-from diffusers.models.autoencoders import ltx2_diffusion_decoder as theirs  # noqa: E402
+from diffusers.models.autoencoders import ltx2_diffusion_decoder as theirs
 
 EQUAL = 1e-5  # the largest difference ÷ the largest value
 
@@ -81,17 +80,19 @@ def apart(ours, reference) -> float:
   return np.abs(np.asarray(ours) - wanted).max() / np.abs(wanted).max()
 
 
+def pixels_of(config, size) -> tuple[int, int, int]:
+  """Frames, height and width of a clip of latents (f, h, w)."""
+  (f, h, w), (_, y, x) = size, config.geometry.stride
+  return config.geometry.pixel_frames(f), h * y, w * x
+
+
 @pytest.mark.parametrize('seed', range(10))
 def test_pixels_of_the_same_noise_are_equal(seed, monkeypatch):
   reference, config, params = both(seed)
   rng = np.random.default_rng(seed)
-  latents = rng.standard_normal((2, *[n + i % 2 for i, n in enumerate(config.least)], 1))
-  latents = rng.standard_normal((*latents.shape[:4], config.channels)).astype(np.float32)
-  frames, height, width = (
-    config.geometry.pixel_frames(latents.shape[1]),
-    *(n * s for n, s in zip(latents.shape[2:4], config.geometry.stride[1:])),
-  )
-  noise = rng.standard_normal((2, frames, height, width, 3)).astype(np.float32)
+  size = [n + i % 2 for i, n in enumerate(config.least)]
+  latents = rng.standard_normal((2, *size, config.channels)).astype(np.float32)
+  noise = rng.standard_normal((2, *pixels_of(config, size), 3)).astype(np.float32)
   monkeypatch.setattr(theirs, 'randn_tensor', lambda shape, **_: channels_first(noise))
   with torch.no_grad():
     wanted = reference.decode(channels_first(latents)).sample
@@ -109,3 +110,119 @@ def test_ltx25_has_the_reference_s_parameters():
   }
   count = sum(p.numel() for p in reference.parameters())
   assert ltx2_one_step.parameters(config) == count == 417_133_616
+
+
+# A level of 1 that is not multiplied by 1000, since their frequencies have 24 bits and ours 53.
+TILED = {
+  'decoder_timestep_scale_multiplier': 1.0,
+  'latent_channels': 6, 'patch_size': 2, 'decoder_head_dim': 8,
+  'decoder_stage_channels': (32, 16, 16, 8), 'decoder_stage_depths': (1, 1, 1, 1),
+  'decoder_stage_kernels': ((3, 3, 2), (1, 3, 3), (3, 3, 3)),
+  'decoder_upsample_strides': ((1, 2, 2), (2, 1, 1), (2, 2, 2)),
+  'decoder_upsample_channel_reductions': (2, 1, 2), 'decoder_stage5_kernel': (5, 7, 5),
+  'decoder_t_emb_dim': 24, 'spatial_compression_ratio': 8, 'temporal_compression_ratio': 4,
+}  # fmt: skip
+OPTIONS = {
+  **TILED, 'out_channels': 3, 'decoder_model_output_type': 'x0', 'decoder_num_inference_steps': 1,
+}  # fmt: skip
+TILES = {  # name → decoder, latents, tile and step
+  'in space': ({}, (3, 7, 6), (80, 24, 24), (80, 16, 20)),
+  'in time': ({}, (9, 3, 4), (12, 80, 80), (8, 80, 80)),
+  'in both': ({}, (8, 5, 7), (12, 24, 32), (10, 20, 16)),
+  'of a stage that keeps frames': (
+    {'decoder_upsample_strides': ((1, 2, 2), (2, 1, 1), (1, 2, 2)),
+     'temporal_compression_ratio': 2}, (12, 5, 4), (8, 24, 80), (6, 16, 80),
+  ),
+}  # fmt: skip
+
+
+def codec_of(config, params, **changes) -> OneStepCodec:
+  """The decoder on an encoder of the same latents, whose statistics are drawn."""
+  stride = (config.geometry.stride[0], *(n // 2 for n in config.geometry.stride[1:]))
+  stage = Stage(stride, math.prod(stride), 0)
+  half = HalfConfig(math.prod(stride), (stage,), 0)
+  rng = np.random.default_rng(7)
+  statistics = rng.uniform(0.5, 1.5, (3, config.channels)).astype(np.float32)
+  base = ConvCodec(VideoConfig(config.channels, 2, half, half), {}, *statistics)
+  return OneStepCodec(base, config, params, **changes)
+
+
+@pytest.mark.parametrize('name', TILES)
+def test_tiles_of_the_same_noise_are_equal(name, monkeypatch):
+  changes, size, tile, step = TILES[name]
+  reference, config, params = both(1, **{**TILED, **changes})
+  codec = codec_of(config, params, seed=3, tile=tile, step=step)
+  latents = np.random.default_rng(5).standard_normal((*size, config.channels)).astype(np.float32)
+  frames, *canvas = pixels_of(config, size)
+  f, y, x = config.cell
+  cells = ((frames - 1) // f + 1, *(n // c for n, c in zip(canvas, (y, x))))
+  spans = [one_step_codec.spans(*axis) for axis in zip(cells, *codec.cells, config.least_cells)]
+  corners = ((max(t * f - (f == 2), 0), i * y, j * x) for (t, _), (i, _), (j, _) in
+             itertools.product(*spans))  # fmt: skip
+  assert math.prod(map(len, spans)) > 2
+
+  def drawn(shape, **_):
+    made = one_step_codec.noise(np.uint32(3), np.array(next(corners)), shape[2:], tuple(canvas))
+    return channels_first(np.asarray(made)[None])
+
+  monkeypatch.setattr(theirs, 'randn_tensor', drawn)
+  monkeypatch.setattr(one_step_codec, 'as_bytes', lambda pixels: pixels)
+  names = [f'tile_sample_{kind}_{side}' for kind in ('min', 'stride')
+           for side in ('num_frames', 'height', 'width')]  # fmt: skip
+  reference.enable_tiling(**dict(zip(names, (*tile, *step))))
+  with torch.no_grad():
+    raw = channels_first((latents * codec.scale + codec.mean)[None])
+    wanted = reference.decode(raw).sample
+  decoder = codec.decoder()
+  made = [decoder.push(latents[i : i + 1]) for i in range(len(latents))] + [decoder.finish()]
+  assert next(corners, None) is None
+  assert apart(np.concatenate(made)[None], wanted) <= EQUAL
+  if 'time' in name:
+    assert sum(len(piece) > 0 for piece in made) > 1
+
+
+def test_a_folder_that_diffusers_saved_is_read(tmp_path):
+  reference, config, params = both(3)
+  reference.save_pretrained(tmp_path)
+  shards = Shards(tmp_path)
+  assert ltx2_one_step.config_of(shards.config()) == config
+  again = ltx2_one_step.params_of(config, shards)
+  assert jax.tree.structure(again) == jax.tree.structure(params)
+  jax.tree.map(np.testing.assert_array_equal, again, params)
+
+
+def test_tensors_that_do_not_fit_are_listed():
+  reference, config, _ = both(1)
+  tensors = tensors_of(reference)
+  name = 'decoder.diff_blocks.0.scale_shift_table'
+  taken = tensors.pop(name)
+  with refused(rf'1 missing \({name}\)'):
+    ltx2_one_step.params_of(config, tensors)
+  with refused(rf'1 misshaped \({name} of \(6, .* instead of \(7, '):
+    ltx2_one_step.params_of(config, {**tensors, name: taken[:6]})
+  with refused(r'1 unknown \(decoder.strange\)'):
+    ltx2_one_step.params_of(config, {**tensors, name: taken, 'decoder.strange': taken})
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    ({'decoder_model_output_type': 'v'}, "decoder_model_output_type='v'; only 'x0' is known"),
+    ({'decoder_num_inference_steps': 4}, 'decoder_num_inference_steps=4; only 1 is known'),
+    ({'out_channels': 4}, 'out_channels=4; only 3 is known'),
+    ({'decoder_head_dim': 12}, 'heads have 12 channels; give a multiple of 8'),
+    ({'decoder_stage_channels': (32, 16, 16, 12)}, '16 channels become 12, which is not 1/2'),
+    ({'decoder_stage_depths': (1, 1)}, r'lists are of \[1, 3\] stages'),
+    ({'decoder_upsample_strides': ((1, 2, 2), (3, 1, 1), (2, 2, 2))}, r'frames grow by \[1, 3, 2'),
+    ({'temporal_compression_ratio': 8}, r'latents are of \(8, 8, 8\) .* make \(4, 8, 8\)'),
+    ({'decoder_stage5_kernel': 11}, 'cannot be built here'),
+  ],
+)
+def test_options_that_are_unknown_are_refused(change, message):
+  with refused(message):
+    ltx2_one_step.config_of({**OPTIONS, **change})
+
+
+def test_an_option_that_is_missing_is_named():
+  with refused("the config.json of the one-step decoder lacks 'patch_size'"):
+    ltx2_one_step.config_of({n: v for n, v in OPTIONS.items() if n != 'patch_size'})
