@@ -5,14 +5,12 @@ import math
 
 import jax
 import numpy as np
+import one_steps
 import pytest
 from tiny import refused
 
 from sorajax.codec import one_step, one_step_codec, plain
-from sorajax.codec.convolutional import ConvCodec
 from sorajax.codec.one_step import OneStep
-from sorajax.codec.one_step_codec import OneStepCodec
-from sorajax.codec.video_config import HalfConfig, Stage, VideoConfig
 from sorajax.weights import ltx2_one_step
 from sorajax.weights.shards import Shards
 
@@ -136,23 +134,12 @@ TILES = {  # name → decoder, latents, tile and step
 }  # fmt: skip
 
 
-def codec_of(config, params, **changes) -> OneStepCodec:
-  """The decoder on an encoder of the same latents, whose statistics are drawn."""
-  stride = (config.geometry.stride[0], *(n // 2 for n in config.geometry.stride[1:]))
-  stage = Stage(stride, math.prod(stride), 0)
-  half = HalfConfig(math.prod(stride), (stage,), 0)
-  rng = np.random.default_rng(7)
-  statistics = rng.uniform(0.5, 1.5, (3, config.channels)).astype(np.float32)
-  base = ConvCodec(VideoConfig(config.channels, 2, half, half), {}, *statistics)
-  return OneStepCodec(base, config, params, **changes)
-
-
 @pytest.mark.parametrize('name', TILES)
 def test_tiles_of_the_same_noise_are_equal(name, monkeypatch):
   changes, size, tile, step = TILES[name]
   reference, config, params = both(1, **{**TILED, **changes})
-  codec = codec_of(config, params, seed=3, tile=tile, step=step)
-  latents = np.random.default_rng(5).standard_normal((*size, config.channels)).astype(np.float32)
+  codec = one_steps.codec(config, params, seed=3, tile=tile, step=step)
+  latents = one_steps.latents(*size, channels=config.channels)
   frames, *canvas = pixels_of(config, size)
   f, y, x = config.cell
   cells = ((frames - 1) // f + 1, *(n // c for n, c in zip(canvas, (y, x))))
