@@ -2,13 +2,14 @@
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 import tiny
 
-from sorajax.codec import plain, video_config
+from sorajax.codec import one_step_codec, plain, video_config
 from sorajax.codec.convolutional import ConvCodec
 from sorajax.codec.one_step import OneStep, OneStepConfig, Stage
 from sorajax.codec.one_step_codec import OneStepCodec
@@ -40,6 +41,14 @@ def codec(config: OneStepConfig = CONFIG, weights: Any = None, **changes: Any) -
   """The decoder on that encoder."""
   weights = params(config) if weights is None else weights
   return OneStepCodec(base(config), config, weights, **changes)
+
+
+def prepare(replace: Callable[[Any, str, Any], None]) -> None:
+  """Has pixels left as floats, and programs compiled quickly; `replace` is as `setattr`."""
+  replace(one_step_codec, 'as_bytes', lambda pixels: pixels)
+  for name, static in (('_features', ('ends',)), ('_pixels', ('canvas', 'begins', 'ends'))):
+    bare = getattr(one_step_codec, name).__wrapped__
+    replace(one_step_codec, name, tiny.quick_jit(bare, static_argnames=('config', *static)))
 
 
 def latents(*size: int, channels: int = CONFIG.channels) -> np.ndarray:

@@ -130,6 +130,11 @@ class Codec:
     video, audio = (np.concatenate([getattr(p, m) for p in pieces]) for m in ('video', 'audio'))
     return Latents(video, audio, clip.fps, len(clip.video), len(clip.audio))
 
+  def check_size(self, latents: Latents) -> None:
+    """`UserError` where a clip of so many latents cannot be decoded."""
+    if isinstance(self.video, OneStepCodec):
+      self.video.check_size(latents.video.shape[:3])
+
   def decode(self, latents: Latents) -> Clip:
     """The whole clip at once; `decode_stream` holds a piece at a time."""
     pieces = list(self.decode_stream([latents]))

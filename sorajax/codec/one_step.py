@@ -26,6 +26,7 @@ from sorajax.nn.neighbourhood import Size
 THETA = 10_000.0  # ratio of the highest to the lowest frequency of a place
 ROWS = 7  # of the modulation; scale and shift of attention are 0 and 1, those of the MLP 3 and 4
 TOKENS = 16_384  # that an MLP widens at once
+VALUES = 2**27  # of queries that heads make at once
 PURE = 1.0  # level of the noise
 
 
@@ -167,7 +168,7 @@ class Norm(nnx.Module):
 
 
 class Attention(nnx.Module):
-  """Heads that attend to a window around each place: [B, L, D] → [B, L, D]."""
+  """Heads that attend to a window around each place: [B, L, D] → the same, some heads at a time."""
 
   def __init__(self, width: int, head_dim: int, window: Size, *, rngs: nnx.Rngs):
     make = functools.partial(Linear, width, width, rngs=rngs)
@@ -176,12 +177,32 @@ class Attention(nnx.Module):
     self.head_dim, self.window = head_dim, window
 
   def __call__(self, x: jax.Array, size: Size) -> jax.Array:
-    heads = (len(x), *size, x.shape[2] // self.head_dim, self.head_dim)
-    q, k, v = (part(x).reshape(heads) for part in (self.query, self.key, self.value))
-    turns = places(size, self.head_dim)
-    q = rope.rotate_neighbours(self.query_norm(q) * self.head_dim**-0.5, turns)
-    k = rope.rotate_neighbours(self.key_norm(k), turns)
-    return self.out(neighbourhood.attend(q, k, v, self.window).reshape(x.shape))
+    (B, L, D), K = x.shape, self.head_dim
+    most = max(VALUES // (B * L * K), 1)
+    together = max(n for n in range(1, D // K + 1) if D // K % n == 0 and n <= most) * K
+    turns, shape = places(size, K), (B, *size, together // K, K)
+    inward = [
+      (kernel.reshape(D, -1, together).swapaxes(0, 1), bias.reshape(-1, together))
+      for kernel, bias in map(_arrays, (self.query, self.key, self.value))
+    ]
+    outward, last = _arrays(self.out)
+
+    def add(total: jax.Array, weights: Any) -> tuple[jax.Array, None]:
+      """What some heads add to all of them."""
+      *projections, back = weights
+      q, k, v = ((x @ w + b).reshape(shape) for w, b in projections)
+      q = rope.rotate_neighbours(self.query_norm(q) * K**-0.5, turns)
+      k = rope.rotate_neighbours(self.key_norm(k), turns)
+      heard = neighbourhood.attend(q, k, v, self.window)
+      return total + heard.reshape(B, L, together) @ back, None
+
+    weights = (*inward, outward.reshape(-1, together, D))
+    return jax.lax.scan(add, jnp.broadcast_to(last, x.shape), weights)[0]
+
+
+def _arrays(linear: Linear) -> tuple[jax.Array, jax.Array]:
+  assert linear.bias is not None
+  return linear.kernel[...], linear.bias[...]
 
 
 def places(size: Size, head_dim: int) -> rope.Rope:
@@ -334,6 +355,8 @@ class OneStep(nnx.Module):
     x = _tokens(fold(noise, square))
     rows, x, context = self.level(PURE, x.dtype), self.noise(x), _tokens(context)
     for block in each(self.reading):
+      # No block's share of the context is made, and held, before its turn.
+      x, context = jax.lax.optimization_barrier((x, context))
       x = block(x, context, rows, size)
     x = self.leave(self.norm(x))
     return unfold(x.reshape(len(x), *size, -1), square)

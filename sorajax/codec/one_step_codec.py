@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -102,6 +102,20 @@ class OneStepCodec:
     decoder = self.decoder()
     return np.concatenate([decoder.push(latents), decoder.finish()])
 
+  def check_size(self, size: Sequence[int]) -> None:
+    """`UserError` where latents (f, h, w) are too few for its windows."""
+    g, least = self.geometry, self.config.least
+    if all(n >= few for n, few in zip(size, least)):
+      return
+    told, need = (
+      f'{g.pixel_frames(f)} frames of {h * g.stride[1]}×{w * g.stride[2]} pixels'
+      for f, h, w in (size, least)
+    )
+    raise UserError(
+      f'a clip of {told} is too small for the windows of the one-step decoder; ask for at least '
+      f'{need}, or add --decoder=convolutional'
+    )
+
   def shape(self) -> dict[str, Any]:
     """All but the arrays, fit for json."""
     own = {name: getattr(self, name) for name in ('seed', 'tile', 'step')}
@@ -145,8 +159,7 @@ class OneStepDecoder:
       raise UserError(
         f'latents of {size} follow latents of {self._held.shape[1:3]}; begin a stream for each clip'
       )
-    if any(n < least for n, least in zip(size, self._codec.config.least[1:])):
-      self._refuse((self._codec.config.least[0], *size))
+    self._codec.check_size((self._codec.config.least[0], *size))
     held = self._held if self._count else self._held.reshape(0, *size, latents.shape[3])
     self._held = np.concatenate([held, np.asarray(latents, np.float32)])
     self._count += len(latents)
@@ -154,8 +167,8 @@ class OneStepDecoder:
 
   def finish(self) -> np.ndarray:
     """The frames that are left; `UserError` where there are too few for one of its windows."""
-    if self._count and self._count < self._codec.config.least[0]:
-      self._refuse((self._count, *self._held.shape[1:3]))
+    if self._count:
+      self._codec.check_size((self._count, *self._held.shape[1:3]))
     return self._joined(self._ready(ended=True))
 
   def state(self) -> State:
@@ -167,17 +180,6 @@ class OneStepDecoder:
     """Goes on from what `state` gave; the codec must be the same."""
     self._start, self._count, self._number = state['counts'].tolist()
     self._held, self._tail = state['held'], state['tail']
-
-  def _refuse(self, size: tuple[int, ...]) -> None:
-    g, least = self._codec.geometry, self._codec.config.least
-    told, need = (
-      f'{g.pixel_frames(f)} frames of {h * g.stride[1]}×{w * g.stride[2]} pixels'
-      for f, h, w in (size, least)
-    )
-    raise UserError(
-      f'a clip of {told} is too small for the windows of the one-step decoder; ask for at least '
-      f'{need}, or for another decoder'
-    )
 
   def _joined(self, parts: Iterator[np.ndarray]) -> np.ndarray:
     size = [n * s for n, s in zip(self._held.shape[1:3], self._codec.geometry.stride[1:])]
@@ -328,7 +330,7 @@ def refusing(codec: OneStepCodec) -> Iterator[None]:
     t, y, x = codec.tile
     raise UserError(
       f'a tile of {t} frames of {y}×{x} pixels does not fit into the memory of a device; ask for '
-      'a smaller clip, or for another decoder'
+      'a smaller clip, or add --decoder=convolutional'
     ) from error
 
 

@@ -12,6 +12,7 @@ from one_steps import CONFIG, STEP, TILE
 from programs import run
 from tiny import refused
 
+from sorajax.clip import Latents
 from sorajax.codec import codec as codec_lib
 from sorajax.codec import one_step, one_step_codec, plain, video
 from sorajax.codec.codec import Codec
@@ -21,10 +22,12 @@ PROGRAM = Path(__file__).with_name('one_step_on_devices.py')
 SIZE = (6, 4, 5)
 
 
-@pytest.fixture(autouse=True)
-def unrounded(monkeypatch):
-  """Pixels as floats, so that little differences show."""
-  monkeypatch.setattr(one_step_codec, 'as_bytes', lambda pixels: pixels)
+@pytest.fixture(autouse=True, scope='module')
+def unrounded():
+  """Pixels as floats, so that little differences show; programs are compiled quickly, and once."""
+  with pytest.MonkeyPatch.context() as patch:
+    one_steps.prepare(patch.setattr)
+    yield
 
 
 def apart(made, wanted) -> float:
@@ -62,7 +65,7 @@ def test_noise_of_a_tile_is_that_of_the_clip_there():
 @pytest.mark.parametrize('cuts', [(1, 2, 3, 4, 5, 6, 7, 8), (5,)], ids=['ones', 'two pieces'])
 def test_pieces_are_those_of_the_whole(cuts):
   """Cut anywhere, and put away between any two; a piece gives frames before the clip has ended."""
-  codec, latents = one_steps.codec(tile=TILE, step=STEP), one_steps.latents(9, 4, 5)
+  codec, latents = one_steps.codec(tile=TILE, step=STEP), one_steps.latents(9, 3, 4)
   wanted, made, state = codec.decode(latents), [], codec.decoder().state()
   for piece in np.split(latents, cuts):
     decoder = codec.decoder()
@@ -125,7 +128,7 @@ def test_it_comes_back_from_disk(tmp_path):
   saved.save(tmp_path)
   again = codec_lib.load(tmp_path)
   assert again.fingerprint == saved.fingerprint and again.video.config == CONFIG
-  latents = one_steps.latents(*SIZE)
+  latents = one_steps.latents(9, 3, 4)
   np.testing.assert_array_equal(again.video.decode(latents), made.decode(latents))
 
 
@@ -139,12 +142,15 @@ def test_a_config_comes_back_from_json():
   ('size', 'message'),
   [
     ((1, 4, 5), 'a clip of 1 frames of 32×40 .* at least 5 frames of 24×16'),
-    ((6, 2, 5), 'frames of 16×40 pixels is too small .* or for another decoder'),
+    ((6, 2, 5), 'frames of 16×40 pixels is too small .* or add --decoder=convolutional'),
   ],
 )
 def test_clips_that_are_too_small_are_refused(size, message):
   with refused(message):
     one_steps.codec().decode(one_steps.latents(*size))
+  clip = Latents(one_steps.latents(*size), np.zeros((0, 1), np.float32), 8.0, 0, 0)
+  with refused(message):
+    Codec(one_steps.codec(), tiny.codec().audio).check_size(clip)
 
 
 def test_latents_of_the_smallest_size_are_decoded():

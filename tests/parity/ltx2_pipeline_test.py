@@ -351,6 +351,8 @@ def test_one_step_of_diffusion_decodes_as_that_of_diffusers(saved, monkeypatch, 
   plain = service.load(folder)
   assert chosen.codec.fingerprint == plain.codec.fingerprint != whole.codec.fingerprint
   assert service.with_decoder(plain, 'convolutional') is plain
+  with refused('a clip of 3 frames .* is too small .* or add --decoder=convolutional'):
+    made_here(model, monkeypatch, Request(PROMPT, 3, 3 / FPS, FPS, *SIZE))
   with refused('has no diffusion_decoder; leave --decoder=one_step out'):
     service.with_decoder(plain, 'one_step')
 
