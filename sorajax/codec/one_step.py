@@ -354,10 +354,7 @@ class OneStep(nnx.Module):
     square, size = (1, self.config.patch, self.config.patch), context.shape[1:4]
     x = _tokens(fold(noise, square))
     rows, x, context = self.level(PURE, x.dtype), self.noise(x), _tokens(context)
-    for block in each(self.reading):
-      # No block's share of the context is made, and held, before its turn.
-      x, context = jax.lax.optimization_barrier((x, context))
-      x = block(x, context, rows, size)
+    x = _in_turn(self.reading, x, context, rows, size)
     x = self.leave(self.norm(x))
     return unfold(x.reshape(len(x), *size, -1), square)
 
@@ -371,7 +368,14 @@ def _by_tokens(run: Linear, x: jax.Array) -> jax.Array:
 
 
 def _through(blocks: nnx.Dict, x: jax.Array) -> jax.Array:
-  y = _tokens(x)
-  for block in each(blocks):
-    y = block(y, x.shape[1:4])
-  return y.reshape(x.shape)
+  return _in_turn(blocks, _tokens(x), x.shape[1:4]).reshape(x.shape)
+
+
+def _in_turn(blocks: nnx.Dict, x: jax.Array, *others: Any) -> jax.Array:
+  """x through blocks of one size; in a loop, so that none makes anything before its turn."""
+  if not blocks:
+    return x
+  parts = [nnx.split(block) for block in each(blocks)]
+  stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(state for _, state in parts))
+  step = lambda x, state: (nnx.merge(parts[0][0], state)(x, *others), None)
+  return jax.lax.scan(step, x, stacked)[0]

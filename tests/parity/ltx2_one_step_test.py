@@ -153,7 +153,7 @@ def test_tiles_of_the_same_noise_are_equal(name, monkeypatch):
     return channels_first(np.asarray(made)[None])
 
   monkeypatch.setattr(theirs, 'randn_tensor', drawn)
-  monkeypatch.setattr(one_step_codec, 'as_bytes', lambda pixels: pixels)
+  one_steps.prepare(monkeypatch.setattr)
   names = [f'tile_sample_{kind}_{side}' for kind in ('min', 'stride')
            for side in ('num_frames', 'height', 'width')]  # fmt: skip
   reference.enable_tiling(**dict(zip(names, (*tile, *step))))
