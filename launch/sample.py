@@ -9,7 +9,7 @@ from ml_collections import config_flags
 
 from sorajax import cli
 from sorajax.errors import UserError
-from sorajax.generate import durations, prompts, service
+from sorajax.generate import durations, prompts, released, service
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Default: the one kept with the run.')
 _CHECKPOINT = flags.DEFINE_string(
@@ -18,6 +18,9 @@ _CHECKPOINT = flags.DEFINE_string(
 _LORA = flags.DEFINE_multi_string('lora', [], 'Files of low-rank changes to its transformer.')
 _WEIGHTS = flags.DEFINE_enum('weights', None, ['int8'], 'Of layers; default: as they were saved.')
 _ENCODED = flags.DEFINE_string('encoded', '', 'Folder of launch/encode_prompts.py, for LTX-2.')
+_DECODER = flags.DEFINE_enum(
+  'decoder', None, released.DECODERS, 'Of pictures; default: one_step where the model has it.'
+)
 _UPSAMPLER = flags.DEFINE_string(
   'upsampler', None, 'Folder of a latent upsampler; clips are made small, enlarged and refined.'
 )
@@ -55,6 +58,8 @@ def main() -> None:
     model = service.with_changes(model, file)
   if _UPSAMPLER.value:
     model = service.with_refiner(model, _UPSAMPLER.value, _REFINE_LORA.value)
+  if _DECODER.value:
+    model = service.with_decoder(model, _DECODER.value)
   if _WEIGHTS.value:
     model = service.of_8_bits(model)
   if _AGAIN.value:

@@ -179,11 +179,14 @@ def of_device(x: jax.Array) -> jax.ShapeDtypeStruct:
   return jax.ShapeDtypeStruct(shape_here(x), x.dtype)
 
 
-def each_device(run: Callable[..., jax.Array], like: jax.Array, *others: jax.Array) -> jax.Array:
-  """`run(like, *others)` by each device on its parts; the result lies as `like` does."""
+def each_device(run: Callable[..., jax.Array], like: jax.Array, *others: Any) -> jax.Array:
+  """`run(like, *others)` by each device on its parts; the result lies as `like` does.
+
+  The others are arrays, or trees of them.
+  """
   if not is_laid():
     return run(like, *others)
-  specs = tuple(jax.typeof(x).sharding.spec for x in (like, *others))
+  specs = jax.tree.map(lambda x: jax.typeof(x).sharding.spec, (like, *others))
   apart = jax.shard_map(run, in_specs=specs, out_specs=specs[0], check_vma=False)
   return apart(like, *others)
 

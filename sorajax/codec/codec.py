@@ -17,6 +17,7 @@ import numpy as np
 from sorajax.clip import Clip, Latents
 from sorajax.codec.convolutional import ConvCodec
 from sorajax.codec.lapped import LappedCodec
+from sorajax.codec.one_step_codec import OneStepCodec
 from sorajax.codec.patches import PatchCodec
 from sorajax.codec.sound import MelCodec, SqueezeCodec
 from sorajax.codec.spectrogram import SpectrogramCodec
@@ -86,7 +87,15 @@ class SoundCodec(Half, Protocol):
 
 KINDS: Mapping[str, Any] = {
   kind.kind: kind
-  for kind in (PatchCodec, ConvCodec, LappedCodec, SpectrogramCodec, SqueezeCodec, MelCodec)
+  for kind in (
+    PatchCodec,
+    ConvCodec,
+    OneStepCodec,
+    LappedCodec,
+    SpectrogramCodec,
+    SqueezeCodec,
+    MelCodec,
+  )
 }
 
 
@@ -120,6 +129,11 @@ class Codec:
     pieces = list(self.encode_stream([clip]))
     video, audio = (np.concatenate([getattr(p, m) for p in pieces]) for m in ('video', 'audio'))
     return Latents(video, audio, clip.fps, len(clip.video), len(clip.audio))
+
+  def check_size(self, latents: Latents) -> None:
+    """`UserError` where a clip of so many latents cannot be decoded."""
+    if isinstance(self.video, OneStepCodec):
+      self.video.check_size(latents.video.shape[:3])
 
   def decode(self, latents: Latents) -> Clip:
     """The whole clip at once; `decode_stream` holds a piece at a time."""

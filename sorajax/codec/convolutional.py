@@ -175,10 +175,8 @@ class ConvDecoder:
 
   def push(self, latents: np.ndarray) -> np.ndarray:
     """The next latents, float32 [f', h, w, C] → the frames uint8 [F', H, W, 3] they complete."""
-    C, (_, y, x) = self._codec.config.channels, self._codec.geometry.stride
-    if latents.ndim != 4 or latents.shape[3] != C:
-      raise UserError(f'the latents are {latents.shape} and the codec takes [f, h, w, {C}]')
-    _check_finite('the latents hold', latents)
+    _, y, x = self._codec.geometry.stride
+    check_latents(latents, self._codec.config.channels)
     self._size = latents.shape[1] * y, latents.shape[2] * x
     return self._joined(self._stream.push(np.asarray(latents, np.float32)))
 
@@ -202,8 +200,7 @@ class ConvDecoder:
     return _decode(c.config, self._params, statistics, latents, carried, last=last)
 
   def _joined(self, parts: Iterable[np.ndarray]) -> np.ndarray:
-    frames = (np.rint(np.clip((p + 1) * 127.5, 0, 255)).astype(np.uint8) for p in parts)
-    return np.concatenate([np.zeros((0, *self._size, 3), np.uint8), *frames])
+    return np.concatenate([np.zeros((0, *self._size, 3), np.uint8), *map(as_bytes, parts)])
 
 
 class _Stream:
@@ -282,6 +279,18 @@ def _check_pixels(pixels: np.ndarray) -> None:
   low, high = pixels.min(), pixels.max()
   if low < -1 or high > 1:
     raise UserError(f'float pixels reach from {low:g} to {high:g}; bring them to -1 to 1')
+
+
+def as_bytes(pixels: np.ndarray) -> np.ndarray:
+  """Floats in about [-1, 1] → uint8."""
+  return np.rint(np.clip((pixels + 1) * 127.5, 0, 255)).astype(np.uint8)
+
+
+def check_latents(latents: np.ndarray, channels: int) -> None:
+  """`UserError` unless they are finite [f, h, w, C] of so many channels."""
+  if latents.ndim != 4 or latents.shape[3] != channels:
+    raise UserError(f'the latents are {latents.shape} and the codec takes [f, h, w, {channels}]')
+  _check_finite('the latents hold', latents)
 
 
 def _check_finite(what: str, values: np.ndarray) -> None:

@@ -12,6 +12,7 @@ from sorajax.clip import MODALITIES
 from sorajax.codec.codec import Codec
 from sorajax.codec.convolutional import ConvCodec
 from sorajax.codec.linear import LinearConfig
+from sorajax.codec.one_step_codec import OneStepCodec
 from sorajax.codec.upsampler import Enlarger
 from sorajax.data.loader import LoaderConfig
 from sorajax.data.prepare_file import PrepareConfig
@@ -23,11 +24,19 @@ from sorajax.optim import OptimizerConfig
 from sorajax.settings import FlowConfig, SampleConfig, Settings, TextConfig, TrainConfig
 from sorajax.sharding import MeshConfig
 from sorajax.tasks import capabilities
-from sorajax.weights import ltx2_audio, ltx2_transformer, ltx2_upsampler, ltx2_video
+from sorajax.weights import (
+  ltx2_audio,
+  ltx2_one_step,
+  ltx2_transformer,
+  ltx2_upsampler,
+  ltx2_video,
+)
 from sorajax.weights.prompts import ReleasedText
 from sorajax.weights.shards import Shards, read_json
 
 INDEX = 'model_index.json'
+ONE_STEP = 'diffusion_decoder'  # the part that decodes pictures from LTX-2.5 on
+DECODERS = ('one_step', 'convolutional')
 MAX_TOKENS = 1024  # of a prompt
 HEIGHT, WIDTH, FPS, SECONDS = 512, 768, 24.0, 5.0
 # What a scheduler's config.json may say here, and what diffusers takes where it says nothing.
@@ -51,6 +60,40 @@ def codec_of(folder: Path) -> Codec:
   )
 
 
+def with_one_step(codec: Codec, folder: Path) -> Codec:
+  """The codec, whose pictures the folder's one-step decoder decodes where there is one.
+
+  Raises:
+    UserError: one that is damaged, of another kind, or of other latents.
+  """
+  if not (folder / ONE_STEP).is_dir() or not isinstance(codec.video, ConvCodec):
+    return codec
+  shards = Shards(folder / ONE_STEP)
+  config = ltx2_one_step.config_of(shards.config())
+  params = ltx2_one_step.params_of(config, shards)
+  return dataclasses.replace(codec, video=OneStepCodec(codec.video, config, params))
+
+
+def decoded_by(codec: Codec, name: str, folder: Path) -> Codec:
+  """The codec of a model with one of the decoders of pictures that it has.
+
+  Args:
+    codec: with the decoder of its release.
+    name: one of `DECODERS`.
+    folder: of the model, for errors.
+
+  Raises:
+    UserError: it has no such decoder.
+  """
+  picture = codec.video
+  if name == 'convolutional' and isinstance(picture, OneStepCodec):
+    return dataclasses.replace(codec, video=picture.base)
+  if not isinstance(picture, OneStepCodec if name == 'one_step' else ConvCodec):
+    lacks = ONE_STEP if name == 'one_step' else 'convolutional decoder'
+    raise UserError(f'{folder} has no {lacks}; leave --decoder={name} out')
+  return codec
+
+
 def enlarger_of(folder: Path, codec: Codec) -> Enlarger:
   """The latent upsampler in a folder, for latents of a codec.
 
@@ -60,7 +103,7 @@ def enlarger_of(folder: Path, codec: Codec) -> Enlarger:
   shards = Shards(folder)
   config = ltx2_upsampler.config_of(shards.config())
   picture, channels = codec.video, codec.geometry.video.channels
-  if not isinstance(picture, ConvCodec) or config.channels != channels:
+  if not isinstance(picture, ConvCodec | OneStepCodec) or config.channels != channels:
     raise UserError(
       f'the upsampler in {folder} is of latents of {config.channels} channels and the codec of the '
       f'model is another, of {channels}; give the one of its release'
@@ -70,12 +113,12 @@ def enlarger_of(folder: Path, codec: Codec) -> Enlarger:
 
 
 def read(folder: Path) -> tuple[Settings, Codec]:
-  """What stands in the folder's json files, and its codec.
+  """What stands in the folder's json files, and its codec, with the decoder of its release.
 
   Raises:
     UserError: a part that is missing, damaged or of a kind that this project does not have.
   """
-  codec = codec_of(folder)
+  codec = with_one_step(codec_of(folder), folder)
   shards = Shards(folder / 'transformer')
   transformer = ltx2_transformer.config_of(shards.config())
   transformer = dataclasses.replace(transformer, compute=shards.dtype())

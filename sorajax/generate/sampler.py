@@ -86,6 +86,7 @@ class Sampler:
     """The plans of a request: of the small clip first, where there is one."""
     known = tuple(t for t, w in self.settings.train.tasks.items() if w > 0)
     last = plan(request, self.codec, known)
+    self.codec.check_size(last.latents)
     if self.refiner is None:
       return (last,)
     return plan(self.refiner.first(last, self.codec.geometry.video), self.codec, known), last

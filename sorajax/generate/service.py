@@ -221,6 +221,14 @@ def with_refiner(model: Model, folder: str, changes: Sequence[str] = ()) -> Mode
   return _with_flags(dataclasses.replace(model, refiner=Refiner(enlarger, params)), *flags)
 
 
+def with_decoder(model: Model, name: str) -> Model:
+  """A model whose pictures one of `released.DECODERS` decodes; `UserError` where it has none."""
+  codec = released.decoded_by(model.codec, name, model.workdir)
+  if codec is model.codec:
+    return model
+  return _with_flags(dataclasses.replace(model, codec=codec), f'--decoder={name}')
+
+
 def of_8_bits(model: Model) -> Model:
   """A model with the matrices of all layers rounded to 8 bits, of both stages if it has two."""
   known: dict[int, int8.Int8] = {}

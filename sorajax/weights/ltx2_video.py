@@ -135,13 +135,13 @@ def _arranged(name: str, value: np.ndarray, patch: int) -> np.ndarray:
   """A tensor in our order of dimensions and channels, float32."""
   value = np.asarray(value, np.float32)
   if name.startswith('encoder.conv_in.conv.weight'):
-    value = _swap_patch(value, 1, patch)
+    value = swap_patch(value, 1, patch)
   elif name.startswith('decoder.conv_out.conv.'):
-    value = _swap_patch(value, 0, patch)
+    value = swap_patch(value, 0, patch)
   return value.transpose(2, 3, 4, 1, 0) if value.ndim == 5 else value
 
 
-def _swap_patch(value: np.ndarray, axis: int, patch: int) -> np.ndarray:
+def swap_patch(value: np.ndarray, axis: int, patch: int) -> np.ndarray:
   """A patch's channels from (colour, column, row) to (colour, row, column)."""
   index = np.arange(value.shape[axis]).reshape(-1, patch, patch).swapaxes(1, 2).ravel()
   return value.take(index, axis=axis)

@@ -16,7 +16,8 @@ from released import VERSIONS
 from tiny import refused
 
 from sorajax.clip import Clip
-from sorajax.generate import durations, export, layouts, sampler, sampling, service
+from sorajax.codec import one_step_codec
+from sorajax.generate import durations, export, layouts, released, sampler, sampling, service
 from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
 from sorajax.media import reader, writer
@@ -372,6 +373,46 @@ def test_two_stages_are_those_of_diffusers(saved, monkeypatch, tmp_path):
   plain = {'guidance_rescale': 0.0, 'audio_guidance_rescale': 0.0}
   theirs = second(**asked, **plain, sigmas=levels, **given_there(pipeline, begun, large))
   check_equal(clip, theirs)
+
+
+@pytest.mark.parametrize('saved', ['2.5'], indirect=True)
+def test_one_step_of_diffusion_decodes_as_that_of_diffusers(saved, monkeypatch, tmp_path):
+  """It is the default where a model has it, and the other decoder may be chosen."""
+  from diffusers.models.autoencoders import ltx2_diffusion_decoder
+
+  pipeline, folder = saved
+  small = diffusers.LTX2VideoDiffusionDecoderModel(
+    latent_channels=8, patch_size=2, decoder_head_dim=8, decoder_stage_channels=(32, 16, 8),
+    decoder_stage_depths=(1, 1, 2), decoder_stage_kernels=((3, 3, 3), (3, 3, 3)),
+    decoder_upsample_strides=((1, 2, 2), (2, 2, 2)), decoder_upsample_channel_reductions=(2, 2),
+    decoder_stage5_kernel=(5, 7, 7), decoder_t_emb_dim=12, spatial_compression_ratio=8,
+    temporal_compression_ratio=2,
+  )  # fmt: skip
+  decoder, model = randomise(small, 9), tmp_path / 'model'
+  shutil.copytree(folder, model)
+  decoder.save_pretrained(model / released.ONE_STEP)
+  request = Request(PROMPT, 3, FRAMES / FPS, FPS, *SIZE)
+  clip, start = made_here(model, monkeypatch, request)
+  latents = pipeline(**{**ASKED, 'output_type': 'latent'}, **given_there(pipeline, start))
+  noise = one_step_codec.noise(np.uint32(0), np.zeros(3, int), clip.video.shape[:3], SIZE)
+  drawn = torch.from_numpy(np.array(noise).transpose(3, 0, 1, 2)[None])
+  monkeypatch.setattr(ltx2_diffusion_decoder, 'randn_tensor', lambda *_, **__: drawn)
+  decoding = diffusers.LTX2VideoDiffusionDecodePipeline(decoder, pipeline.scheduler)
+  theirs = decoding(latents.frames, output_type='np', denormalize=False).frames[0]
+  inside = (clip.video > 0) & (clip.video < 255)
+  assert inside.mean() > 0.5
+  assert np.abs(theirs - clip.video / 255.0).max() <= 0.5 / 255 + RUN
+  whole = service.load(model)
+  assert service.with_decoder(whole, 'one_step') is whole and not whole.flags
+  chosen = service.with_decoder(whole, 'convolutional')
+  assert chosen.flags == ('--decoder=convolutional',)
+  plain = service.load(folder)
+  assert chosen.codec.fingerprint == plain.codec.fingerprint != whole.codec.fingerprint
+  assert service.with_decoder(plain, 'convolutional') is plain
+  with refused('a clip of 3 frames .* is too small .* or add --decoder=convolutional'):
+    made_here(model, monkeypatch, Request(PROMPT, 3, 3 / FPS, FPS, *SIZE))
+  with refused('has no diffusion_decoder; leave --decoder=one_step out'):
+    service.with_decoder(plain, 'one_step')
 
 
 def test_low_rank_changes_do_there_what_they_do_here(saved, monkeypatch, tmp_path):
