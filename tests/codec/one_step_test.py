@@ -113,6 +113,7 @@ def test_tiles_of_one_picture_fade_into_that_picture():
   np.testing.assert_allclose(made, picture, atol=1e-6)
 
 
+@pytest.mark.long
 def test_devices_share_tiles_and_change_nothing():
   found = json.loads(run(str(PROGRAM)))
   assert all(case['apart'] <= 1e-5 for case in found.values())

@@ -146,7 +146,8 @@ def planned_and_run(sizes: tuple[int, ...]) -> tuple[str, str]:
   s, geometry = settings.sample, linear_geometry(settings.codec, 8_000, 1)
   network = Network(settings.transformer, build.text_encoder(settings.text))
   requests = [Request('a', n, s.seconds, s.fps, s.height, s.width) for n in range(3)]
-  run = sampler.Sampler(settings, network, types.SimpleNamespace(geometry=geometry), clips.clips)
+  codec = types.SimpleNamespace(geometry=geometry, check_size=lambda latents: None)
+  run = sampler.Sampler(settings, network, codec, clips.clips)
   with jax.set_mesh(mesh), mock.patch.object(sampler, 'sampling', instead):
     shapes = jax.eval_shape(lambda: network.init(jax.random.key(0)))
     params = jax.tree.map(planner._laid, shapes, sharding.shardings(mesh, shapes))

@@ -76,7 +76,10 @@ def folder_4(tmp_path_factory):
   return saved_in(tmp_path_factory.mktemp('released_4'), Gemma4, GEMMA_4, WHOLE_4)
 
 
-@pytest.fixture(params=['folder', 'folder_4'])
+LONG = functools.partial(pytest.param, marks=pytest.mark.long)
+
+
+@pytest.fixture(params=[LONG('folder'), 'folder_4'])
 def each_folder(request):
   return request.getfixturevalue(request.param)
 
@@ -207,7 +210,9 @@ def test_a_picture_in_a_prompt_of_gemma_4_is_padding():
   np.testing.assert_array_equal(run(given), run(read))
 
 
-@pytest.mark.parametrize('name, stack, count', [('folder', 'layers', 3), ('folder_4', 'near', 2)])
+@pytest.mark.parametrize(
+  'name, stack, count', [LONG('folder', 'layers', 3), ('folder_4', 'near', 2)]
+)
 def test_all_meshes_read_the_same_now_and_beforehand(request, tmp_path, name, stack, count):
   program = str(Path(__file__).with_name('prompts_on_mesh.py'))
   folder = request.getfixturevalue(name)
@@ -248,7 +253,7 @@ def test_what_was_read_beforehand_is_what_is_read_now(folder, tmp_path, monkeypa
   assert set(weights) == {'table', 'connectors'} and set(weights['connectors']) == {'streams'}
 
 
-@pytest.mark.parametrize('batches', [0, 1, 2])
+@pytest.mark.parametrize('batches', [LONG(0), 1, LONG(2)])
 def test_killed_at_any_batch_the_table_is_the_same(folder, tmp_path, monkeypatch, batches):
   stored(folder, tmp_path / 'whole')
   left, append = [batches], encoded_prompts._append
