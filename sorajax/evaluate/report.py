@@ -170,7 +170,8 @@ def _distributions(verdicts: Mapping[str, Sequence[Any]]) -> bytes:
   """Histograms of what is measured of events and of clips, a line for each row, as png."""
   plots = {name: plot for name, plot in PLOTS.items() if hasattr(verdicts[TRUTH][0], name)}
   drawn = figure.Figure(figsize=(4 * len(plots), 3.2), layout='constrained')
-  for axis, (name, (told, span)) in zip(drawn.subplots(1, len(plots)), plots.items()):
+  (axes,) = drawn.subplots(1, len(plots), squeeze=False)
+  for axis, (name, (told, span)) in zip(axes, plots.items()):
     for row, found in verdicts.items():
       values = np.concatenate([np.atleast_1d(getattr(v, name)) for v in found]).astype(float)
       known = np.clip(values[~np.isnan(values)], *span)
