@@ -22,7 +22,7 @@ class TextConfig:
 
   Attributes:
     kind: `bytes` and `words` are small and trained along; `minilm` is pretrained (extra [minilm]),
-      and so is `ltx2`, Gemma 3 with the connectors of a released LTX-2 (extra [ltx2]).
+      and so is `ltx2`, Gemma with the connectors of a released LTX-2 (extra [ltx2]).
     width: of the small encoder's output; MiniLM's is 384.
     depth: layers of the small encoder.
     max_tokens: longer prompts are cut.

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 FOR_ACCELERATORS = ('splash', 'cudnn')  # these give a query without keys a mean of all
 CHUNK = 512  # queries whose scores `chunked` holds at once
 CACHE_BYTES = 8 * 2**20  # of scores that `by_head` holds at once
+FEWEST = 128  # queries that it takes at once all the same
 BLOCK = 1024  # tokens of a tile of splash, at most; 1024 × 1024 scores fill its scratch memory
 LANES = 128  # a tile of a TPU is a multiple of so many
 SMALL_BYTES = 64 * 2**20  # of scores in float32; below, plain products are as fast as any kernel
@@ -78,7 +79,7 @@ def by_head(q, k, v, q_segment, k_segment, cache: int = CACHE_BYTES):
   (2022, FlashAttention, appendix B.4) do.
   """
   (B, T, H, K), S = q.shape, k.shape[1]
-  rows = min(T, max(cache // (4 * S), LANES))
+  rows = min(T, max(cache // (4 * S), FEWEST))
   count = -(-T // rows)
   heads_first = lambda x: x.swapaxes(1, 2).reshape(B * H, x.shape[1], K)
   apart = lambda x, value=0: _padded(x, count * rows, value).reshape(

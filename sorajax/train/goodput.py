@@ -59,9 +59,12 @@ class Times:
     self._started = True
 
   def write(self, step: int) -> dict[str, float]:
-    """Adds a line for the steps since the last one; returns what is worth plotting."""
+    """Adds a line for the steps since the last one; returns what is worth plotting.
+
+    A step that is not done yet goes whole into the next line.
+    """
     self._turn()
-    self._spent[STEPS] += sum(self._steps_s)
+    begun_s, self._spent[STEPS] = self._spent[STEPS], sum(self._steps_s)
     line: dict[str, Any] = {
       'first': self._step, 'step': step, 'began': self._began, 'ended': self._mark,
       'seconds': dict(self._spent),
@@ -70,7 +73,8 @@ class Times:
     if self._steps_s:
       at = np.quantile(self._steps_s, (0.5, 0.95, 1.0))
       told = {f'step_s_{name}': float(x) for name, x in zip(('p50', 'p95', 'longest'), at)}
-    self._step, self._began, self._spent, self._steps_s = step, self._mark, defaultdict(float), []
+    self._step, self._began, self._steps_s = step, self._mark, []
+    self._spent = defaultdict(float, {STEPS: begun_s})
     if self._speaks:
       with self._path.open('a', encoding='utf-8') as file:
         file.write(json.dumps({**line, **told}) + '\n')

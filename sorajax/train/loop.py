@@ -90,7 +90,9 @@ class _Run:
       self.times.step_done()
     else:
       step = last
-    self._log(previous)
+    if previous is not None:
+      self._log(previous)
+      self.times.step_done()
     self._save(step)
     if step == last:
       self._evaluate(last)

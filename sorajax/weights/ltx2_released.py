@@ -132,7 +132,7 @@ def configs_of(version: str, text: Mapping[str, Any] | None = None) -> dict[str,
   Args:
     version: one of `VERSIONS`.
     text: config.json of the text encoder, whose size the connectors depend on; None for that of
-      Gemma 3 with 12 billion parameters.
+      Gemma with 12 billion parameters.
 
   Raises:
     UserError: a version that is not known.

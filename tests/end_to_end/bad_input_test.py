@@ -480,3 +480,4 @@ def test_bad_input_ends_in_one_line_and_loses_nothing(case, walk, bad, program, 
 def test_there_are_many_kinds_of_bad_input():
   names = [case.name for case in CASES]
   assert len(set(names)) == len(names) >= 45
+  assert f'| {len(names)} kinds' in (ROOT / 'README.md').read_text()

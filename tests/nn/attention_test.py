@@ -1,3 +1,4 @@
+import functools
 import json
 from pathlib import Path
 
@@ -65,6 +66,21 @@ def test_every_kernel_has_the_slopes_of_plain_attention(kernel):
     np.testing.assert_allclose(a, b, atol=1e-5)
 
 
+def test_a_head_in_pieces_has_the_values_and_slopes_of_a_whole_one():
+  """300 queries in pieces of 128, the last of which is padded; some are without keys."""
+  q, k, v, weight = (numbers(i, 2, n, HEADS, HEAD_DIM) for i, n in enumerate((300, 140, 140, 300)))
+  rng = np.random.default_rng(0)
+  segments = rng.integers(0, 4, (2, 300)), rng.integers(1, 4, (2, 140))
+  total = lambda kernel: lambda *x: (weight * kernel(*x, *map(jnp.asarray, segments))).sum()
+  pieces = functools.partial(kernels.by_head, cache=1)
+  found, wanted = (
+    tiny.quick_jit(jax.value_and_grad(total(kernel), (0, 1, 2)))(q, k, v)
+    for kernel in (pieces, kernels.reference)
+  )
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), found, wanted)
+  assert 'f32[3,128' in str(jax.make_jaxpr(total(pieces))(q, k, v))
+
+
 @each_kernel
 def test_no_kernel_lets_a_clip_hear_another(kernel):
   """To the last bit, forwards and in the slopes of what the other clip holds."""
@@ -109,6 +125,7 @@ def test_a_swap_of_too_few_heads_is_refused(on_meshes):
   'platform, dtype, queries, keys, wanted',
   [
     ('cpu', 'float32', (1, 100, 4, 64), 100, 'reference'),
+    ('cpu', 'float32', (1, 1024, 16, 64), 1024, 'by_head'),
     ('cpu', 'float32', (1, 60_000, 32, 128), 60_000, 'by_head'),
     ('tpu', 'bfloat16', (1, 144, 32, 64), 144, 'reference'),
     ('tpu', 'bfloat16', (1, 6144, 32, 128), 6144, 'splash'),

@@ -67,6 +67,19 @@ def test_steps_that_are_done_again_were_lost_and_time_between_starts_is_down(tmp
   )
 
 
+def test_a_line_that_is_written_within_a_step_does_not_cut_it(tmp_path):
+  clock = Clock()
+  times = Times(tmp_path, 0, clock.now, True, clock)
+  for _ in range(3):  # 5 s each, of which 2 come after the line is written
+    clock.passes(3)
+    found = times.write(0)
+    clock.passes(2)
+    times.step_done()
+  assert found == pytest.approx({'step_s_p50': 5, 'step_s_p95': 5, 'step_s_longest': 5})
+  spent = shares(metrics.read(tmp_path, FILE))
+  assert spent['steps'] * (clock.now - 1000 - 2) == pytest.approx(5)
+
+
 def test_steps_are_told_by_their_quantiles(tmp_path):
   clock = Clock()
   times = Times(tmp_path, 0, clock.now, True, clock)
