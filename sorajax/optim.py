@@ -1,6 +1,7 @@
 """The optimiser, its schedule, and the moving average of the weights."""
 
 import dataclasses
+import functools
 from typing import Any, Literal
 
 import jax
@@ -19,8 +20,9 @@ class OptimizerConfig:
   Attributes:
     learning_rate: of the flat part.
     warmup_steps: over which it rises from 0.
-    matrix_rate: the same for matrices and kernels of convolutions, which Muon then moves (Jordan
-      et al. 2024); 0 leaves them to Adam.
+    matrix_rate: the same for kernels of convolutions and the matrices of layers, which Muon then
+      moves (Jordan et al. 2024); 0 leaves them to Adam, which always moves what takes a
+      transformer's tokens in and out, the noise level, and the gates of heads.
     decay_share: last share of the run over which it falls.
     decay: the form of the fall: a line to 0, or half a cosine.
     betas: of Adam's moments (Kingma & Ba 2015).
@@ -73,7 +75,7 @@ def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformati
     muon = contrib.muon(
       schedule(config, steps, config.matrix_rate),
       weight_decay=config.weight_decay,
-      muon_weight_dimension_numbers=lambda params: jax.tree.map(_axes, params),
+      muon_weight_dimension_numbers=functools.partial(jax.tree_util.tree_map_with_path, _axes),
     )
     adam = optax.partition({True: _over_any_mesh(muon), False: adam}, _matrices)
   parts = [optax.clip_by_global_norm(config.clip_norm), adam]
@@ -87,10 +89,15 @@ def _decays(path: Any) -> bool:
 
 
 def _matrices(params: Any) -> Any:
-  """Which parameters are matrices, or kernels of convolutions, and were not fitted."""
+  """Which parameters Muon moves, of those that were not fitted."""
 
   def is_matrix(path: Any, param: jax.Array) -> bool:
-    return param.ndim in (2, 5) and _decays(path) and FITTED not in jax.tree_util.keystr(path)
+    names = _names(path)
+    if not _decays(path) or FITTED in jax.tree_util.keystr(path):
+      return False
+    if _stacked(names):
+      return param.ndim > 2 and 'gate' not in names
+    return param.ndim in (2, 5) and names[0] not in ('transformer', 'text')
 
   return jax.tree_util.tree_map_with_path(is_matrix, params)
 
@@ -107,9 +114,21 @@ def _over_any_mesh(transform: optax.GradientTransformation) -> optax.GradientTra
   return optax.GradientTransformation(transform.init, update)
 
 
-def _axes(matrix: jax.Array) -> contrib.MuonDimensionNumbers:
-  """All axes but the last, [C, C'] or [F, H, W, C, C'], go in."""
-  return contrib.MuonDimensionNumbers(tuple(range(matrix.ndim - 1)), (matrix.ndim - 1,))
+def _axes(path: Any, matrix: jax.Array) -> contrib.MuonDimensionNumbers:
+  """The last axis comes out, of query, key and value the last two, [D, H, K]; all others go in."""
+  names = _names(path)
+  axes = tuple(range(_stacked(names), matrix.ndim))
+  out = 2 if names[-1] in ('query', 'key', 'value') else 1
+  return contrib.MuonDimensionNumbers(axes[:-out], axes[-out:])
+
+
+def _stacked(names: tuple[str, ...]) -> bool:
+  """Whether the first axis counts the layers of a transformer."""
+  return names[:2] in (('transformer', 'blocks'), ('text', 'layers'))
+
+
+def _names(path: Any) -> tuple[str, ...]:
+  return tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
 
 
 def average(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:

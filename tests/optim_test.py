@@ -99,6 +99,42 @@ def test_muon_turns_the_slope_of_a_matrix_into_a_rotation_and_leaves_the_rest_to
     np.testing.assert_allclose(np.abs(moved[name]), 1e-3, rtol=1e-3)
 
 
+def test_muon_turns_each_layer_of_a_transformer_by_itself_and_heads_as_one_matrix():
+  config = OptimizerConfig(1e-3, 0, matrix_rate=0.1, decay_share=0.01, clip_norm=1e9)
+  rng = np.random.default_rng(0)
+  attention = {'query': (3, 16, 4, 4), 'out': (3, 4, 4, 16), 'query_bias': (3, 4, 4)}
+  attention['gate'] = {'kernel': (3, 16, 4)}
+  shapes = {
+    'transformer': {'blocks': {'attention': attention}, 'ends': {'out': {'kernel': (16, 8)}}},
+    'text': {'layers': {'up': {'kernel': (3, 16, 32)}}, 'table': (20, 16)},
+  }
+  is_shape = lambda x: isinstance(x, tuple)
+  slopes = jax.tree.map(lambda s: jnp.asarray(rng.normal(size=s)), shapes, is_leaf=is_shape)
+  slopes['transformer']['blocks'] = jax.tree.map(  # a layer may be steeper than the others
+    lambda x: x * jnp.array([1.0, 10.0, 100.0]).reshape(3, *[1] * (x.ndim - 1)),
+    slopes['transformer']['blocks'],
+  )
+  params = jax.tree.map(jnp.zeros_like, slopes)
+  transform = optim.optimizer(config, 1000)
+  moved, _ = transform.update(slopes, transform.init(params), params)
+  blocks = moved['transformer']['blocks']['attention']
+  matrices = {'query': blocks['query'].reshape(3, 16, 16), 'out': blocks['out'].reshape(3, 16, 16)}
+  matrices['up'] = moved['text']['layers']['up']['kernel']
+  for name, matrix in matrices.items():
+    found = np.linalg.svd(np.asarray(matrix), compute_uv=False)
+    wide = max(1, matrix.shape[2] / matrix.shape[1]) ** 0.5
+    assert found.max() < 1.3 * 0.1 * wide, name
+    assert np.median(found) > 0.6 * 0.1 * wide, name
+  rest = (
+    blocks['query_bias'],
+    blocks['gate'],
+    moved['transformer']['ends'],
+    moved['text']['table'],
+  )
+  for leaf in jax.tree.leaves(rest):
+    np.testing.assert_allclose(np.abs(leaf), 1e-3, rtol=1e-3)
+
+
 @pytest.mark.parametrize('matrix_rate', [0.0, 0.1])
 def test_both_optimisers_find_the_least_squares(matrix_rate):
   config = OptimizerConfig(0.02, 0, matrix_rate, decay_share=0.8, clip_norm=1e9)
