@@ -12,12 +12,15 @@ from flax import nnx
 from sorajax.clip import MAX_SHOTS, Tokens
 from sorajax.model.block import Block, Context, other_of
 from sorajax.model.config import StreamConfig, TransformerConfig
-from sorajax.nn import layers, param, rope
+from sorajax.nn import kernels, layers, param, rope
 from sorajax.nn.layers import ByLevel
 from sorajax.sharding import reshard
 
 REMAT = {
-  'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+  'dots': jax.checkpoint_policies.save_from_both_policies(
+    jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    jax.checkpoint_policies.save_only_these_names(kernels.KEPT),
+  ),
   'full': jax.checkpoint_policies.nothing_saveable,
 }
 

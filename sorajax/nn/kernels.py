@@ -18,10 +18,12 @@ from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 FOR_ACCELERATORS = ('splash', 'cudnn')  # these give a query without keys a mean of all
 CHUNK = 512  # queries whose scores `chunked` holds at once
 CACHE_BYTES = 8 * 2**20  # of scores that `by_head` holds at once
+KEPT = 'attention'  # the name of what its backward pass reads, for remat policies
 FEWEST = 128  # queries that it takes at once all the same
 BLOCK = 1024  # tokens of a tile of splash, at most; 1024 × 1024 scores fill its scratch memory
 LANES = 128  # a tile of a TPU is a multiple of so many
@@ -103,14 +105,24 @@ def _one_head_forwards(q, k, v, q_segment, k_segment):
   def piece(turn):
     q, segment = turn
     allowed = segment[:, None] == k_segment
-    score = jnp.where(allowed, jnp.matmul(q, k.T, preferred_element_type=jnp.float32), -1e30)
+    score = jnp.where(allowed, _scores(q, k), -1e30)
     top = score.max(axis=-1, keepdims=True)
     weight = jnp.where(allowed, jnp.exp(score - top), 0.0)
     total = jnp.maximum(weight.sum(axis=-1, keepdims=True), 1e-6)
-    return (weight.astype(v.dtype) @ v / total).astype(q.dtype), top + jnp.log(total)
+    out = (weight.astype(v.dtype) @ v / total).astype(q.dtype)
+    return checkpoint_name((out, top + jnp.log(total)), KEPT)
 
   out, size = jax.lax.map(piece, (q, q_segment))
   return out, (q, k, v, q_segment, k_segment, out, size)
+
+
+def _scores(q, k):
+  """[T, K] and [S, K] → float32 [T, S].
+
+  Written as a batch of one, since a policy that keeps the products of layers keeps those without.
+  """
+  batched = (((2,), (2,)), ((0,), (0,)))
+  return jax.lax.dot_general(q[None], k[None], batched, preferred_element_type=jnp.float32)[0]
 
 
 def _one_head_backwards(saved, slope):

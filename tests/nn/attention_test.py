@@ -10,6 +10,7 @@ import tiny
 from flax import nnx
 from programs import run as run_program
 
+from sorajax.model.transformer import REMAT
 from sorajax.nn import kernels
 from sorajax.nn.attention import Attention, AttentionConfig, attend
 
@@ -79,6 +80,30 @@ def test_a_head_in_pieces_has_the_values_and_slopes_of_a_whole_one():
   )
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), found, wanted)
   assert 'f32[3,128' in str(jax.make_jaxpr(total(pieces))(q, k, v))
+
+
+def test_where_layers_keep_their_products_scores_are_neither_kept_nor_computed_for_nothing():
+  length, heads = 256, 4
+  q, k, v = (numbers(i, 1, length, heads, HEAD_DIM) for i in range(3))
+  segment = jnp.ones((1, length), jnp.int32)
+  total = lambda *x: jnp.square(kernels.by_head(*x, segment, segment)).sum()
+  slopes = jax.grad(jax.checkpoint(total, policy=REMAT['dots'], prevent_cse=False), (0, 1, 2))
+  equations = list(_equations(jax.make_jaxpr(slopes)(q, k, v).jaxpr))
+  sizes = [var.aval.size for equation in equations for var in equation.outvars]
+  assert max(sizes) < heads * length**2
+  products = [e for e in equations if e.primitive.name == 'dot_general']
+  of_pairs = [e for e in products if e.outvars[0].aval.size == length**2]
+  assert len(of_pairs) == 3  # scores, the same again for the slopes, and what is heard of those
+
+
+def _equations(jaxpr):
+  for equation in jaxpr.eqns:
+    yield equation
+    for value in equation.params.values():
+      for part in value if isinstance(value, (tuple, list)) else (value,):
+        part = getattr(part, 'jaxpr', part)
+        if hasattr(part, 'eqns'):
+          yield from _equations(part)
 
 
 @each_kernel
