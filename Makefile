@@ -15,10 +15,10 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## train on Big Buck Bunny and sample (8 to 17 minutes on 2 cores)
+demo: $(READY)  ## train on Big Buck Bunny and sample (4 to 17 minutes on 2 cores)
 	$(BIN)/python tools/demo.py --out=$(DEMO)
 
-test: $(READY)  ## unit and end-to-end tests (19 minutes on 2 cores)
+test: $(READY)  ## unit and end-to-end tests (7 to 19 minutes on 2 cores)
 	$(PYTEST) -m 'not slow and not long and not parity'
 
 test-long: $(READY)  ## codecs trained and a model judged, every stage by its program
@@ -49,7 +49,7 @@ bench-codec: $(READY)  ## the autoencoder beside diffusers' on the same cores (2
 	$(BIN)/python -m pip install --quiet --editable '.[dev,parity]'
 	$(BIN)/python tools/bench_codec.py
 
-bench-peers: $(READY)  ## the transformer beside diffusers' on the same cores (10 minutes, installs torch)
+bench-peers: $(READY)  ## the transformer beside diffusers' on the same cores (3 to 10 minutes, installs torch)
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0'
 	$(BIN)/python -m pip install --quiet --editable '.[dev,parity]'
 	$(BIN)/python tools/bench_peers.py
