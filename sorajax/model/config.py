@@ -57,7 +57,8 @@ class TransformerConfig:
     cross_gate_scale: what the noise level is multiplied by where it sets that gate; 1000 elsewhere.
     rope_theta: ratio of the highest to the lowest rotary frequency.
     rope_pairs: which two channels of a head turn together: k and k + K/2, or 2k and 2k + 1.
-    remat: what the backward pass recomputes: nothing, all but matrix products, or everything.
+    remat: what the backward pass recomputes: nothing, all but matrix products and attention by
+      head, or everything.
     unroll: layers unrolled in each turn of the scan.
     compute: type of activations and matrix products.
     attention: how it is computed.

@@ -10,6 +10,7 @@ import tiny
 from flax import nnx
 from programs import run as run_program
 
+from sorajax.evaluate.products import matrix_products
 from sorajax.model.transformer import REMAT
 from sorajax.nn import kernels
 from sorajax.nn.attention import Attention, AttentionConfig, attend
@@ -87,23 +88,11 @@ def test_where_layers_keep_their_products_scores_are_neither_kept_nor_computed_f
   q, k, v = (numbers(i, 1, length, heads, HEAD_DIM) for i in range(3))
   segment = jnp.ones((1, length), jnp.int32)
   total = lambda *x: jnp.square(kernels.by_head(*x, segment, segment)).sum()
-  slopes = jax.grad(jax.checkpoint(total, policy=REMAT['dots'], prevent_cse=False), (0, 1, 2))
-  equations = list(_equations(jax.make_jaxpr(slopes)(q, k, v).jaxpr))
-  sizes = [var.aval.size for equation in equations for var in equation.outvars]
-  assert max(sizes) < heads * length**2
-  products = [e for e in equations if e.primitive.name == 'dot_general']
-  of_pairs = [e for e in products if e.outvars[0].aval.size == length**2]
-  assert len(of_pairs) == 3  # scores, the same again for the slopes, and what is heard of those
-
-
-def _equations(jaxpr):
-  for equation in jaxpr.eqns:
-    yield equation
-    for value in equation.params.values():
-      for part in value if isinstance(value, (tuple, list)) else (value,):
-        part = getattr(part, 'jaxpr', part)
-        if hasattr(part, 'eqns'):
-          yield from _equations(part)
+  layer = jax.checkpoint(total, policy=REMAT['dots'], prevent_cse=False)
+  kept = jax.tree.leaves(jax.eval_shape(lambda *x: jax.vjp(layer, *x)[1], q, k, v))
+  assert sum(x.size for x in kept) < heads * length**2
+  products = matrix_products(jax.grad(layer, (0, 1, 2)), q, k, v)
+  assert sum(products.values()) == heads * (2 + 5)  # forwards, and scores again and four slopes
 
 
 @each_kernel
