@@ -1,13 +1,16 @@
 import itertools
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tiny
 
 from sorajax import optim
 from sorajax.optim import OptimizerConfig
+from sorajax.text.small import SmallEncoder
 
 
 def rates(config: OptimizerConfig, steps: int) -> np.ndarray:
@@ -133,6 +136,29 @@ def test_muon_turns_each_layer_of_a_transformer_by_itself_and_heads_as_one_matri
   )
   for leaf in jax.tree.leaves(rest):
     np.testing.assert_allclose(np.abs(leaf), 1e-3, rtol=1e-3)
+
+
+def test_muon_finds_the_matrices_of_a_network_by_their_names():
+  """Of which it keeps one moment, where Adam keeps two."""
+
+  def draw():
+    text = SmallEncoder(16, 2, 8, 'words').initial_params(jax.random.key(0))
+    return {'transformer': tiny.initial(tiny.transformer()), 'text': text}
+
+  params = jax.eval_shape(draw)
+  state = jax.eval_shape(optim.optimizer(OptimizerConfig(matrix_rate=0.1), 10).init, params)
+  attention, mlp = (r"\['(query|key|value|out)'\]$", r"\['(up|down)'\]\['kernel'\]$")
+  whole = moved = 0
+  for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+    name = jax.tree_util.keystr(path)
+    whole += leaf.size
+    in_layers = 'blocks' in name or 'layers' in name
+    moved += leaf.size * (in_layers and bool(re.search(f'{attention}|{mlp}', name)))
+  kept = jax.tree_util.tree_leaves_with_path(state)
+  kept = [x for path, x in kept if x.ndim and 'ns_coeffs' not in jax.tree_util.keystr(path)]
+  moments = sum(x.size for x in kept)
+  assert moments == 2 * whole - moved
+  assert moved
 
 
 @pytest.mark.parametrize('matrix_rate', [0.0, 0.1])
