@@ -134,9 +134,10 @@ class LappedDecoder:
 
 
 def fit_lapped(
-  sounds: Iterable[np.ndarray], geometry: AudioGeometry, group: int, whiten: float
-) -> LappedCodec:
-  """A codec fitted on clips float32 [S, A]; `sounds` is gone through twice."""
+  sounds: Iterable[np.ndarray], geometry: AudioGeometry, group: int, whiten: float,
+  rms: float = 1.0,
+) -> LappedCodec:  # fmt: skip
+  """A codec fitted on clips float32 [S, A], gone through twice; see `codec.pca.fit`."""
   N = geometry.hop_samples // group
   flat = np.ones(N, np.float32)
   power, count = np.zeros(N), 0
@@ -145,7 +146,7 @@ def fit_lapped(
     power, count = power + np.square(coefficients).sum(axis=0), count + len(coefficients)
   spread = np.sqrt(power / max(count, 1) + 1e-10)
   weight = (spread**-0.5 / np.mean(spread**-0.5)).astype(np.float32)
-  pca = fit(_all_vectors(sounds, geometry, group, weight), geometry.channels, whiten)
+  pca = fit(_all_vectors(sounds, geometry, group, weight), geometry.channels, whiten, rms)
   return LappedCodec(geometry, group, weight, pca)
 
 

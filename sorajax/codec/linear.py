@@ -28,8 +28,11 @@ class LinearConfig:
     frame_samples: N, coefficients of an MDCT frame, or samples between frames of a spectrogram.
     group: frames in a latent.
     mels: bands of a log-mel spectrogram; 0 for an MDCT, which keeps the waves too.
+    floor: of a spectrogram; what is below this amplitude is all alike.
     audio_channels: latent channels, of at most N · group · A, or mels · group · A.
     audio_whiten: as for the picture.
+    audio_rms: root mean square of the latents of sound; that of pictures is 1. What is small drowns
+      in noise first, so below 1 the picture is decided before the sound.
   """
 
   stride: tuple[int, int, int] = (4, 16, 16)
@@ -38,13 +41,17 @@ class LinearConfig:
   frame_samples: int = 320
   group: int = 4
   mels: int = 0
+  floor: float = 1e-5
   audio_channels: int = 64
   audio_whiten: float = 0.5
+  audio_rms: float = 1.0
 
   def __post_init__(self) -> None:
     counts = (*self.stride, self.video_channels, self.frame_samples, self.group)
     if min(*counts, self.audio_channels) < 1:
       raise ValueError('stride, channels, frame_samples and group must be above 0')
+    if min(self.floor, self.audio_rms) <= 0:
+      raise ValueError('floor and audio_rms must be above 0')
 
 
 def fit_linear(
@@ -76,8 +83,12 @@ def fit_sound(
   """
   c, form = config, (sample_rate_hz, audio_channels)
   if not c.mels:
-    return fit_lapped(sounds, linear_geometry(c, *form).audio, c.group, c.audio_whiten)
-  return fit_spectrogram(sounds, _mel(c, *form), c.group, c.audio_channels, c.audio_whiten)
+    return fit_lapped(
+      sounds, linear_geometry(c, *form).audio, c.group, c.audio_whiten, c.audio_rms
+    )
+  return fit_spectrogram(
+    sounds, _mel(c, *form), c.group, c.audio_channels, c.audio_whiten, c.audio_rms
+  )
 
 
 def linear_geometry(config: LinearConfig, sample_rate_hz: int, audio_channels: int) -> Geometry:
@@ -92,7 +103,9 @@ def linear_geometry(config: LinearConfig, sample_rate_hz: int, audio_channels: i
 
 def _mel(c: LinearConfig, sample_rate_hz: int, audio_channels: int) -> MelConfig:
   window = WINDOW_HOPS * c.frame_samples
-  return MelConfig(sample_rate_hz, audio_channels, window, c.frame_samples, c.mels, edges='silence')
+  return MelConfig(
+    sample_rate_hz, audio_channels, window, c.frame_samples, c.mels, c.floor, edges='silence'
+  )
 
 
 class _Again:

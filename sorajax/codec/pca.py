@@ -45,7 +45,7 @@ class Pca:
     return latents @ (self.basis * self.scale).T + self.mean
 
 
-def fit(batches: Iterable[np.ndarray], channels: int, whiten: float) -> Pca:
+def fit(batches: Iterable[np.ndarray], channels: int, whiten: float, rms: float = 1.0) -> Pca:
   """Fits on batches of vectors in one pass, in memory of N² or, for large N, of all vectors.
 
   Args:
@@ -53,7 +53,8 @@ def fit(batches: Iterable[np.ndarray], channels: int, whiten: float) -> Pca:
     channels: C.
     whiten: how far the channels' spreads are made equal: a coefficient of spread s is divided by
       s^whiten. 1 gives every channel spread 1; 0 keeps the spectrum, so that fine detail drowns in
-      noise first, as it does in pixels. In any case the mean square over channels is 1.
+      noise first, as it does in pixels.
+    rms: root mean square of the latents over all channels.
 
   Raises:
     ValueError: no vectors, or fewer dimensions (or, for large N, vectors) than channels.
@@ -68,7 +69,7 @@ def fit(batches: Iterable[np.ndarray], channels: int, whiten: float) -> Pca:
   mean, variance, basis = principal(itertools.chain([first], given), channels)
   spread = np.sqrt(np.maximum(variance, 1e-8 * max(variance[0], 1e-12)))
   scale = spread**whiten
-  scale *= np.sqrt(np.mean((spread / scale) ** 2))
+  scale *= np.sqrt(np.mean((spread / scale) ** 2)) / rms
   arrays = (mean, basis, scale, spread / scale)
   return Pca(*(a.astype(np.float32) for a in arrays))
 

@@ -107,10 +107,11 @@ def spectrogram_geometry(mel: MelConfig, group: int, channels: int) -> AudioGeom
 
 
 def fit_spectrogram(
-  sounds: Iterable[np.ndarray], mel: MelConfig, group: int, channels: int, whiten: float
-) -> SpectrogramCodec:
-  """A codec fitted on clips float32 [S, A]; see `codec.pca.fit` for `whiten`."""
-  return SpectrogramCodec(mel, group, fit(_all_vectors(sounds, mel, group), channels, whiten))
+  sounds: Iterable[np.ndarray], mel: MelConfig, group: int, channels: int, whiten: float,
+  rms: float = 1.0,
+) -> SpectrogramCodec:  # fmt: skip
+  """A codec fitted on clips float32 [S, A]; see `codec.pca.fit` for `whiten` and `rms`."""
+  return SpectrogramCodec(mel, group, fit(_all_vectors(sounds, mel, group), channels, whiten, rms))
 
 
 def _all_vectors(sounds: Iterable[np.ndarray], mel: MelConfig, group: int) -> Iterator[np.ndarray]:

@@ -55,10 +55,12 @@ class Stream(nnx.Module):
     )
     self.self_attention = attention(D, D, *self_size)
     self.text_attention = attention(D, text_width, *self_size)
-    self.cross_attention = attention(D, other_width, *cross_size)
+    self.cross_attention = attention(D, other_width, *cross_size, start=c.aligned)
     self.mlp = layers.Mlp(D, own.hidden, bias=own.mlp_bias, rngs=rngs)
     self.table = param.zeros((9 if c.text_modulation else 6, D), (None, None))
     self.cross_table = param.zeros((5, D), (None, None))
+    if c.aligned:
+      self.cross_table[...] = self.cross_table[...].at[4].set(1.0)  # the gate
     self.text_table = param.zeros((2, text_width), (None, None)) if c.text_modulation else None
 
   def rows(self, at: Context) -> list[jax.Array]:

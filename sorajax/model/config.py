@@ -56,6 +56,9 @@ class TransformerConfig:
     cross_gate_level: whose noise level sets the gate of audio↔video attention.
     cross_gate_scale: what the noise level is multiplied by where it sets that gate; 1000 elsewhere.
     rope_theta: ratio of the highest to the lowest rotary frequency.
+    cross_rope_theta: the same for audio↔video attention; 0 takes `rope_theta`.
+    aligned: what the biases of queries and keys of audio↔video attention begin as, its gates then
+      at 1 and not at 0: above 0, tokens hear from the start what is at their own moment.
     rope_pairs: which two channels of a head turn together: k and k + K/2, or 2k and 2k + 1.
     remat: what the backward pass recomputes: nothing, all but matrix products and attention by
       head, or everything.
@@ -77,6 +80,8 @@ class TransformerConfig:
   cross_gate_level: Literal['own', 'other'] = 'own'
   cross_gate_scale: float = 1000.0
   rope_theta: float = 10_000.0
+  cross_rope_theta: float = 0.0
+  aligned: float = 0.0
   rope_pairs: Literal['split', 'interleaved'] = 'split'
   remat: Literal['none', 'dots', 'full'] = 'none'
   unroll: int = 1

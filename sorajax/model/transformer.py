@@ -121,6 +121,7 @@ class Transformer(nnx.Module):
       text_rows, _ = _by_level(ends.text_level, _clip_levels(t, text_segment), dtype)
     text = _part_of(text, m, c)
     seconds = max(s.rope_max[0] for s in c.streams.values())
+    theta = c.cross_rope_theta or c.rope_theta
     context = Context(
       segment=t.segment,
       text_segment=_text_key(t.segment, t.shot, padding=-2),
@@ -131,7 +132,7 @@ class Transformer(nnx.Module):
       cross_gate=cross_gate,
       text_rows=text_rows,
       rope=rope.table(t.position, own.heads, own.head_dim, own.rope_max, c.rope_theta),
-      cross_rope=rope.table(t.position, c.cross_heads, c.cross_head_dim, (seconds,), c.rope_theta),
+      cross_rope=rope.table(t.position, c.cross_heads, c.cross_head_dim, (seconds,), theta),
     )
     return context, embedding
 

@@ -128,12 +128,13 @@ def _with_all_keys(kernel):
 class Attention(nnx.Module):
   """Multi-head attention with RMS-normed queries and keys and a gate per head.
 
-  Queries and keys are normed over the whole inner width H·K before `rotate` turns them.
+  Queries and keys are normed over the whole inner width H·K before `rotate` turns them. Their
+  biases begin as `start`: the further above 0, the more a query hears first what is at its place.
   """
 
   def __init__(
     self, width, context_width, heads, head_dim, *, gated: bool, rotate=rope.rotate,
-    how: AttentionConfig = AUTO, rngs: nnx.Rngs,
+    how: AttentionConfig = AUTO, start: float = 0.0, rngs: nnx.Rngs,
   ):  # fmt: skip
     inner, axes = (heads, head_dim), ('embed', 'heads', None)
     self.query = param.normal(rngs, (width, *inner), axes, scale=width**-0.5)
@@ -141,9 +142,10 @@ class Attention(nnx.Module):
     self.value = param.normal(rngs, (context_width, *inner), axes, scale=context_width**-0.5)
     out_scale = (heads * head_dim) ** -0.5
     self.out = param.normal(rngs, (*inner, width), ('heads', None, 'embed'), scale=out_scale)
-    self.query_bias, self.key_bias, self.value_bias = (
-      param.zeros(inner, ('heads', None)) for _ in range(3)
+    self.query_bias, self.key_bias = (
+      param.full(inner, ('heads', None), start) for _ in range(2)
     )
+    self.value_bias = param.zeros(inner, ('heads', None))
     self.out_bias = param.zeros((width,), (None,))
     self.query_norm, self.key_norm = (param.ones(inner, ('heads', None)) for _ in range(2))
     self.gate = layers.Linear(width, heads, scale=0.0, rngs=rngs) if gated else None

@@ -18,6 +18,11 @@ def zeros(shape: tuple[int, ...], axes: tuple) -> nnx.Param:
   return nnx.Param(sharding.reshard(jnp.zeros(shape, jnp.float32), *axes))
 
 
+def full(shape: tuple[int, ...], axes: tuple, value: float) -> nnx.Param:
+  """A float32 parameter that begins as one value everywhere."""
+  return nnx.Param(sharding.reshard(jnp.full(shape, value, jnp.float32), *axes))
+
+
 def ones(shape: tuple[int, ...], axes: tuple) -> nnx.Param:
   """A float32 parameter of ones."""
   return nnx.Param(sharding.reshard(jnp.ones(shape, jnp.float32), *axes))

@@ -202,7 +202,10 @@ def test_a_saved_codec_comes_back_the_same(tmp_path):
 
 
 def test_other_codecs_have_other_fingerprints():
-  changes = [{}, {'video_whiten': 0.4}, {'audio_whiten': 0.4}, {'video_channels': 7}, {'group': 3}]
+  changes = [
+    {}, {'video_whiten': 0.4}, {'audio_whiten': 0.4}, {'audio_rms': 0.4}, {'video_channels': 7},
+    {'group': 3},
+  ]  # fmt: skip
   codecs = [tiny.codec(dataclasses.replace(CODEC, **c)) for c in changes]
   assert len({c.fingerprint for c in codecs}) == len(changes)
 

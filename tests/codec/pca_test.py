@@ -64,6 +64,14 @@ def test_spread_is_that_of_the_latents(whiten):
   assert ratio == pytest.approx((whole[0] / whole[-1]) ** (1 - whiten), rel=1e-3)
 
 
+def test_latents_may_be_smaller_and_vectors_come_back_the_same():
+  x = vectors()
+  whole, half = (pca.fit([x], 7, 0.25, rms) for rms in (1.0, 0.5))
+  np.testing.assert_allclose(half.encode(x), whole.encode(x) / 2, rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(half.decode(half.encode(x)), whole.decode(whole.encode(x)), atol=1e-4)
+  assert np.square(half.encode(x)).mean() == pytest.approx(0.25, rel=1e-3)
+
+
 def test_batches_do_not_matter():
   x = vectors()
   whole, parts = pca.fit([x], 7, 0.5), pca.fit([x[:1], x[1:150], x[150:]], 7, 0.5)

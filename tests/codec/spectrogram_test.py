@@ -177,3 +177,22 @@ def test_windows_of_parts_of_hops_are_refused():
 def test_nothing_is_made_of_nothing():
   waves = Waves(MEL, 16)
   assert waves.push(None).shape == waves.finish().shape == (0, 1)
+
+
+@pytest.mark.parametrize('floor', [1e-5, 1e-2])
+def test_what_is_below_the_floor_is_all_alike_and_what_is_above_is_not(floor):
+  clips = [sounds.clip_of(audio, RATE_HZ) for audio in HEARD]
+  form = LinearConfig(
+    (2, 4, 4), 8, frame_samples=80, group=4, mels=40, audio_channels=16, floor=floor
+  )
+  own = fit_linear(clips, form, RATE_HZ, 1).audio
+  quiet = [own.encode(1e-3 * sounds.noise(RATE_HZ, 1, seed)) for seed in (7, 8)]
+  loud = [own.encode(sounds.noise(RATE_HZ, 1, seed)) for seed in (7, 8)]
+  assert (np.abs(quiet[0] - quiet[1]).max() < 1e-5) == (floor == 1e-2)
+  assert np.abs(loud[0] - loud[1]).max() > 0.1
+
+
+@pytest.mark.parametrize('change', [{'floor': 0.0}, {'audio_rms': -1.0}])
+def test_a_floor_or_a_size_of_nothing_is_refused(change):
+  with pytest.raises(ValueError, match='floor and audio_rms must be above 0'):
+    LinearConfig(**change)

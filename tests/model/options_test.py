@@ -84,6 +84,21 @@ def test_the_gate_s_level_may_be_scaled():
     np.testing.assert_array_equal(apart[0][m], apart[1][m])
 
 
+@tiny.initialised_by_waves
+def test_aligned_streams_hear_each_other_from_the_start():
+  tokens, text = batch()
+  for aligned in (0.0, 2.0):
+    c = config(aligned=aligned)
+    fresh = tiny.initial(c)
+    for m in MODALITIES:  # else it says nothing yet
+      fresh['ends'][m]['out'] = tiny.parameters(c)['ends'][m]['out']
+    together, apart = (
+      jax.device_get(tiny.run(c, fresh, tokens, text, joined=joined)) for joined in (True, False)
+    )
+    for m in MODALITIES:
+      assert (np.abs(together[m] - apart[m]).max() > 1e-4) == (aligned > 0)
+
+
 def test_parts_of_the_text_that_do_not_add_up_are_refused():
   with pytest.raises(ValueError, match=r"text_width 13 is not the sum of the streams' \[7, 5\]"):
     dataclasses.replace(config(), text_width=13)

@@ -12,7 +12,7 @@ from programs import run as run_program
 
 from sorajax.evaluate.products import matrix_products
 from sorajax.model.transformer import REMAT
-from sorajax.nn import kernels
+from sorajax.nn import kernels, rope
 from sorajax.nn.attention import Attention, AttentionConfig, attend
 
 HEADS, HEAD_DIM = 2, 8
@@ -204,3 +204,28 @@ def test_a_fresh_gate_is_neutral():
   gated, plain = (tiny.quick_jit(answer, static_argnums=0)(gated) for gated in (True, False))
   np.testing.assert_allclose(gated, plain, atol=1e-6)
   assert np.abs(plain).max() > 0.1
+
+
+@pytest.mark.parametrize('start', [0.0, 2.0])
+def test_a_bias_to_start_with_has_tokens_hear_their_own_moment(start):
+  """Where contents say nothing, as here, each query of five hears most of the key at its time."""
+  queries, keys = np.linspace(0.3, 3.9, 5), np.linspace(0, 4, 16)
+  module = Attention(5, 16, 1, 16, gated=False, start=start, rngs=nnx.Rngs(0))
+  module.query[...], module.key[...] = 0 * module.query[...], 0 * module.key[...]
+  module.value[...], module.out[...] = jnp.eye(16)[:, None, :], jnp.eye(16, 5)[None]
+  turns = [
+    rope.table(np.stack([t] * 3, -1)[None].astype(np.float32), 1, 16, (4.0,), 10.0)
+    for t in (queries, keys)
+  ]
+  segments = np.ones((1, 5), np.int32), np.ones((1, 16), np.int32)
+  shares = [
+    module(jnp.zeros((1, 5, 5)), jnp.roll(jnp.eye(16), -k, axis=1)[None], segments, turns)[0]
+    for k in range(0, 16, 5)
+  ]
+  heard = np.concatenate(shares, axis=1)[:, :16]  # how much of each key
+  np.testing.assert_allclose(heard.sum(axis=1), 1, atol=1e-5)
+  nearest = np.abs(queries[:, None] - keys).argmin(axis=1)
+  if start:
+    np.testing.assert_array_equal(heard.argmax(axis=1), nearest)
+  else:
+    np.testing.assert_allclose(heard, 1 / 16, atol=1e-6)
