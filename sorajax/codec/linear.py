@@ -83,9 +83,7 @@ def fit_sound(
   """
   c, form = config, (sample_rate_hz, audio_channels)
   if not c.mels:
-    return fit_lapped(
-      sounds, linear_geometry(c, *form).audio, c.group, c.audio_whiten, c.audio_rms
-    )
+    return fit_lapped(sounds, linear_geometry(c, *form).audio, c.group, c.audio_whiten, c.audio_rms)
   return fit_spectrogram(
     sounds, _mel(c, *form), c.group, c.audio_channels, c.audio_whiten, c.audio_rms
   )

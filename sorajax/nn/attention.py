@@ -142,9 +142,7 @@ class Attention(nnx.Module):
     self.value = param.normal(rngs, (context_width, *inner), axes, scale=context_width**-0.5)
     out_scale = (heads * head_dim) ** -0.5
     self.out = param.normal(rngs, (*inner, width), ('heads', None, 'embed'), scale=out_scale)
-    self.query_bias, self.key_bias = (
-      param.full(inner, ('heads', None), start) for _ in range(2)
-    )
+    self.query_bias, self.key_bias = (param.full(inner, ('heads', None), start) for _ in range(2))
     self.value_bias = param.zeros(inner, ('heads', None))
     self.out_bias = param.zeros((width,), (None,))
     self.query_norm, self.key_norm = (param.ones(inner, ('heads', None)) for _ in range(2))
