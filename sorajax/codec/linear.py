@@ -32,7 +32,7 @@ class LinearConfig:
     audio_channels: latent channels, of at most N · group · A, or mels · group · A.
     audio_whiten: as for the picture.
     audio_rms: root mean square of the latents of sound; that of pictures is 1. What is small drowns
-      in noise first, so below 1 the picture is decided before the sound.
+      in noise first, so below 1 the sound is decided at lower levels of noise than it is at 1.
   """
 
   stride: tuple[int, int, int] = (4, 16, 16)

@@ -15,7 +15,7 @@ def normal(rngs: nnx.Rngs, shape: tuple[int, ...], axes: tuple, *, scale: float)
 
 def zeros(shape: tuple[int, ...], axes: tuple) -> nnx.Param:
   """A float32 parameter of zeros."""
-  return nnx.Param(sharding.reshard(jnp.zeros(shape, jnp.float32), *axes))
+  return full(shape, axes, 0.0)
 
 
 def full(shape: tuple[int, ...], axes: tuple, value: float) -> nnx.Param:
@@ -25,7 +25,7 @@ def full(shape: tuple[int, ...], axes: tuple, value: float) -> nnx.Param:
 
 def ones(shape: tuple[int, ...], axes: tuple) -> nnx.Param:
   """A float32 parameter of ones."""
-  return nnx.Param(sharding.reshard(jnp.ones(shape, jnp.float32), *axes))
+  return full(shape, axes, 1.0)
 
 
 def einsum(equation: str, x: jax.Array, w: nnx.Param | jax.Array, *axes: str | None) -> jax.Array:

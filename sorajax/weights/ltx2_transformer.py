@@ -120,8 +120,11 @@ def saved_config_of(config: TransformerConfig) -> dict[str, Any]:
 
 
 def _check_same(config: TransformerConfig, again: TransformerConfig) -> None:
-  """Raises unless the two are the same network; whose level scales tokens is told nowhere there."""
-  free = ('remat', 'unroll', 'compute', 'attention', 'cross_level')
+  """Raises unless the two are the same network.
+
+  How it is computed, how weights begin and whose level scales tokens is told nowhere there.
+  """
+  free = ('remat', 'unroll', 'compute', 'attention', 'cross_level', 'aligned')
   one, other = (dataclasses.asdict(c) for c in (config, again))
   flat = lambda c: {**c, **{f'streams.{m}': x for m, x in c['streams'].items()}, 'streams': None}
   one, other = flat(one), flat(other)

@@ -80,7 +80,8 @@ def test_a_folder_that_is_read_and_written_again_is_the_same(version, dtype, tmp
 )  # fmt: skip
 def test_a_config_that_is_read_and_written_again_is_the_same(version, change):
   config = ltx2_transformer.config_of({**VERSIONS[version], **change})
-  other = dataclasses.replace(config, cross_level='own', compute='bfloat16', remat='full')
+  changes = {'cross_level': 'own', 'compute': 'bfloat16', 'remat': 'full', 'aligned': 2.0}
+  other = dataclasses.replace(config, **changes)
   for one in (config, other):
     assert ltx2_transformer.config_of(ltx2_transformer.saved_config_of(one)) == config
 
@@ -95,6 +96,7 @@ def test_text_that_does_not_hear_of_the_noise_is_written():
   'change, message',
   [
     ({'cross_heads': 4}, 'cross_heads=4 where LTX-2 has 32'),
+    ({'cross_rope_theta': 9.0}, 'cross_rope_theta=9.0 where LTX-2 has 0.0'),
     ({'cross_gate_level': 'own'}, 'cross_gate_level=own where LTX-2 has other'),
     ({'text_modulation': False}, 'text_levels=True where LTX-2 has False'),
   ],
