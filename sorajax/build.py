@@ -116,7 +116,7 @@ def settings(config: Any) -> Settings:
 
 def _check_guidance(config: Settings) -> None:
   """Raises unless all streams have scales, and the layers that are skipped are there."""
-  for name in ('guidance', 'modality_guidance', 'skip_guidance'):
+  for name in ('wait', 'guidance', 'modality_guidance', 'skip_guidance'):
     scales = getattr(config.sample, name)
     if set(scales) != set(config.transformer.streams):
       raise UserError(f'config.sample.{name} has {sorted(scales)}; it needs audio and video')

@@ -119,6 +119,8 @@ class SampleConfig:
     refine: noise levels of the second stage, where a clip is made small first and then enlarged;
       the first of them says how much noise the enlarged clip is given.
     solver: its name, in `flow.solver.SOLVERS`.
+    wait: modality → steps for which it stays noise while the others are made, of which it then
+      hears more; a run has as many steps more.
     guidance: modality → scale of guidance away from no prompt; 1 for none.
     modality_guidance: modality → scale of guidance away from what is made without hearing the
       other stream; 1 for none.
@@ -140,6 +142,7 @@ class SampleConfig:
   levels: tuple[float, ...] = ()
   refine: tuple[float, ...] = (0.909375, 0.725, 0.421875, 0.0)
   solver: Literal['euler', 'heun', 'adams_bashforth'] = 'adams_bashforth'
+  wait: dict[str, int] = dataclasses.field(default_factory=lambda: {'video': 0, 'audio': 0})
   guidance: dict[str, float] = dataclasses.field(
     default_factory=lambda: {'video': 2.0, 'audio': 2.0}
   )
@@ -163,6 +166,8 @@ class SampleConfig:
       raise ValueError(f'levels are {self.levels}; give noise levels that fall from 1 to 0')
     if not _falling(self.refine) or self.refine[0] == 1:
       raise ValueError(f'refine is {self.refine}; give noise levels that fall from below 1 to 0')
+    if any(steps < 0 for steps in self.wait.values()):
+      raise ValueError(f'wait is {self.wait}; give steps from 0')
 
   def __hash__(self) -> int:
     return hash(repr(self))

@@ -137,6 +137,7 @@ def test_a_value_of_the_wrong_kind_is_refused_by_name(change, match):
     ({'skip_layers': (0, 2)}, 'names layer 2 and the transformer has 0 to 1'),
     ({'skip_layers': (-1,)}, 'names layer -1 and the transformer has 0 to 1'),
     ({'modality_guidance': {'video': 3.0}}, r"modality_guidance has \['video'\]; it needs audio"),
+    ({'wait': {'video': 0, 'audio': -1}}, r"wait is .*'audio': -1.*; give steps from 0"),
     ({'last': 1.0}, 'config.sample: last is 1.0; give a noise level from 0 to below 1'),
     ({'levels': (1.0, 0.4)}, r'levels are \(1.0, 0.4\); give noise levels that fall from 1 to 0'),
     ({'levels': (0.4, 0.4, 0.0)}, 'give noise levels that fall from 1 to 0'),

@@ -1,4 +1,4 @@
-"""Guidance: velocity functions in, a velocity function out.
+"""Guidance: velocity functions of (x, t) in, one out; x and t have an entry for every modality.
 
 Everything is stated on v. At one x and t the data estimate x − t·v is linear in v, so guiding v
 and guiding the data estimate are the same.
@@ -37,7 +37,7 @@ def guided(
       out = {m: out[m] + push[m] * (v[m] - less[m]) for m in v}
     if not rescale:
       return out
-    return {m: _rescaled(x[m], t, out[m], v[m], rescale) for m in out}
+    return {m: _rescaled(x[m], t[m], out[m], v[m], rescale) for m in out}
 
   return velocity
 
@@ -51,10 +51,13 @@ def _rescaled(x, t, guided, plain, share):
 
 
 def in_interval(guided: Velocity, plain: Velocity, low: float, high: float) -> Velocity:
-  """`guided` where low ≤ t ≤ high, `plain` elsewhere (Kynkäänniemi et al. 2024)."""
+  """`guided` where low ≤ t ≤ high for one modality at least, `plain` elsewhere.
+
+  Kynkäänniemi et al. 2024.
+  """
 
   def velocity(x, t):
-    inside = (low <= t) & (t <= high)
-    return jax.lax.cond(inside, guided, plain, x, t)
+    inside = jnp.stack([(low <= of_one) & (of_one <= high) for of_one in t.values()])
+    return jax.lax.cond(inside.any(), guided, plain, x, t)
 
   return velocity

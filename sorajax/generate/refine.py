@@ -59,7 +59,12 @@ def second_stage(config: SampleConfig) -> SampleConfig:
   """How the second stage is sampled: over its own levels, and without guidance."""
   one, none = dict.fromkeys(MODALITIES, 1.0), dict.fromkeys(MODALITIES, 0.0)
   return dataclasses.replace(
-    config, levels=config.refine, guidance=one, modality_guidance=one, skip_guidance=none
+    config,
+    levels=config.refine,
+    wait=dict.fromkeys(MODALITIES, 0),
+    guidance=one,
+    modality_guidance=one,
+    skip_guidance=none,
   )
 
 

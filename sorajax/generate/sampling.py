@@ -23,6 +23,8 @@ from sorajax.settings import SampleConfig, Settings
 
 STREAM_KEYS = {'audio': 0, 'video': 1}
 
+Levels = dict[str, np.ndarray]
+
 
 @dataclasses.dataclass(frozen=True)
 class Pass:
@@ -64,26 +66,33 @@ def evaluations(
   config: SampleConfig, shift: float, joined: bool = True
 ) -> tuple[tuple[Pass, int], ...]:
   """How often a run asks the network, in each of its `passes`."""
-  asked: list[float] = []
+  asked: list[Levels] = []
 
-  def velocity(x: jax.Array, t: jax.Array) -> jax.Array:
-    asked.append(float(t))
-    return jnp.zeros_like(x)
+  def velocity(x: Levels, t: Levels) -> Levels:
+    asked.append(t)
+    return x
 
-  x, step = jnp.zeros(()), solver.SOLVERS[config.solver]
-  memory = solver.first_memory(x)
-  for t, t_next in itertools.pairwise(jnp.asarray(times(config, shift))):
-    x, memory = step(velocity, x, t, t_next, memory)
+  run, step = times(config, shift), solver.SOLVERS[config.solver]
+  at = [{m: t[n] for m, t in run.items()} for n in range(len(run['video']))]
+  memory = solver.first_memory(at[0], at[0])
+  for t, t_next in itertools.pairwise(at):
+    _, memory = step(velocity, t, t, t_next, memory)
   low, high = config.interval
+  guided = sum(any(low <= of_one <= high for of_one in t.values()) for t in asked)
   plain, *weaker = passes(config, joined)
-  return (plain, len(asked)), *((w, sum(low <= t <= high for t in asked)) for w in weaker)
+  return (plain, len(asked)), *((one, guided) for one in weaker)
 
 
-def times(config: SampleConfig, shift: float) -> np.ndarray:
-  """The noise levels of a run of the solver, float32 [N + 1], from pure noise to 0."""
-  if config.levels:
-    return np.asarray(config.levels, np.float32)
-  return levels.times(config.steps, shift, last=config.last)
+def times(config: SampleConfig, shift: float) -> Levels:
+  """The noise levels of a run of the solver, modality → float32 [N + 1], from pure noise to 0.
+
+  Streams go through the same levels; one that waits is at the first of them for so many steps more.
+  """
+  found = np.asarray(config.levels, np.float32)
+  if not config.levels:
+    found = levels.times(config.steps, shift, last=config.last)
+  most = max(config.wait.values())
+  return {m: np.pad(found, (wait, most - wait), 'edge') for m, wait in config.wait.items()}
 
 
 def shift_of(settings: Settings, tokens: int) -> float:
@@ -119,21 +128,23 @@ def sampling(
     shift: by how much levels move towards noise.
     joined: whether audio and video hear each other.
   """
-  levels_of_run = times(config, shift)
+  run_times = times(config, shift)
+  first_level = float(run_times['video'][0])
 
   def run(
     params: Any, tokens: dict[str, Tokens], text: Any, blank: Any, seeds: jax.Array
   ) -> dict[str, jax.Array]:
-    start, asked = begin(tokens, seeds, float(levels_of_run[0])), _asked(tokens)
+    start, asked = begin(tokens, seeds, first_level), _asked(tokens)
     read = functools.cache(lambda prompted: network.read(params, text if prompted else blank))
 
     def velocity_of(one: Pass) -> solver.Velocity:
       words = read(one.prompted)
 
       def velocity(x, t):
-        level = jnp.full((len(seeds), 1), t)
+        level = {m: jnp.full((len(seeds), 1), t[m]) for m in tokens}
         now = {
-          m: k.replace(latent=x[m], sigma=t * k.sigma, levels=level) for m, k in tokens.items()
+          m: k.replace(latent=x[m], sigma=t[m] * k.sigma, levels=level[m])
+          for m, k in tokens.items()
         }
         v = network.velocity(params, now, words, joined=one.joined, skip_layers=one.skip_layers)
         return {m: jnp.where(asked[m], v[m], 0.0) for m in v}
@@ -141,7 +152,7 @@ def sampling(
       return velocity
 
     velocity = _guided(config, passes(config, joined), velocity_of)
-    made = sample(velocity, start, jnp.asarray(levels_of_run), solver.SOLVERS[config.solver])
+    made = sample(velocity, start, run_times, solver.SOLVERS[config.solver])
     return {m: sharding.reshard(x, None, None, None) for m, x in made.items()}
 
   return jax.jit(run)

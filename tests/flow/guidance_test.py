@@ -15,12 +15,17 @@ def numbers(seed: int) -> dict[str, np.ndarray]:
 def field(seed: int):
   """A velocity that depends on x and t."""
   a = numbers(seed)
-  return lambda x, t: {m: jnp.sin(a[m] + x[m]) + t * a[m] for m in x}
+  return lambda x, t: {m: jnp.sin(a[m] + x[m]) + t[m] * a[m] for m in x}
 
 
 with_text, without = field(1), field(2)
 X = numbers(3)
-T = jnp.float32(0.6)
+T = {'audio': jnp.float32(0.6), 'video': jnp.float32(0.4)}
+
+
+def at(t: float) -> dict[str, jnp.ndarray]:
+  """One level for both streams."""
+  return dict.fromkeys(SHAPES, jnp.float32(t))
 
 
 def guided(video: float, audio: float, rescale: float = 0.0):
@@ -57,7 +62,7 @@ def test_pushes_away_from_several_add_up():
 
 
 def test_guiding_velocity_is_guiding_the_data_estimate():
-  data = lambda v: {m: X[m] - T * v[m] for m in v}
+  data = lambda v: {m: X[m] - T[m] * v[m] for m in v}
   a, b, c = data(guided(3, 3)), data(with_text(X, T)), data(without(X, T))
   assert_same(a, {m: c[m] + 3 * (b[m] - c[m]) for m in a})
 
@@ -67,7 +72,7 @@ def test_rescale_brings_back_the_spread_of_the_data_estimate(share):
   """By its share, in every row and stream on its own, and without turning the estimate."""
   out, plain, kept = guided(5, 5, share), guided(5, 5), with_text(X, T)
   for m in SHAPES:
-    now, before, wanted = (np.asarray(X[m] - T * v[m]) for v in (out, plain, kept))
+    now, before, wanted = (np.asarray(X[m] - T[m] * v[m]) for v in (out, plain, kept))
     for row in range(2):
       expected = share * wanted[row].std() + (1 - share) * before[row].std()
       assert now[row].std() == pytest.approx(expected, rel=1e-4)
@@ -77,11 +82,18 @@ def test_rescale_brings_back_the_spread_of_the_data_estimate(share):
 
 def test_rescale_is_finite_at_time_zero():
   out = guidance.guided(with_text, [(without, {'video': 2.0, 'audio': 2.0})], 0.7)
-  assert all(np.isfinite(v).all() for v in out(X, jnp.float32(0)).values())
+  assert all(np.isfinite(v).all() for v in out(X, at(0)).values())
 
 
 def test_guidance_acts_within_its_interval_alone():
   velocity = guidance.in_interval(with_text, without, 0.25, 0.75)
   for t, wanted in ((0.1, without), (0.25, with_text), (0.5, with_text), (0.75, with_text)):
-    assert_same(velocity(X, jnp.float32(t)), wanted(X, jnp.float32(t)), atol=1e-6)
-  assert_same(velocity(X, jnp.float32(0.9)), without(X, jnp.float32(0.9)), atol=1e-6)
+    assert_same(velocity(X, at(t)), wanted(X, at(t)), atol=1e-6)
+  assert_same(velocity(X, at(0.9)), without(X, at(0.9)), atol=1e-6)
+
+
+def test_guidance_goes_on_while_one_stream_is_within_its_interval():
+  velocity = guidance.in_interval(with_text, without, 0.25, 0.75)
+  for levels, wanted in (((0.1, 0.5), with_text), ((0.5, 1.0), with_text), ((0.1, 1.0), without)):
+    t = dict(zip(SHAPES, map(jnp.float32, levels)))
+    assert_same(velocity(X, t), wanted(X, t), atol=1e-6)

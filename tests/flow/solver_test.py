@@ -60,6 +60,17 @@ def test_a_field_linear_in_time_is_exact_after_the_first_step(solver):
   np.testing.assert_allclose(made, -0.5 - first, atol=1e-6)
 
 
+@pytest.mark.parametrize('name', SOLVERS)
+def test_branches_with_times_of_their_own_go_as_if_alone(name):
+  """One waits for three steps and one is done before, and a pause is no step of a solver."""
+  field, rest = lambda x, t: jax.tree.map(lambda x, t: t - x, x, t), np.zeros(3, np.float32)
+  times = {'a': np.append(ragged(6), rest), 'b': np.append(1 + rest, even(6))}
+  together = sample(field, START, times, SOLVERS[name])
+  for branch, own in (('a', ragged(6)), ('b', even(6))):
+    alone = sample(field, START[branch], own, SOLVERS[name])
+    np.testing.assert_allclose(together[branch], alone, rtol=1e-6)
+
+
 def test_the_field_is_asked_only_between_the_times():
   seen = []
 

@@ -5,11 +5,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 
 from sorajax import sharding
 from sorajax.flow import sample, solver
 from sorajax.generate import sampling
+from sorajax.network import Network
 from sorajax.settings import SampleConfig
+from sorajax.text.small import SmallEncoder
 
 SCALES = lambda scale: {'video': scale, 'audio': 1.0}
 LEVELS = (1.0, 0.8, 0.5, 0.2, 0.0)
@@ -17,17 +20,22 @@ PLAIN = SampleConfig(1.0, 8.0, 8, 8, levels=LEVELS, guidance=SCALES(1.0), solver
 GUIDED = dataclasses.replace(PLAIN, guidance=SCALES(3.0), modality_guidance=SCALES(2.0))
 
 
+NETWORK = Network(tiny.transformer(text_width=16), SmallEncoder(16, 1, 8), {})
+
+
+@pytest.mark.parametrize('wait', [0, 3])
 @pytest.mark.parametrize('name', solver.SOLVERS)
-def test_evaluations_are_those_of_a_run(name):
+def test_evaluations_are_those_of_a_run(name, wait):
   """Counted where the solver asks for v while it runs."""
-  asked, config = [], dataclasses.replace(PLAIN, solver=name)
+  asked, config = [], dataclasses.replace(PLAIN, solver=name, wait={'video': 0, 'audio': wait})
 
   def velocity(x, t):
     jax.debug.callback(lambda: asked.append(1))
-    return -x
+    return x
 
-  times = jnp.asarray(sampling.times(config, 0.0))
-  jax.block_until_ready(sample.sample(velocity, jnp.ones(()), times, solver.SOLVERS[name]))
+  times = sampling.times(config, 0.0)
+  start = {m: jnp.ones(()) for m in times}
+  jax.block_until_ready(sample.sample(velocity, start, times, solver.SOLVERS[name]))
   jax.effects_barrier()
   ((_, count),) = sampling.evaluations(config, 0.0)
   assert count == len(asked) > 0
@@ -55,8 +63,36 @@ def test_each_pass_leaves_out_one_thing():
 
 
 def test_levels_of_the_config_take_the_place_of_steps():
-  np.testing.assert_array_equal(sampling.times(PLAIN, 2.0), np.float32(LEVELS))
-  assert len(sampling.times(dataclasses.replace(PLAIN, levels=(), steps=7), 2.0)) == 8
+  for of_stream in sampling.times(PLAIN, 2.0).values():
+    np.testing.assert_array_equal(of_stream, np.float32(LEVELS))
+  assert len(sampling.times(dataclasses.replace(PLAIN, levels=(), steps=7), 2.0)['video']) == 8
+
+
+def test_a_stream_that_waits_goes_through_the_same_levels_later():
+  config = dataclasses.replace(PLAIN, wait={'video': 1, 'audio': 3})
+  video, audio = (sampling.times(config, 2.0)[m] for m in ('video', 'audio'))
+  np.testing.assert_array_equal(video, np.float32([1, *LEVELS, 0, 0]))
+  np.testing.assert_array_equal(audio, np.float32([1, 1, 1, *LEVELS]))
+
+
+@pytest.mark.parametrize('name', solver.SOLVERS)
+def test_waiting_matters_only_to_streams_that_hear_each_other(name):
+  plain = dataclasses.replace(PLAIN, solver=name, guidance=SCALES(2.0))
+  waiting = dataclasses.replace(plain, wait={'video': 0, 'audio': 3})
+  apart, apart_waiting = (made(config, joined=False) for config in (plain, waiting))
+  together, together_waiting = (made(config, joined=True) for config in (plain, waiting))
+  for m in plain.wait:
+    np.testing.assert_allclose(apart_waiting[m], apart[m], atol=1e-5)
+    assert np.abs(together_waiting[m] - together[m]).max() > 0.01
+
+
+def made(config: SampleConfig, joined: bool) -> dict[str, np.ndarray]:
+  """Latents of two rows of pure noise, by a network whose every path is open."""
+  tokens, _ = tiny.pack(([1], [2]))
+  tokens = {m: t.replace(sigma=np.float32(t.segment > 0)) for m, t in tokens.items()}
+  params, text = tiny.noisy(lambda: NETWORK.init(jax.random.key(0))), tiny.text_ids(2)
+  run = sampling.sampling(NETWORK, config, 0.0, joined)
+  return jax.device_get(run(params, tokens, text, text, np.arange(2, dtype=np.uint32)))
 
 
 @pytest.mark.parametrize('wanted', range(1, 14))
