@@ -15,6 +15,7 @@ from ml_collections import config_flags
 from sorajax import build, cli
 from sorajax.codec import codec as codec_lib
 from sorajax.data import latents
+from sorajax.data.references import Reference
 from sorajax.generate import released
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Its codec section is used.')
@@ -24,6 +25,10 @@ _CODEC = flags.DEFINE_string(
   'codec', None, 'Folder or name of a codec, or an LTX-2; default: that of the config.'
 )
 _SOUND = flags.DEFINE_string('sound', None, 'Folder of a codec whose sound half is taken.')
+_REFERENCE = flags.DEFINE_string(
+  'reference', None, 'Made after it: picture, grey or edges of the clips, or a folder of clips.'
+)
+_SMALLER = flags.DEFINE_integer('reference_smaller', 1, 'How many times smaller it is.', 1)
 _WORKERS = flags.DEFINE_integer('workers', 2, 'Processes.', lower_bound=1)
 flags.mark_flags_as_required(['config', 'input', 'output'])
 
@@ -40,7 +45,8 @@ def main() -> None:
   if _SOUND.value:
     codec = dataclasses.replace(codec, audio=codec_lib.load(_SOUND.value).audio)
   build.check_geometry(settings, codec.geometry)
-  index = latents.encode(_INPUT.value, codec, _OUTPUT.value, _WORKERS.value)
+  reference = Reference(_REFERENCE.value, _SMALLER.value) if _REFERENCE.value else None
+  index = latents.encode(_INPUT.value, codec, _OUTPUT.value, _WORKERS.value, reference)
   counts = ', '.join(f'{len(split.rows)} {name}' for name, split in index.splits.items())
   print(f'latents of {counts} clips in {_OUTPUT.value}')
 

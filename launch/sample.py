@@ -10,6 +10,7 @@ from ml_collections import config_flags
 from sorajax import cli
 from sorajax.errors import UserError
 from sorajax.generate import durations, prompts, released, service
+from sorajax.media.drawings import DRAWINGS
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Default: the one kept with the run.')
 _CHECKPOINT = flags.DEFINE_string(
@@ -32,6 +33,9 @@ _OUT = flags.DEFINE_string('out', None, 'Folder for the clips.')
 _TASK = flags.DEFINE_string('task', 'text_to_clip', 'Capability; see sorajax/tasks.')
 _INPUT = flags.DEFINE_string('input', None, 'Film, image or sound that the task starts from.')
 _GIVEN_S = flags.DEFINE_float('given_seconds', None, 'extend: how much of the input is given.')
+_REFERENCE = flags.DEFINE_string('reference', None, 'Film or image that clips are made after.')
+_DRAWING = flags.DEFINE_enum('reference_as', 'picture', list(DRAWINGS), 'What is taken of it.')
+_SMALLER = flags.DEFINE_integer('reference_smaller', 1, 'How many times smaller that is.', 1)
 _COUNT = flags.DEFINE_integer('count', 1, 'Clips for each prompt, with seeds counting up.')
 _SEED = flags.DEFINE_integer('seed', 0, 'Of the first clip.')
 _SECONDS = flags.DEFINE_string(
@@ -51,7 +55,8 @@ def main() -> None:
     prompts=prompts.read_prompts(_PROMPT.value, _PROMPTS.value),
     task=_TASK.value, input=_INPUT.value, given_s=_GIVEN_S.value, count=_COUNT.value,
     seed=_SEED.value, seconds=durations.parse(_SECONDS.value), size=_SIZE.value, fps=_FPS.value,
-    batch=_BATCH.value,
+    batch=_BATCH.value, reference=_REFERENCE.value, reference_as=_DRAWING.value,
+    reference_smaller=_SMALLER.value,
   )  # fmt: skip
   model = service.load(_CHECKPOINT.value, _CONFIG.value, encoded=_ENCODED.value)
   for file in _LORA.value:
@@ -65,9 +70,8 @@ def main() -> None:
   if _AGAIN.value:
     films = service.make_again(model, _AGAIN.value, _OUT.value)
   else:
-    auto = _SECONDS.value == durations.AUTO
-    requests = (durations if auto else service).requests_of(model, ask)
-    films = service.answer(model, requests, _OUT.value, ask.batch)
+    teller = durations if _SECONDS.value == durations.AUTO else service
+    films = service.answer(model, teller.requests_of(model, ask), _OUT.value, ask.batch)
   print(f'{len(films)} clips in {_OUT.value}')
 
 

@@ -6,6 +6,7 @@ whose `sigma` is 0.
 """
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -50,6 +51,8 @@ class Latents:
     fps: frames a second of the *clip*, which turns latent frames into seconds.
     frames: F of the clip.
     samples: S of the clip; the codec's tokens may reach a little past it.
+    reference: float32 [f', h', w', C] of a picture that the clip is made after, a whole number of
+      times smaller than its own; None for none.
   """
 
   video: Array
@@ -57,6 +60,13 @@ class Latents:
   fps: float
   frames: int
   samples: int
+  reference: Array | None = None
+
+  @property
+  def video_tokens(self) -> int:
+    """Tokens of the picture and of its reference."""
+    pictures = (self.video, self.reference)
+    return sum(math.prod(p.shape[:3]) for p in pictures if p is not None)
 
 
 @jax.tree_util.register_dataclass

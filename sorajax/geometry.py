@@ -50,12 +50,17 @@ class VideoGeometry:
     edges = np.maximum(np.arange(latent_frames + 1) * self.stride[0] - (self.stride[0] - 1), 0)
     return np.stack([edges[:-1], edges[1:]], axis=-1) / fps
 
-  def positions(self, latent_size: tuple[int, int, int], fps: float) -> np.ndarray:
-    """The midpoint of every latent: float32 [f·h·w, 3] of (seconds, y, x), y and x in pixels."""
+  def positions(
+    self, latent_size: tuple[int, int, int], fps: float, smaller: int = 1
+  ) -> np.ndarray:  # fmt: skip
+    """The midpoint of every latent: float32 [f·h·w, 3] of (seconds, y, x), y and x in pixels.
+
+    Those of a picture that is so many times `smaller` than another lie where they are in that.
+    """
     f, h, w = latent_size
     seconds = self.spans_s(f, fps).mean(axis=-1)
-    y = (np.arange(h) + 0.5) * self.stride[1]
-    x = (np.arange(w) + 0.5) * self.stride[2]
+    y = (np.arange(h) + 0.5) * self.stride[1] * smaller
+    x = (np.arange(w) + 0.5) * self.stride[2] * smaller
     return np.stack(np.meshgrid(seconds, y, x, indexing='ij'), -1).reshape(-1, 3).astype(np.float32)
 
 
@@ -124,10 +129,18 @@ class Geometry:
   video: VideoGeometry
   audio: AudioGeometry
 
-  def tokens(self, frames: int, height: int, width: int, samples: int) -> tuple[int, int]:
-    """The picture and sound tokens of a clip of that size."""
-    f, h, w = self.video.latent_size(frames, height, width)
-    return f * h * w, self.audio.latent_length(samples)
+  def tokens(
+    self, frames: int, height: int, width: int, samples: int, smaller: int = 0
+  ) -> tuple[int, int]:
+    """The picture and sound tokens of a clip of that size.
+
+    With `smaller` also those of a picture that it is made after, so many times smaller than itself.
+    """
+    sizes = (
+      [(height, width), (height // smaller, width // smaller)] if smaller else [(height, width)]
+    )
+    pictures = [math.prod(self.video.latent_size(frames, *size)) for size in sizes]
+    return sum(pictures), self.audio.latent_length(samples)
 
   def layout(self, latents: Latents) -> Layout:
     """Where the latents of a clip lie."""
@@ -136,12 +149,12 @@ class Geometry:
     return Layout((f, h, w), self.video.spans_s(f, latents.fps), audio_s)
 
   def positions(self, latents: Latents) -> dict[str, np.ndarray]:
-    """modality → float32 [T, 3] of (seconds, y, x)."""
-    f, h, w = latents.video.shape[:3]
-    return {
-      'video': self.video.positions((f, h, w), latents.fps),
-      'audio': self.audio.positions(len(latents.audio)),
-    }
+    """modality → float32 [T, 3] of (seconds, y, x); the picture's reference comes after it."""
+    video = [self.video.positions(latents.video.shape[:3], latents.fps)]
+    if latents.reference is not None:
+      size = latents.reference.shape[:3]
+      video.append(self.video.positions(size, latents.fps, latents.video.shape[1] // size[1]))
+    return {'video': np.concatenate(video), 'audio': self.audio.positions(len(latents.audio))}
 
 
 def samples_of(frames: int, fps: float, sample_rate_hz: int) -> int:

@@ -79,6 +79,21 @@ def test_positions_are_the_midpoints_in_the_order_of_the_latents():
     assert (np.ptp(position[..., axis], axis=tuple({0, 1, 2} - {axis})) == 0).all()
 
 
+@pytest.mark.parametrize('smaller', [1, 2, 3])
+def test_a_reference_lies_over_the_picture_that_is_made_after_it(smaller):
+  """Each of its tokens in the middle of those of the picture that it stands for."""
+  geometry = Geometry(VideoGeometry((2, 8, 16), 4), audio_geometry())
+  video, after = np.zeros((3, 6, 12, 4)), np.zeros((2, 6 // smaller, 12 // smaller, 4))
+  latents = Latents(video, np.zeros((0, 4)), 8.0, 5, 0, after)
+  found = geometry.positions(latents)['video']
+  assert latents.video_tokens == len(found)
+  own, other = np.split(found, [video[..., 0].size])
+  squares = own.reshape(3, 6 // smaller, smaller, 12 // smaller, smaller, 3).mean(axis=(2, 4))
+  np.testing.assert_allclose(other.reshape(*after.shape[:3], 3), squares[:2], rtol=1e-6)
+  whole = geometry.tokens(5, 48, 192, 0, smaller)[0]
+  assert whole == video[..., 0].size + 3 * after[0, ..., 0].size
+
+
 def test_both_streams_are_placed_on_one_clock():
   """A clip of any length: the tokens of both streams lie within it, to a hop of sound."""
   geometry = Geometry(VideoGeometry((2, 8, 8), 4), audio_geometry())

@@ -188,7 +188,7 @@ class Source:
   """Latents in memory: what clip `number` holds depends on its number alone."""
 
   def __init__(self, frames: Sequence[int]):
-    self.codec = codec()
+    self.codec, self.smaller = codec(), 0
     self.rows = tuple(_row(number, count) for number, count in enumerate(frames))
     self.fingerprint = hashlib.sha256(repr(self.rows).encode()).hexdigest()[:16]
 

@@ -31,8 +31,8 @@ from sorajax.codec.lapped import LappedCodec, fit_lapped, lapped_geometry
 from sorajax.codec.linear import LinearConfig, fit_sound
 from sorajax.codec.patches import PatchCodec, fit_patches
 from sorajax.codec.pca import DENSE, Pca
-from sorajax.data.latents import clip_of, evenly
-from sorajax.data.sources import open_source
+from sorajax.data.latents import evenly
+from sorajax.data.sources import clip_of, open_source
 from sorajax.errors import UserError
 from sorajax.evaluate import fidelity
 from sorajax.media import reader, writer

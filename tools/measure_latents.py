@@ -15,8 +15,7 @@ import numpy as np
 from absl import flags
 
 from sorajax import cli
-from sorajax.data.latents import clip_of
-from sorajax.data.sources import open_source
+from sorajax.data.sources import clip_of, open_source
 from sorajax.evaluate.fidelity import mel_distance, psnr_db, ssim
 from sorajax.flow import path
 from sorajax.generate import service

@@ -11,8 +11,8 @@ import numpy as np
 from absl import flags
 
 from sorajax import cli
-from sorajax.data.latents import clip_of, evenly, open_latents
-from sorajax.data.sources import open_source
+from sorajax.data.latents import evenly, open_latents
+from sorajax.data.sources import clip_of, open_source
 from sorajax.evaluate.fidelity import log_spectral_distance_db, psnr_db
 from sorajax.generate import service
 from sorajax.generate.request import Request

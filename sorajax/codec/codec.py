@@ -130,6 +130,11 @@ class Codec:
     video, audio = (np.concatenate([getattr(p, m) for p in pieces]) for m in ('video', 'audio'))
     return Latents(video, audio, clip.fps, len(clip.video), len(clip.audio))
 
+  def encode_picture(self, frames: np.ndarray) -> np.ndarray:
+    """uint8 [F, H, W, 3] → float32 [f, h, w, C], of a picture without sound."""
+    coder = self.video.encoder()
+    return np.concatenate([coder.push(frames), coder.finish()])
+
   def check_size(self, latents: Latents) -> None:
     """`UserError` where a clip of so many latents cannot be decoded."""
     if isinstance(self.video, OneStepCodec):

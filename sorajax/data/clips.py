@@ -8,10 +8,9 @@ import numpy as np
 
 from sorajax import sharding
 from sorajax.clip import Clip
-from sorajax.data.latents import clip_of
 from sorajax.data.loader import READING, Loader, Reading, check_rows
 from sorajax.data.schedule import Bucket, Place, Schedule
-from sorajax.data.sources import Source
+from sorajax.data.sources import Source, clip_of
 from sorajax.errors import UserError
 from sorajax.geometry import samples_of
 

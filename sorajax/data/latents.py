@@ -19,18 +19,19 @@ from sorajax.codec import codec as codec_lib
 from sorajax.codec.codec import Codec
 from sorajax.codec.linear import LinearConfig, fit_linear
 from sorajax.data import index as index_lib
-from sorajax.data.records import Example, Row, write_shard
-from sorajax.data.sources import Source, open_shards, open_source
-from sorajax.data.worlds import WORLD, Generated
+from sorajax.data.records import Row, write_shard
+from sorajax.data.references import Reference
+from sorajax.data.sources import Source, clip_of, open_shards, open_source
+from sorajax.data.worlds import WORLD
 from sorajax.errors import UserError, cannot_read
 from sorajax.geometry import Geometry, VideoGeometry
-from sorajax.media import reader
 from sorajax.media.atomic import write_text
 
 CODEC = 'codec'  # folder of the codec, within a folder of latents
 STARTED = 'encoding.txt'  # whose latents an unfinished folder holds
 FIT_CLIPS = 1000  # a linear codec is fitted on at most this many
 SHARD_CLIPS = 500  # of clips that are made as they are read
+ARRAYS = ('video', 'audio', 'reference')  # of a clip's latents
 
 
 class LatentSource(Protocol):
@@ -40,11 +41,13 @@ class LatentSource(Protocol):
     rows: sizes of the clips, in order.
     fingerprint: a short hash of the content.
     codec: what made the latents and reads them.
+    smaller: how many times smaller than a clip the reference is that it is made after; 0 for none.
   """
 
   rows: tuple[Row, ...]
   fingerprint: str
   codec: Codec
+  smaller: int
 
   def __len__(self) -> int: ...
 
@@ -62,6 +65,7 @@ class StoredLatents:
     self._named = str(directory), split
     self.rows = index.splits[split].rows
     self.codec = codec_lib.load(folder / CODEC)
+    self.smaller = index.config.get('reference', {}).get('smaller', 0)
     self.fingerprint = _hash(index.identity, split, str(len(self.rows)))
     self._records = open_shards(folder, index.splits[split])
 
@@ -81,6 +85,8 @@ class StoredLatents:
 
 class EncodedSource:
   """Clips of a source, encoded as they are read."""
+
+  smaller = 0
 
   def __init__(self, source: Source, codec: Codec):
     self._source, self.codec = source, codec
@@ -111,8 +117,13 @@ def captions(directory: str | os.PathLike[str]) -> list[str]:
   return list(found)
 
 
-def token_sizes(rows: tuple[Row, ...], geometry: Geometry) -> np.ndarray:
-  """int64 [N, 2], the picture and sound tokens of every clip.
+def token_sizes(rows: tuple[Row, ...], geometry: Geometry, smaller: int = 0) -> np.ndarray:
+  """int64 [N, 2], the picture and sound tokens of every clip, references of pictures among them.
+
+  Args:
+    rows: sizes of the clips.
+    geometry: of their codec.
+    smaller: how many times smaller the references are; 0 for none.
 
   Raises:
     UserError: a clip that does not fit the codec, by its key.
@@ -123,22 +134,11 @@ def token_sizes(rows: tuple[Row, ...], geometry: Geometry) -> np.ndarray:
     size = (row.frames, row.height, row.width, row.samples)
     if size not in sizes:
       try:
-        sizes[size] = geometry.tokens(*size)
+        sizes[size] = geometry.tokens(*size, smaller)
       except UserError as error:
         raise UserError(f'clip {row.key}: {error}') from error
     out[i] = sizes[size]
   return out
-
-
-def clip_of(example: Example) -> Clip:
-  """The clip of an example, decoded unless it is at hand."""
-  if isinstance(example, Generated):
-    return example.clip
-  return reader.read(
-    example.media,
-    sample_rate_hz=example.sample_rate_hz or None,
-    audio_channels=example.audio_channels or None,
-  )
 
 
 def evenly(size: int, limit: int) -> list[int]:
@@ -163,6 +163,7 @@ class Thinned:
   def __init__(self, source: LatentSource, limit: int):
     self._source, self._numbers = source, evenly(len(source), limit)
     self.rows, self.codec = tuple(source.rows[i] for i in self._numbers), source.codec
+    self.smaller = source.smaller
     self.fingerprint = _hash(source.fingerprint, str(limit))
 
   def __len__(self) -> int:
@@ -173,8 +174,9 @@ class Thinned:
 
 
 def encode(
-  prepared: str | os.PathLike[str], codec: Codec, output: str | os.PathLike[str], workers: int
-) -> index_lib.Index:
+  prepared: str | os.PathLike[str], codec: Codec, output: str | os.PathLike[str], workers: int,
+  reference: Reference | None = None,
+) -> index_lib.Index:  # fmt: skip
   """Stores the latents of clips; goes on where a killed run stopped.
 
   Args:
@@ -182,15 +184,18 @@ def encode(
     codec: makes the latents; kept beside them.
     output: a folder; each shard is written whole or not at all.
     workers: processes.
+    reference: where the pictures come from that clips are made after; None for none.
 
   Returns:
     the index, written last.
 
   Raises:
-    UserError: a missing input, or an output made by another codec or from other clips.
+    UserError: a missing input, or an output made by another codec, from other clips or after other
+      references.
   """
   folder, index = Path(output), _index_of(prepared)
-  identity = _hash(index.identity, codec.fingerprint)
+  told = {} if reference is None else {'reference': dataclasses.asdict(reference)}
+  identity = _hash(index.identity, codec.fingerprint, *map(repr, told.values()))
   kept = (folder / CODEC / codec_lib.SAVED_LAST).is_file()
   if kept and codec_lib.load(folder / CODEC).fingerprint != codec.fingerprint:
     raise UserError(f'{folder} holds latents of another codec; choose another output')
@@ -206,11 +211,11 @@ def encode(
     counts = _shard_counts(prepared, split)
     for k, shard in enumerate(split.shards):
       if not (folder / shard).is_file():
-        jobs.append((prepared, name, sum(counts[:k]), counts[k], folder, shard))
+        jobs.append((prepared, name, sum(counts[:k]), counts[k], folder, shard, reference))
   with tqdm.tqdm(total=sum(job[3] for job in jobs), unit='clip', desc='encode') as bar:
     for count in _map(_encode_shard, jobs, workers):
       bar.update(count)
-  made = dataclasses.replace(index, identity=identity, config={'latents': index.config})
+  made = dataclasses.replace(index, identity=identity, config={'latents': index.config, **told})
   index_lib.save(folder, made)
   (folder / STARTED).unlink()
   return made
@@ -244,10 +249,20 @@ def fit(source: Source, config: LinearConfig) -> Codec:
 
 
 def _encode_shard(job: tuple) -> int:
-  prepared, split, first, count, folder, shard = job
+  prepared, split, first, count, folder, shard, reference = job
   source, codec = open_source(prepared, split), codec_lib.load(folder / CODEC)
-  examples = (source[i] for i in range(first, first + count))
-  write_shard(folder / shard, (pack(codec.encode(clip_of(e)), e.caption) for e in examples))
+  draw = reference and reference.opened(split)
+
+  def record(number: int) -> bytes:
+    example = source[number]
+    clip = clip_of(example)
+    latents = codec.encode(clip)
+    if draw is not None:
+      after = codec.encode_picture(draw(source.rows[number].key, clip.video))
+      latents = dataclasses.replace(latents, reference=after)
+    return pack(latents, example.caption)
+
+  write_shard(folder / shard, map(record, range(first, first + count)))
   return count
 
 
@@ -286,9 +301,10 @@ def pack(latents: Latents, caption: str) -> bytes:
   """Latents and a caption as a record; values are stored as float16."""
   fields = {'caption': caption, 'fps': latents.fps, 'frames': latents.frames}
   fields['samples'] = latents.samples
-  for m in ('video', 'audio'):
-    array = np.asarray(getattr(latents, m), np.float16)
-    fields[m] = {'shape': list(array.shape), 'data': array.tobytes()}
+  for name in ARRAYS:
+    if (array := getattr(latents, name)) is not None:
+      array = np.asarray(array, np.float16)
+      fields[name] = {'shape': list(array.shape), 'data': array.tobytes()}
   return msgpack.packb(fields)
 
 
@@ -296,12 +312,14 @@ def unpack(record: bytes) -> tuple[Latents, str]:
   """The inverse of `pack`; `UserError` for bytes that `pack` did not write."""
   try:
     fields = msgpack.unpackb(record)
-    video, audio = (
-      np.frombuffer(fields[m]['data'], np.float16).reshape(fields[m]['shape']).astype(np.float32)
-      for m in ('video', 'audio')
-    )
-    latents = Latents(video, audio, fields['fps'], fields['frames'], fields['samples'])
-    return latents, fields['caption']
+    arrays = {
+      n: np.frombuffer(fields[n]['data'], np.float16).reshape(fields[n]['shape']).astype(np.float32)
+      for n in ARRAYS
+      if n in fields or n != 'reference'
+    }
+    sizes = fields['fps'], fields['frames'], fields['samples']
+    made = Latents(arrays['video'], arrays['audio'], *sizes, arrays.get('reference'))
+    return made, fields['caption']
   except (msgpack.UnpackException, ValueError, TypeError, KeyError) as error:
     raise cannot_read(f'a record of {len(record)} bytes', error) from error
 

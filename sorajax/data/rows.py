@@ -52,16 +52,21 @@ def _fill(
   tokens: Tokens, b: int, start: int, segment: int, m: str, clip: Placed, geometry: Geometry
 ) -> int:
   """Writes one clip's tokens of modality `m` into row `b` from `start`; returns how many."""
-  latent = getattr(clip.latents, m)
-  latent = np.asarray(latent, np.float32).reshape(-1, latent.shape[-1])
+  latent, asked = _flat(getattr(clip.latents, m)), 1.0 - clip.given[m].reshape(-1)
+  if m == 'video' and clip.latents.reference is not None:
+    after = _flat(clip.latents.reference)
+    latent, asked = np.concatenate([latent, after]), np.append(asked, np.zeros(len(after)))
   span = slice(start, start + len(latent))
-  asked = 1.0 - clip.given[m].reshape(-1).astype(np.float32)
   tokens.latent[b, span] = latent
   tokens.position[b, span] = geometry.positions(clip.latents)[m]
   tokens.sigma[b, span] = asked
   tokens.loss_mask[b, span] = asked
   tokens.segment[b, span] = segment
   return len(latent)
+
+
+def _flat(latent: np.ndarray) -> np.ndarray:
+  return np.asarray(latent, np.float32).reshape(-1, latent.shape[-1])
 
 
 def _fill_text(text: Text, rows: list[list[Placed]], bucket: Bucket) -> None:

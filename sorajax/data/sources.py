@@ -10,10 +10,12 @@ from typing import Any, Protocol, SupportsIndex
 import grain
 import numpy as np
 
+from sorajax.clip import Clip
 from sorajax.data import index as index_lib
 from sorajax.data.records import Example, Row, unpack
-from sorajax.data.worlds import WORLD, WorldSource
+from sorajax.data.worlds import WORLD, Generated, WorldSource
 from sorajax.errors import UserError, one_line
+from sorajax.media import reader
 
 TFDS = 'tfds:'  # open_source('tfds:/folder/of/the/set', 'train')
 
@@ -132,6 +134,17 @@ def open_source(uri: str | os.PathLike[str], split: str) -> Source:
   if text.startswith(TFDS):
     return TfdsSource(text.removeprefix(TFDS), split)
   return FolderSource(text, split)
+
+
+def clip_of(example: Example) -> Clip:
+  """The clip of an example, decoded unless it is at hand."""
+  if isinstance(example, Generated):
+    return example.clip
+  return reader.read(
+    example.media,
+    sample_rate_hz=example.sample_rate_hz or None,
+    audio_channels=example.audio_channels or None,
+  )
 
 
 def build_tfds(prepared: str | os.PathLike[str], data_dir: str | os.PathLike[str]) -> Path:

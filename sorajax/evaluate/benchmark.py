@@ -15,7 +15,7 @@ from sorajax.clip import Clip
 from sorajax.errors import UserError
 from sorajax.evaluate import events, judges
 from sorajax.evaluate.fidelity import psnr_db
-from sorajax.generate import service
+from sorajax.generate import inputs
 from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
 from sorajax.generate.service import Model
@@ -210,7 +210,7 @@ def request(model: Model, asked: Asked, true_film: Path, task: str) -> Request:
   given, path = None, ''
   if task != 'text_to_clip':
     path = str(true_film)
-    given = service.read_given(model, path, (SIZE, SIZE), FPS)
+    given = inputs.read(path, model.codec.geometry.audio, (SIZE, SIZE), FPS)
   given_s = FRAMES / FPS / 2 if task == 'extend' else 0.0
   form = FRAMES / FPS, FPS, SIZE, SIZE
   return Request(

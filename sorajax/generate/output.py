@@ -51,7 +51,9 @@ def write_clips(
 def record(made: Made, recipe: dict[str, Any]) -> dict[str, Any]:
   """Everything that the clip can be made from again."""
   request = {
-    f.name: getattr(made.request, f.name) for f in dataclasses.fields(Request) if f.name != 'given'
+    f.name: getattr(made.request, f.name)
+    for f in dataclasses.fields(Request)
+    if f.name not in ('given', 'reference')  # which their paths tell of
   }
   versions = {name: importlib.metadata.version(name) for name in PACKAGES}
   versions['python'] = platform.python_version()

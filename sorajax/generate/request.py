@@ -9,6 +9,7 @@ from sorajax.clip import Clip, Latents
 from sorajax.codec.codec import Codec
 from sorajax.errors import UserError
 from sorajax.geometry import Geometry, samples_of
+from sorajax.media.drawings import drawn
 from sorajax.tasks import capabilities
 
 LARGEST_SEED = 2**32 - 1
@@ -31,6 +32,10 @@ class Request:
     given: the clip or image that the task starts from, at this rate and size.
     given_s: how much of it is given, where the task takes a part of it.
     given_path: where it came from, for the record.
+    reference: a clip or image that this one is made after, in its context, at this rate and size.
+    reference_path: where it came from, for the record.
+    reference_as: the drawing of it that is taken, by its name in `media.drawings`.
+    reference_smaller: how many times smaller that is than the clip.
   """
 
   prompt: str
@@ -43,6 +48,10 @@ class Request:
   given: Clip | None = None
   given_s: float = 0.0
   given_path: str = ''
+  reference: Clip | None = None
+  reference_path: str = ''
+  reference_as: str = 'picture'
+  reference_smaller: int = 1
 
   @property
   def frames(self) -> int:
@@ -69,6 +78,8 @@ def plan(request: Request, codec: Codec, known_tasks: tuple[str, ...]) -> Plan:
   """Lays out a request's latents; `UserError` for a request that cannot be met."""
   task = capabilities.find(request.task, known_tasks)
   blank = blank_latents(request, codec.geometry)
+  if request.reference is not None:
+    blank = dataclasses.replace(blank, reference=_reference(request, codec, blank.frames))
   given = task(codec.geometry.layout(blank), request.given_s)
   if not any(mask.any() for mask in given.values()):
     return Plan(request, blank, given)
@@ -79,6 +90,18 @@ def plan(request: Request, codec: Codec, known_tasks: tuple[str, ...]) -> Plan:
   video = np.where(given['video'][..., None], source.video, 0.0).astype(np.float32)
   audio = np.where(given['audio'][..., None], source.audio, 0.0).astype(np.float32)
   return Plan(request, dataclasses.replace(blank, video=video, audio=audio), given)
+
+
+def _reference(request: Request, codec: Codec, frames: int) -> np.ndarray:
+  """Latents of what a clip is made after, of as many of `frames` as there are."""
+  assert request.reference is not None
+  stride = codec.geometry.video.stride[0]
+  video = request.reference.video[:frames]
+  video = video[: 1 + (len(video) - 1) // stride * stride]
+  try:
+    return codec.encode_picture(drawn(video, request.reference_as, request.reference_smaller))
+  except UserError as error:
+    raise UserError(f'{request.reference_path} as a reference: {error}') from error
 
 
 def blank_latents(request: Request, geometry: Geometry) -> Latents:

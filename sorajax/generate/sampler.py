@@ -1,7 +1,6 @@
 """Plans → clips: the one place where network, guidance, solver and codec meet."""
 
 import dataclasses
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from sorajax.clip import Batch, Clip, Latents, Tokens
 from sorajax.cluster import peers
 from sorajax.codec.codec import Codec
 from sorajax.data.rows import Placed, assemble
+from sorajax.errors import UserError
 from sorajax.generate import refine
 from sorajax.generate.refine import Refiner
 from sorajax.generate.request import Plan, Request, finish, plan
@@ -74,7 +74,9 @@ class Sampler:
     for request in requests:
       stages = self._stages(request)
       latents = stages[-1].latents
-      groups.setdefault((latents.video.shape, latents.audio.shape), []).append(stages)
+      after = latents.reference
+      shapes = latents.video.shape, latents.audio.shape, None if after is None else after.shape
+      groups.setdefault(shapes, []).append(stages)
     return self._run(params, list(groups.values()))
 
   def again(self, params: Any, request: Request, row: int) -> Made:
@@ -89,6 +91,8 @@ class Sampler:
     self.codec.check_size(last.latents)
     if self.refiner is None:
       return (last,)
+    if request.reference is not None:
+      raise UserError('clips of two stages are made after no reference; leave --upsampler out')
     return plan(self.refiner.first(last, self.codec.geometry.video), self.codec, known), last
 
   def _run(self, params: Any, groups: list[list[Stages]]) -> Iterator[Made]:
@@ -116,7 +120,7 @@ class Sampler:
     """One pass of the solver over a whole batch."""
     batch = self.tokens(plans)
     seeds = np.array([p.request.seed for p in plans], np.uint32)
-    shift = shift_of(self.settings, math.prod(plans[0].latents.video.shape[:3]))
+    shift = shift_of(self.settings, plans[0].latents.video_tokens)
     run = sampling(self.network, config, shift, self.joined)
     latents = jax.device_get(run(params, *_placed(batch, self.tokens(plans, blank=True)), seeds))
     return [_shaped(p, {m: x[row] for m, x in latents.items()}) for row, p in enumerate(plans)]

@@ -112,8 +112,9 @@ def rows_over(mesh: sharding.Mesh, wanted: int) -> int:
 def bucket_of(first: Latents, rows: int, text_tokens: int, shards: int) -> Bucket:
   """The shape of a batch of such clips, one a row, whose tokens divide over `shards`."""
   up = lambda n: -(-n // shards) * shards
-  video = up(int(np.prod(first.video.shape[:3])))
-  return Bucket(rows=rows, video=video, audio=up(len(first.audio)), text=up(text_tokens))
+  return Bucket(
+    rows=rows, video=up(first.video_tokens), audio=up(len(first.audio)), text=up(text_tokens)
+  )
 
 
 @functools.cache

@@ -13,18 +13,15 @@ import jax
 import ml_collections
 
 from sorajax import build, checkpoint, sharding
-from sorajax.clip import Clip
 from sorajax.codec import codec as codec_lib
 from sorajax.codec.codec import Codec
 from sorajax.errors import UserError, one_line
-from sorajax.generate import released
+from sorajax.generate import inputs, released
 from sorajax.generate.output import write_clips
 from sorajax.generate.refine import Refiner
 from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
 from sorajax.generate.sampling import rows_over
-from sorajax.media import reader
-from sorajax.media.source import IMAGES
 from sorajax.model import lora
 from sorajax.model.lora import LoraConfig
 from sorajax.network import Network
@@ -32,7 +29,6 @@ from sorajax.nn import int8
 from sorajax.settings import Settings
 from sorajax.weights import lora as lora_files
 
-SOUNDS = ('.wav', '.flac', '.mp3', '.m4a', '.ogg', '.opus')
 TRAINED = Path(__file__).with_name('trained')  # runs that come along, a folder each
 
 
@@ -78,6 +74,9 @@ class Ask:
     size: HEIGHTxWIDTH.
     fps: frames a second.
     batch: clips sampled at once.
+    reference: path of a film or image that the clips are made after.
+    reference_as: the drawing of it that they are made after, by its name in `media.drawings`.
+    reference_smaller: how many times smaller that is than the clips.
   """
 
   prompts: tuple[str, ...] = ('',)
@@ -90,6 +89,9 @@ class Ask:
   size: str | None = None
   fps: float | None = None
   batch: int | None = None
+  reference: str | None = None
+  reference_as: str = 'picture'
+  reference_smaller: int = 1
 
   def __post_init__(self) -> None:
     if self.count < 1:
@@ -326,9 +328,7 @@ def make_again(model: Model, record: str, out: str | os.PathLike[str]) -> list[P
       f'{record} was made with {" ".join(flags) or "no flag"} and not with '
       f'{" ".join(model.flags) or "none"}; give the same'
     )
-  if request.given_path:
-    given = read_given(model, request.given_path, (request.height, request.width), request.fps)
-    request = dataclasses.replace(request, given=given)
+  request = _read(model, request)
   sampler = _sampler(model, batch)
   with jax.set_mesh(model.mesh):
     return write_clips(out, [sampler.again(model.params, request, row)], _recipe(model))
@@ -342,31 +342,30 @@ def requests_of(model: Model, ask: Ask) -> list[Request]:
   if not 0 < fps <= 240:
     raise UserError(f'{fps} frames/s is out of range; give more than 0 and at most 240')
   size = (defaults.height, defaults.width) if ask.size is None else parse_size(ask.size)
-  given, given_s = None, 0.0
-  if ask.input is not None:
-    given = read_given(model, ask.input, size, fps)
+  given_s = 0.0
   if ask.task == 'extend':
     given_s = seconds / 2 if ask.given_s is None else ask.given_s
+  first = Request(
+    '', 0, seconds, fps, *size, task=ask.task, given_s=given_s, given_path=ask.input or '',
+    reference_path=ask.reference or '', reference_as=ask.reference_as,
+    reference_smaller=ask.reference_smaller,
+  )  # fmt: skip
+  first = _read(model, first)
   prompts = [p for p in ask.prompts for _ in range(ask.count)]
   return [
-    Request(
-      prompt, ask.seed + i, seconds, fps, *size, task=ask.task, given=given, given_s=given_s,
-      given_path=ask.input or '',
-    )
-    for i, prompt in enumerate(prompts)
-  ]  # fmt: skip
+    dataclasses.replace(first, prompt=prompt, seed=ask.seed + i) for i, prompt in enumerate(prompts)
+  ]
 
 
-def read_given(model: Model, path: str, size: tuple[int, int], fps: float) -> Clip:
-  """A film, image or sound at the model's rate and the asked size."""
-  g = model.codec.geometry.audio
-  rates = {'sample_rate_hz': g.sample_rate_hz, 'audio_channels': g.audio_channels}
-  if Path(path).suffix.lower() in SOUNDS:
-    clip = reader.read_sound(path, **rates)
-    return dataclasses.replace(clip, video=clip.video.reshape(0, *size, 3), fps=fps)
-  if Path(path).suffix.lower() in IMAGES:
-    return reader.read(path, fps=fps, size=size, **rates)
-  return reader.read(path, fps=fps, size=size, **rates)
+def _read(model: Model, request: Request) -> Request:
+  """A request with the files that it names."""
+  wanted = model.codec.geometry.audio, (request.height, request.width), request.fps
+  if request.given_path:
+    request = dataclasses.replace(request, given=inputs.read(request.given_path, *wanted))
+  if request.reference_path:
+    reference = inputs.read_reference(request.reference_path, *wanted)
+    request = dataclasses.replace(request, reference=reference)
+  return request
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 import os
 from collections import deque
 
+import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 from scenedetect import AdaptiveDetector, FrameTimecode
@@ -40,14 +41,18 @@ def detect_shots(path: str | os.PathLike[str]) -> list[tuple[float, float]]:
     # The detector counts frames and speaks of a cut a few frames late: keep that many times.
     recent: deque[tuple[int, float]] = deque(maxlen=detector.event_buffer_length + 2)
     starts, end_s, scaler = [0.0], 0.0, VideoReformatter()
-    for number, shown in enumerate(decode_from(container, stream, 0.0)):
-      small = scaler.reformat(
-        shown.frame, width, LOOK_HEIGHT, 'bgr24', interpolation=Interpolation.AREA
-      )
-      recent.append((number, shown.start_s))
-      end_s = shown.start_s + shown.seconds
-      for cut in detector.process_frame(FrameTimecode(number, fps), small.to_ndarray()):
-        starts.append(dict(recent)[cut.frame_num])
+    try:
+      for number, shown in enumerate(decode_from(container, stream, 0.0)):
+        small = scaler.reformat(
+          shown.frame, width, LOOK_HEIGHT, 'bgr24', interpolation=Interpolation.AREA
+        )
+        recent.append((number, shown.start_s))
+        end_s = shown.start_s + shown.seconds
+        for cut in detector.process_frame(FrameTimecode(number, fps), small.to_ndarray()):
+          starts.append(dict(recent)[cut.frame_num])
+    except av.FFmpegError:  # of a decoder of one thread, where the film breaks off
+      check_whole(str(path), end_s, declared_s(stream))
+      raise
     check_whole(str(path), end_s, declared_s(stream))
   if not end_s:
     raise UserError(f'cannot read {path}: no frame of it decodes')

@@ -15,10 +15,10 @@ from sorajax.codec import codec as codec_lib
 from sorajax.codec.codec import Codec
 from sorajax.codec.linear import LinearConfig, fit_linear
 from sorajax.data.clips import clip_loader, cut, usable
-from sorajax.data.latents import FIT_CLIPS, clip_of, evenly
+from sorajax.data.latents import FIT_CLIPS, evenly
 from sorajax.data.loader import Loader
 from sorajax.data.schedule import Place
-from sorajax.data.sources import Source, open_source
+from sorajax.data.sources import Source, clip_of, open_source
 from sorajax.errors import UserError
 from sorajax.media.sheet import contact_sheet, save_image, stack_sheets
 from sorajax.settings import CodecSettings, MelCodecSettings, SoundCodecSettings

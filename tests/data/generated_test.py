@@ -6,9 +6,8 @@ import tiny
 from tiny import refused
 
 from sorajax.data.generated import write_clips
-from sorajax.data.latents import clip_of
 from sorajax.data.prepare_file import PrepareConfig
-from sorajax.data.sources import build_tfds, open_source
+from sorajax.data.sources import build_tfds, clip_of, open_source
 
 CONFIG = PrepareConfig(
   frames=(5,), fps=8.0, height=16, width=16, sample_rate_hz=8000, audio_channels=1

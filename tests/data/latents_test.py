@@ -1,5 +1,6 @@
 import dataclasses
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ from tiny import refused
 
 from sorajax.data import index as index_lib
 from sorajax.data import latents, records
+from sorajax.data.references import Reference
 from sorajax.data.sources import open_source
-from sorajax.media import writer
+from sorajax.media import drawings, writer
 
 
 def example(number: int, clip) -> records.Example:
@@ -183,6 +185,53 @@ def test_what_was_made_otherwise_is_refused(prepared, stored, tmp_path):
     latents.open_latents(stored, 'test')
   with refused('no data set at'):
     latents.open_latents(tmp_path / 'none', 'train')
+
+
+@pytest.fixture(scope='module')
+def after_grey(prepared, tmp_path_factory):
+  folder = tmp_path_factory.mktemp('after') / 'grey'
+  latents.encode(prepared, tiny.codec(), folder, workers=2, reference=Reference('grey'))
+  return folder
+
+
+def test_clips_may_be_made_after_a_drawing_of_themselves(prepared, stored, after_grey):
+  source, without = (latents.open_latents(folder, 'train') for folder in (after_grey, stored))
+  clips = open_source(prepared, 'train')
+  assert (source.smaller, without.smaller) == (1, 0) and source.fingerprint != without.fingerprint
+  for number in range(len(source)):
+    (found, caption), plain = source[number], without[number]
+    drawn = drawings.drawn(latents.clip_of(clips[number]).video, 'grey')
+    wanted = tiny.codec().encode_picture(drawn)
+    np.testing.assert_allclose(found.reference, wanted, rtol=2**-11, atol=2**-25)
+    assert_same((dataclasses.replace(found, reference=None), caption), plain, 0, 0)
+  sizes = latents.token_sizes(source.rows, source.codec.geometry, source.smaller)
+  own = latents.token_sizes(source.rows, source.codec.geometry)
+  np.testing.assert_array_equal(sizes, own * [2, 1])
+
+
+def test_clips_may_be_made_after_those_of_another_folder(prepared, stored, tmp_path):
+  """Here after themselves, which is told from those that are after something else."""
+  pair = Reference(str(prepared))
+  latents.encode(prepared, tiny.codec(), tmp_path / 'out', workers=1, reference=pair)
+  for found, _ in map(latents.open_latents(tmp_path / 'out', 'train').__getitem__, range(3)):
+    np.testing.assert_array_equal(found.reference, found.video)
+  with refused('out holds latents of other clips'):
+    latents.encode(prepared, tiny.codec(), tmp_path / 'out', workers=1)
+
+
+def test_references_that_are_not_there_are_refused(prepared, tmp_path):
+  encode = lambda **changes: latents.encode(
+    prepared, tiny.codec(), tmp_path / 'out', workers=1, reference=Reference(**changes)
+  )
+  others = write_prepared(tmp_path / 'others', first=4, identity='two')
+  with refused('others has no clip film#0 in train, which is to be a reference'):
+    encode(source=str(others))
+  shutil.rmtree(tmp_path / 'out')
+  with refused(r'film#0 is \(9, 8, 12\) .* a reference 2 times smaller is \(9, 4, 6\)'):
+    encode(source=str(prepared), smaller=2)
+  shutil.rmtree(tmp_path / 'out')
+  with refused('no data set at grau'):
+    encode(source='grau')
 
 
 def test_a_codec_is_fitted_on_the_training_clips(prepared, tmp_path):

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tiny
@@ -50,6 +52,22 @@ def test_given_tokens_are_clean_and_do_not_count(batch, m):
       found, given = inside(batch, m, row, segment), placed(number).given[m].reshape(-1)
       np.testing.assert_array_equal(found['sigma'], ~given)
       np.testing.assert_array_equal(found['loss_mask'], ~given)
+
+
+def test_a_reference_comes_after_the_picture_and_is_given():
+  clip, after = placed(1), np.random.default_rng(0).standard_normal((2, 1, 3, 8))
+  latents = dataclasses.replace(clip.latents, reference=after.astype(np.float32))
+  rows = [[placed(0), dataclasses.replace(clip, latents=latents)], [], []]
+  made = assemble(rows, dataclasses.replace(BUCKET, video=60), SOURCE.codec.geometry)
+  plain = assemble([[placed(0), clip], [], []], BUCKET, SOURCE.codec.geometry)
+  found, without = (inside(b, 'video', 0, 2) for b in (made, plain))
+  for name, value in without.items():
+    np.testing.assert_array_equal(found[name][: len(value)], value)
+  np.testing.assert_array_equal(found['latent'][-6:], latents.reference.reshape(6, 8))
+  assert not found['sigma'][-6:].any() and not found['loss_mask'][-6:].any()
+  assert len(found['latent']) == latents.video_tokens == len(without['latent']) + 6
+  for name, value in inside(plain, 'audio', 0, 2).items():
+    np.testing.assert_array_equal(inside(made, 'audio', 0, 2)[name], value)
 
 
 @pytest.mark.parametrize('m', MODALITIES)

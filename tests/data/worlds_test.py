@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from tiny import refused
 
-from sorajax.data.latents import clip_of
-from sorajax.data.sources import open_source
+from sorajax.data.sources import clip_of, open_source
 from sorajax.worlds.world import WorldConfig, generate
 
 URI = 'world:40,frames=9,fps=8,height=16,width=24,sample_rate_hz=8000'

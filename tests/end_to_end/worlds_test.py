@@ -3,8 +3,7 @@
 import numpy as np
 from programs import run
 
-from sorajax.data.latents import clip_of
-from sorajax.data.sources import open_source
+from sorajax.data.sources import clip_of, open_source
 from sorajax.worlds.truth import Truth
 from sorajax.worlds.world import WorldConfig, generate
 

@@ -47,6 +47,12 @@ def sampler(refiner: Refiner | None, batch: int = 1) -> Sampler:
   return Sampler(settings, network, codec, batch, refiner=refiner)
 
 
+def test_two_stages_have_no_reference():
+  film = make_clip(9, size=SIZE, fps=FPS, rate_hz=RATE_HZ, seed=5)
+  with refused('two stages are made after no reference; leave --upsampler out'):
+    made(Refiner(enlarger()), reference=film)
+
+
 def made(refiner: Refiner | None, **changes) -> Clip:
   (one,) = sampler(refiner)(parts()[3], [request(**changes)])
   return one.clip

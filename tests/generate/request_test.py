@@ -9,6 +9,7 @@ from tiny import FPS, RATE_HZ, refused
 from sorajax.clip import Clip
 from sorajax.generate.request import LARGEST_SEED, LONGEST_PROMPT, Request, finish, plan
 from sorajax.geometry import samples_of
+from sorajax.media.drawings import drawn
 from sorajax.tasks import capabilities
 
 KNOWN = tuple(capabilities.TASKS)
@@ -150,3 +151,27 @@ def test_sizes_and_prompts_that_cannot_be_met_are_refused():
     planned(prompt='a' * (LONGEST_PROMPT + 1))
   with refused('the sound has 16000 Hz and the codec 8000 Hz'):
     planned('video_to_audio', given=dataclasses.replace(GIVEN, sample_rate_hz=16_000))
+
+
+@pytest.mark.parametrize('task', KNOWN)
+def test_a_clip_of_any_task_may_be_made_after_another(task):
+  p, plain, codec = planned(task, reference=GIVEN, reference_as='grey'), planned(task), tiny.codec()
+  wanted = codec.encode_picture(drawn(GIVEN.video[: p.latents.frames], 'grey'))
+  np.testing.assert_array_equal(p.latents.reference, wanted)
+  for m in p.given:
+    np.testing.assert_array_equal(getattr(p.latents, m), getattr(plain.latents, m))
+    np.testing.assert_array_equal(p.given[m], plain.given[m])
+  np.testing.assert_array_equal(finish(p, made_of(p)).video, finish(plain, made_of(plain)).video)
+
+
+@pytest.mark.parametrize('frames, latent_frames', [(1, 1), (2, 1), (3, 2), (6, 3), (99, 9)])
+def test_a_short_reference_stands_for_as_many_frames_as_it_has(frames, latent_frames):
+  after = dataclasses.replace(GIVEN, video=np.resize(GIVEN.video, (frames, 8, 12, 3)))
+  assert len(planned(reference=after).latents.reference) == latent_frames
+
+
+def test_a_reference_that_does_not_fit_is_refused_by_its_name():
+  with refused('hare.mp4 as a reference: 4×6 pixels do not divide by 4×4; try 4×8'):
+    planned(reference=GIVEN, reference_path='hare.mp4', reference_smaller=2)
+  with refused('hare.mp4 as a reference: 8×12 pixels cannot be made 3 times smaller'):
+    planned(reference=GIVEN, reference_path='hare.mp4', reference_smaller=3)

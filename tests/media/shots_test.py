@@ -1,3 +1,5 @@
+import os
+
 import pytest
 from clips import join, make_clip
 
@@ -21,9 +23,24 @@ def test_one_frame_is_one_shot(tmp_path):
   assert detect_shots(path) == [(0.0, pytest.approx(1 / 12))]
 
 
-def test_a_film_that_is_cut_short_is_refused(tmp_path):
-  path = tmp_path / 'film.mp4'
-  writer.write(path, make_clip(60))
+@pytest.mark.parametrize('processors', [1, 2])
+def test_a_film_that_is_cut_short_is_refused(tmp_path, processors):
+  """Whether the library decodes in one thread, as it does on one processor, or in several."""
+  all_of_them = os.sched_getaffinity(0)
+  if len(all_of_them) < processors:
+    pytest.skip(f'needs {processors} processors')
+  os.sched_setaffinity(0, sorted(all_of_them)[:processors])
+  try:
+    check_cut_short(tmp_path / 'film.mp4')
+  finally:
+    os.sched_setaffinity(0, all_of_them)
+
+
+SHOTS = ((6, 20), (7, 27), (8, 14))  # cut in the middle of a packet, which one thread objects to
+
+
+def check_cut_short(path):
+  writer.write(path, join(*(make_clip(frames, seed=seed) for seed, frames in SHOTS)))
   path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-  with pytest.raises(UserError, match=r'cut short: .* of 5.00 s'):
+  with pytest.raises(UserError, match=r'cut short: .* of 5.08 s'):
     detect_shots(path)

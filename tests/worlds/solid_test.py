@@ -10,8 +10,7 @@ import pytest
 
 pytest.importorskip('mujoco', reason="needs pip install 'sorajax[mujoco]'")
 
-from sorajax.data.latents import clip_of
-from sorajax.data.sources import open_source
+from sorajax.data.sources import clip_of, open_source
 from sorajax.worlds import draw, picture, rays, sound
 from sorajax.worlds.scene import (
   COLOURS,
