@@ -70,7 +70,8 @@ def tokenizer():
     single='<bos> $A', special_tokens=[('<bos>', 2)]
   )
   marks = {'pad_token': '<pad>', 'eos_token': '<eos>', 'bos_token': '<bos>', 'unk_token': '<unk>'}
-  return transformers.PreTrainedTokenizerFast(tokenizer_object=made, **marks)
+  # Pipelines turn it to the left, and those made before the first has run would not know.
+  return transformers.PreTrainedTokenizerFast(tokenizer_object=made, padding_side='left', **marks)
 
 
 def text_encoder(version: str):
@@ -295,6 +296,32 @@ def test_a_run_from_a_first_frame_is_that_of_diffusers(saved, monkeypatch):
   theirs = from_image(
     **ASKED, **plain, **given_there(pipeline, start), image=PIL.Image.fromarray(pixels[0])
   )
+  check_equal(clip, theirs)
+
+
+@pytest.mark.parametrize('smaller', [1, 2])
+def test_a_run_after_a_reference_is_that_of_diffusers(saved, monkeypatch, smaller):
+  """The reference is longer than the clip; without rescaling, which counts its tokens."""
+  from diffusers.pipelines.ltx2 import pipeline_ltx2_ic_lora
+
+  pipeline, folder = saved
+  film = make_clip(FRAMES + 2, size=SIZE, fps=FPS, rate_hz=16_000, seed=8)
+  small = film.video[:, : SIZE[0] // smaller, : SIZE[1] // smaller]
+  whole = dataclasses.replace(film, video=small.repeat(smaller, axis=1).repeat(smaller, axis=2))
+  request = Request(
+    PROMPT, 7, FRAMES / FPS, FPS, *SIZE, reference=whole, reference_smaller=smaller
+  )  # fmt: skip
+  clip, start = made_here(folder, monkeypatch, request, rescale=0.0)
+  start['video'] = start['video'][:, : start['video'].shape[1] * smaller**2 // (1 + smaller**2)]
+  parts = {n: part for n, part in pipeline.components.items() if n != 'duration_head'}
+  after = diffusers.LTX2InContextPipeline(**parts)
+  after.set_progress_bar_config(disable=True)
+  frames = [PIL.Image.fromarray(frame) for frame in small]
+  theirs = after(
+    **ASKED, **given_there(pipeline, start), guidance_rescale=0.0, audio_guidance_rescale=0.0,
+    reference_conditions=[pipeline_ltx2_ic_lora.LTX2ReferenceCondition(frames)],
+    reference_downscale_factor=smaller, noise_scale=0.0,
+  )  # fmt: skip
   check_equal(clip, theirs)
 
 
