@@ -13,9 +13,7 @@ from sorajax.generate import durations, prompts, released, service
 from sorajax.media.drawings import DRAWINGS
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Default: the one kept with the run.')
-_CHECKPOINT = flags.DEFINE_string(
-  'checkpoint', None, 'Workdir of a run, or an LTX-2 as diffusers saves it.'
-)
+_CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'A run, or an LTX-2 that diffusers saved.')
 _LORA = flags.DEFINE_multi_string('lora', [], 'Files of low-rank changes to its transformer.')
 _WEIGHTS = flags.DEFINE_enum('weights', None, ['int8'], 'Of layers; default: as they were saved.')
 _ENCODED = flags.DEFINE_string('encoded', '', 'Folder of launch/encode_prompts.py, for LTX-2.')
@@ -58,7 +56,8 @@ def main() -> None:
     batch=_BATCH.value, reference=_REFERENCE.value, reference_as=_DRAWING.value,
     reference_smaller=_SMALLER.value,
   )  # fmt: skip
-  model = service.load(_CHECKPOINT.value, _CONFIG.value, encoded=_ENCODED.value)
+  early = bool(_WEIGHTS.value) and not (_LORA.value or _REFINE_LORA.value)  # changes come first
+  model = service.load(_CHECKPOINT.value, _CONFIG.value, encoded=_ENCODED.value, eight_bits=early)
   for file in _LORA.value:
     model = service.with_changes(model, file)
   if _UPSAMPLER.value:

@@ -175,11 +175,16 @@ def checked(config: Settings, own: Settings, folder: Path) -> Settings:
   return config
 
 
-def transformer_params(folder: Path, settings: Settings, mesh: jax.sharding.Mesh) -> Any:
-  """The transformer's weights in the type in which they were saved, laid over a mesh."""
+def transformer_params(
+  folder: Path, settings: Settings, mesh: jax.sharding.Mesh, eight_bits: bool = False
+) -> Any:
+  """The transformer's weights in the type in which they were saved, laid over a mesh.
+
+  With `eight_bits` the matrices of layers are rounded as they are read.
+  """
   config = settings.transformer
   shards = Shards(folder / 'transformer')
-  return ltx2_transformer.load(config, shards, mesh, jnp.dtype(config.compute))
+  return ltx2_transformer.load(config, shards, mesh, jnp.dtype(config.compute), eight_bits)
 
 
 def _check_places(saved: Mapping[str, Any], geometry: Geometry) -> None:

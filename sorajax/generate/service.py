@@ -28,6 +28,7 @@ from sorajax.network import Network
 from sorajax.nn import int8
 from sorajax.settings import Settings
 from sorajax.weights import lora as lora_files
+from sorajax.weights.prompts import ReleasedText
 
 TRAINED = Path(__file__).with_name('trained')  # runs that come along, a folder each
 
@@ -104,7 +105,7 @@ class Ask:
 
 def load(
   path: str | os.PathLike[str], config: ml_collections.ConfigDict | None = None,
-  merge: bool = True, encoded: str = '',
+  merge: bool = True, encoded: str = '', eight_bits: bool = False,
 ) -> Model:  # fmt: skip
   """Loads the averaged weights of a run.
 
@@ -115,13 +116,14 @@ def load(
     merge: whether low-rank changes that the run learned are added to the weights; else they are
       beside them.
     encoded: folder of prompts that were encoded beforehand; '' for that of the config.
+    eight_bits: whether an LTX-2's matrices are rounded as they are read; see `of_8_bits`.
 
   Raises:
     UserError: no run there, or one of another network.
   """
   workdir, step = find(path)
   if released.is_released(workdir):
-    return _load_released(workdir, config, encoded)
+    return _load_released(workdir, config, encoded, eight_bits)
   before = read_config(workdir)
   if config is not None:
     now = json.loads(config.to_json())
@@ -188,17 +190,20 @@ def read_config(workdir: Path) -> dict[str, Any]:
 
 
 def _load_released(
-  folder: Path, config: ml_collections.ConfigDict | None, encoded: str = ''
+  folder: Path, config: ml_collections.ConfigDict | None, encoded: str, eight_bits: bool
 ) -> Model:
   settings, codec = released.read(folder)
   if config is not None:
     settings = released.checked(build.settings(config), settings, folder)
   settings = _with_encoded(settings, encoded)
   network = dataclasses.replace(build.network(settings, codec), lora=LoraConfig())
+  if eight_bits and isinstance(network.text, ReleasedText):
+    text = dataclasses.replace(network.text, eight_bits=True)
+    network = dataclasses.replace(network, text=text)
   mesh = sharding.make_mesh(settings.mesh)
   build.check_mesh(settings, mesh)
   with jax.set_mesh(mesh):
-    params = {'transformer': released.transformer_params(folder, settings, mesh)}
+    params = {'transformer': released.transformer_params(folder, settings, mesh, eight_bits)}
     return Model(
       settings, network, codec, {**params, **sharding.everywhere(network.frozen())}, mesh, folder, 0
     )

@@ -1,6 +1,7 @@
 """Matrices of 8 bits: an integer for every weight, and a scale for every output."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,8 +50,32 @@ def rounded(w: jax.Array, inputs: tuple[int, ...]) -> Int8:
   return Int8(values, scale)
 
 
+def inputs_of(path: tuple, ndim: int) -> tuple[int, ...]:
+  """The axes that a parameter sums over where it is a matrix of layers; () where it is none."""
+  inputs = INPUTS.get(path[-1].key, ())
+  return inputs if inputs and ndim >= 1 - min(inputs) else ()
+
+
+def blank(shape: tuple[int, ...], inputs: tuple[int, ...], layout: jax.NamedSharding) -> Int8:
+  """Matrices of nothing, laid over a mesh as one of floats would be."""
+  axes = [*layout.spec, *[None] * (len(shape) - len(layout.spec))]
+  sizes = list(shape)
+  for axis in inputs:
+    axes[axis], sizes[axis] = None, 1
+  layouts: Any = layout, jax.NamedSharding(layout.mesh, jax.P(*axes))
+  make = lambda: Int8(jnp.zeros(shape, jnp.int8), jnp.zeros(sizes, jnp.float32))
+  return jax.jit(make, out_shardings=Int8(*layouts))()
+
+
+@functools.partial(jax.jit, donate_argnums=0, static_argnums=3)
+def with_layer(whole: Int8, layer: jax.Array, i: int, inputs: tuple[int, ...]) -> Int8:
+  """Matrices of which the i-th is a layer's, rounded."""
+  put = lambda whole, part: jax.lax.dynamic_update_index_in_dim(whole, part, i, 0)
+  return jax.tree.map(put, whole, rounded(layer, inputs))
+
+
 def tree(params: Any, known: dict[int, Int8] | None = None) -> Any:
-  """Nested dicts of parameters with all matrices of layers rounded.
+  """Nested dicts of parameters with all matrices of layers rounded that are not yet.
 
   Args:
     params: whose layers are stacked along a first axis.
@@ -59,12 +84,12 @@ def tree(params: Any, known: dict[int, Int8] | None = None) -> Any:
   known = {} if known is None else known
   run = jax.jit(rounded, static_argnames='inputs')
 
-  def one(path: tuple, leaf: jax.Array) -> Any:
-    inputs = INPUTS.get(path[-1].key, ())
-    if not inputs or leaf.ndim < 1 - min(inputs):
+  def one(path: tuple, leaf: Any) -> Any:
+    inputs = () if isinstance(leaf, Int8) else inputs_of(path, leaf.ndim)
+    if not inputs:
       return leaf
     if id(leaf) not in known:
       known[id(leaf)] = run(leaf, inputs=inputs)
     return known[id(leaf)]
 
-  return jax.tree_util.tree_map_with_path(one, params)
+  return jax.tree_util.tree_map_with_path(one, params, is_leaf=lambda x: isinstance(x, Int8))

@@ -243,7 +243,10 @@ def params_of(config: AnyConfig, saved: Mapping[str, np.ndarray]) -> Params:
 
 
 def load(
-  config: AnyConfig, saved: Shards, mesh: jax.sharding.Mesh, dtype: Any = np.float32
-) -> Params:
+  config: AnyConfig, saved: Shards, mesh: jax.sharding.Mesh, dtype: Any = np.float32,
+  eight_bits: bool = False,
+) -> Params:  # fmt: skip
   """The tensors of a folder → parameters in `dtype`, laid over a mesh; as `tensors.load`."""
-  return tensors.load(maker_of(config), places(config), LanguageModel(saved), mesh, dtype)
+  return tensors.load(
+    maker_of(config), places(config), LanguageModel(saved), mesh, dtype, eight_bits
+  )

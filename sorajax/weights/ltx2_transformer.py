@@ -228,10 +228,11 @@ def stored_of(config: TransformerConfig, params: Params) -> list[Stored]:
 
 
 def load(
-  config: TransformerConfig, saved: Shards, mesh: jax.sharding.Mesh, dtype: Any = np.float32
-) -> Params:
+  config: TransformerConfig, saved: Shards, mesh: jax.sharding.Mesh, dtype: Any = np.float32,
+  eight_bits: bool = False,
+) -> Params:  # fmt: skip
   """The tensors of a folder → parameters in `dtype`, laid over a mesh; as `tensors.load`."""
-  return tensors.load(_make(config), places(config), saved, mesh, dtype)
+  return tensors.load(_make(config), places(config), saved, mesh, dtype, eight_bits)
 
 
 # Our words → theirs; {a} is audio_ or nothing, {m} the stream, {o} the other, {way} into {m}.

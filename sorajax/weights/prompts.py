@@ -32,12 +32,14 @@ class ReleasedText:
     folder: of a model as diffusers saves it, with `text_encoder`, `tokenizer` and `connectors`.
     max_tokens: what every prompt is padded to, and where it is cut.
     dtype: of weights and results.
+    eight_bits: whether Gemma's matrices are rounded to 8 bits as they are read.
     trainable: False, the weights stay as they are.
   """
 
   folder: str
   max_tokens: int = 1024
   dtype: str = 'bfloat16'
+  eight_bits: bool = False
   trainable: ClassVar[bool] = False
 
   def __post_init__(self) -> None:
@@ -71,7 +73,7 @@ class ReleasedText:
     where, dtype = Path(self.folder), jnp.dtype(self.dtype)
     shards = lambda part: Shards(where / part)
     return {
-      'gemma': gemma.load(reading, shards('text_encoder'), mesh, dtype),
+      'gemma': gemma.load(reading, shards('text_encoder'), mesh, dtype, self.eight_bits),
       'connectors': ltx2_connectors.load(connecting, shards('connectors'), mesh, dtype),
     }
 

@@ -16,6 +16,7 @@ from flax import nnx
 
 from sorajax import sharding
 from sorajax.errors import UserError
+from sorajax.nn import int8
 from sorajax.weights.stored import NAMES, Stored
 
 
@@ -171,11 +172,20 @@ def stored_of(where: Places, params: Params) -> list[Stored]:
 
 
 def load(
-  make: Make, where: Places, saved: Saved, mesh: jax.sharding.Mesh, dtype: Any = np.float32
-) -> Params:
+  make: Make, where: Places, saved: Saved, mesh: jax.sharding.Mesh, dtype: Any = np.float32,
+  eight_bits: bool = False,
+) -> Params:  # fmt: skip
   """The tensors of a folder → parameters in `dtype`, laid over the devices of a mesh.
 
   The host holds one tensor at a time, and a device its part of the parameters and of that tensor.
+
+  Args:
+    make: the module.
+    where: what its parameters are made of.
+    saved: the tensors.
+    mesh: of the devices.
+    dtype: of the parameters.
+    eight_bits: whether matrices of layers are rounded to 8 bits, each as it comes.
 
   Raises:
     UserError: tensors that are missing, have another shape, or are left over.
@@ -192,8 +202,14 @@ def load(
     place = where[path]
     if not place.stacked:
       return read(place.tensors[0], layout)
-    whole = jax.jit(lambda: jnp.zeros(leaf.shape, dtype), out_shardings=layout)()
     of_layer = jax.NamedSharding(mesh, sharding.P(*layout.spec[1:]))
+    inputs = int8.inputs_of(path, leaf.ndim) if eight_bits else ()
+    if inputs:
+      rounded = int8.blank(leaf.shape, inputs, layout)
+      for i, tensor in enumerate(place.tensors):
+        rounded = int8.with_layer(rounded, read(tensor, of_layer), i, inputs)
+      return rounded
+    whole = jax.jit(lambda: jnp.zeros(leaf.shape, dtype), out_shardings=layout)()
     for i, tensor in enumerate(place.tensors):
       whole = _with_layer(whole, read(tensor, of_layer), i)
     return whole

@@ -442,6 +442,19 @@ def test_one_step_of_diffusion_decodes_as_that_of_diffusers(saved, monkeypatch, 
     service.with_decoder(plain, 'one_step')
 
 
+@one_is_enough
+def test_a_model_is_rounded_to_8_bits_as_it_is_read(saved):
+  _, folder = saved
+  early, late = service.load(folder, eight_bits=True), service.of_8_bits(service.load(folder))
+  pairs = zip(jax.tree.leaves(early.params), jax.tree.leaves(late.params), strict=True)
+  assert all(a.dtype == b.dtype and (np.asarray(a) == b).all() for a, b in pairs)
+  kinds = {str(leaf.dtype) for leaf in jax.tree.leaves(early.params['text']['gemma'])}
+  assert 'int8' in kinds
+  again = service.of_8_bits(early)
+  assert jax.tree.all(jax.tree.map(lambda a, b: a is b, again.params, early.params))
+  assert again.flags == late.flags == ('--weights=int8',) != early.flags
+
+
 def test_low_rank_changes_do_there_what_they_do_here(saved, monkeypatch, tmp_path):
   pytest.importorskip('peft', reason=REASON)
   _, folder = saved

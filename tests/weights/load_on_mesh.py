@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from sorajax import sharding
+from sorajax.nn import int8
 from sorajax.weights import ltx2_transformer
 from sorajax.weights.shards import Shards
 
@@ -25,9 +26,16 @@ def main(folder: str) -> None:
   same = jax.tree.map(
     lambda a, b: bool((np.asarray(a) == b.astype(np.float32)).all()), params, wanted
   )
+  early = ltx2_transformer.load(config, saved, mesh, eight_bits=True)
+  late = int8.tree(params)
+  equal = jax.tree.map(
+    lambda a, b: bool((np.asarray(a) == b).all()) and a.sharding.spec[1:] == b.sharding.spec[1:],
+    early, late,
+  )  # fmt: skip
   query = params['blocks']['streams']['video']['self_attention']['query']
   found = {
     'same': all(jax.tree.leaves(same)),
+    'rounded': all(jax.tree.leaves(equal)),
     'whole': query.shape,
     'part': query.addressable_shards[0].data.shape,
     'types': sorted({str(leaf.dtype) for leaf in jax.tree.leaves(params)}),

@@ -176,6 +176,7 @@ def test_a_folder_is_read_onto_a_mesh(folder):
   found = json.loads(run(str(Path(__file__).with_name('load_on_mesh.py')), str(folder)))
   assert found['same'] and found['types'] == ['float32']
   assert found['whole'] == [2, 16, 2, 8] and found['part'] == [2, 8, 1, 8]
+  assert found['rounded']  # as they were read, and as if they had been afterwards
 
 
 def test_a_folder_of_one_file_is_read(folder):
