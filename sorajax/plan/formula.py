@@ -15,12 +15,13 @@ import jax
 import jax.numpy as jnp
 
 from sorajax import build, sharding
+from sorajax.model import lora
 from sorajax.model.config import StreamConfig
 from sorajax.network import Network
 from sorajax.nn.kernels import LANES
 from sorajax.plan.hlo import Collective, Work
 from sorajax.plan.memory import Memory
-from sorajax.plan.work import Clips, Step
+from sorajax.plan.work import Clips, Step, start_dtype
 from sorajax.settings import Settings
 
 LISTED = 'blocks'  # in the paths of parameters of layers
@@ -61,11 +62,15 @@ class Formula:
       held = self._held() + own * (jnp.dtype(self.weights).itemsize / 4 - 1)
       return Memory({'weights': held}, held + values + 2 * layer)
     kept = {'none': values + layer, 'dots': carried + dots, 'full': carried}[c.remat]
-    micro = self.of.settings.train.micro_batches
-    passing = self._held() + c.layers * kept / micro + 2 * values / micro + 2 * layer
-    parts = {'weights': 1, 'moving average': 1, 'optimiser': 2}
-    held_parts = {name: count * self._held() for name, count in parts.items()}
-    return Memory(held_parts, sum(held_parts.values()) + passing)
+    micro, own, trained = self.of.settings.train.micro_batches, 0.0, self._held()
+    slopes = trained
+    if self.of.settings.lora.rank:  # all weights with their changes, and slopes of as many
+      size = jnp.dtype(start_dtype(self.of.settings)).itemsize / 4
+      own = self._held() + (size - 1) * self._held(self.shapes['transformer'])
+      trained, slopes = self._changes(), 2 * own
+    passing = slopes + c.layers * kept / micro + 2 * values / micro + 2 * layer
+    parts = {'weights': own + trained, 'moving average': trained, 'optimiser': 2 * trained}
+    return Memory(parts, sum(parts.values()) + passing)
 
   def work(self) -> Iterator[Work]:
     """Products, attention, values on their way to memory and back, and the optimiser."""
@@ -153,6 +158,12 @@ class Formula:
       4 * math.prod(leaf.shape) / math.prod(self.sizes[axis] for axis in _axes(leaf))
       for leaf in jax.tree.leaves(shapes or self.shapes)
     )
+
+  def _changes(self) -> float:
+    """Bytes of low-rank changes, which every device has whole."""
+    of = lambda key: lora.init(self.of.settings.lora, self.shapes['transformer'], key)
+    leaves = jax.tree.leaves(jax.eval_shape(of, jax.random.key(0)))
+    return sum(4.0 * math.prod(leaf.shape) for leaf in leaves)
 
   def _gathered(self, fine: bool | None = None) -> float:
     """Bytes of the layers' matrices in the compute type, as products take them from `fsdp`.

@@ -24,7 +24,7 @@ from sorajax.generate.sampling import sampling
 from sorajax.network import Network
 from sorajax.plan import hlo
 from sorajax.plan.memory import Memory
-from sorajax.plan.work import Clips
+from sorajax.plan.work import Clips, start_dtype
 from sorajax.settings import Settings
 from sorajax.train.state import initial_state, make_step
 from sorajax.train.velocity import VelocityObjective
@@ -107,12 +107,14 @@ def train_step(
   began = time.monotonic()
   with jax.set_mesh(mesh):
     step, (state, frozen, batch) = training_program(settings, bucket, mesh)
+    start = frozen if settings.lora.rank else {}
     cure = 'take fewer --rows, remat=full, more micro-batches, or more chips along fsdp'
     compiled = _compile(step.lower(state, frozen, batch), quick, f'a step does not fit; {cure}')
   parts = {'weights': 'params', 'moving average': 'ema', 'optimiser': 'optimizer'}
   held = {name: _bytes(state[part]) for name, part in parts.items()}
+  held['weights'] += _bytes(start)
   held['batch'] = _bytes(batch)
-  return _read(compiled, mesh, held, state['params'], began)
+  return _read(compiled, mesh, held, {**start, **state['params']}, began)
 
 
 def sampling_run(
@@ -141,11 +143,15 @@ def sampling_run(
 def training_program(settings: Settings, bucket: Bucket, mesh: jax.sharding.Mesh) -> tuple:
   """A training step as it is jitted, and the shapes of its arguments, on the mesh that is set."""
   check_batch(bucket, settings.train.micro_batches, mesh)
-  objective = VelocityObjective(settings, _network(settings), NO_CLIPS, mesh)
+  network, start = _network(settings), None
+  if settings.lora.rank:
+    start = _weights(network, mesh, start_dtype(settings))
+    network = dataclasses.replace(network, lora=settings.lora)
+  objective = VelocityObjective(settings, network, NO_CLIPS, mesh, start)
   shapes = jax.eval_shape(initial_state(objective))
   layout = sharding.shardings(mesh, shapes)
   state = jax.tree.map(_laid, shapes, layout)
-  frozen = jax.eval_shape(objective.frozen)
+  frozen = start or jax.eval_shape(objective.frozen)
   return make_step(objective, mesh, layout), (state, frozen, _batch(settings, bucket, mesh))
 
 
@@ -153,16 +159,27 @@ def sampling_program(clips: Clips, mesh: jax.sharding.Mesh, weights: str = 'floa
   """All steps of sampling as they are jitted, the shapes of what a run learns, and those of the
   arguments, on the mesh that is set."""
   settings, bucket, network = clips.settings, clips.bucket, _network(clips.settings)
-  shapes = jax.eval_shape(lambda: network.init(jax.random.key(0)))
-  params = jax.tree.map(_laid, shapes, sharding.shardings(mesh, shapes))
-  cast = lambda a: jax.ShapeDtypeStruct(a.shape, jnp.dtype(weights), sharding=a.sharding)
-  params['transformer'] = jax.tree.map(cast, params['transformer'])
-  everywhere = jax.NamedSharding(mesh, sharding.P())
-  frozen = jax.tree.map(lambda a: _laid(a, everywhere), jax.eval_shape(network.frozen))
+  params = _weights(network, mesh, weights)
+  trained = {
+    name: part for name, part in params.items() if name != 'text' or network.text.trainable
+  }
   batch = _laid_rows(blank(bucket.rows, bucket, _channels(settings)), mesh)
   seeds = jax.ShapeDtypeStruct((bucket.rows,), np.uint32)
   run = sampling(network, settings.sample, clips.shift)
-  return run, params, ({**params, **frozen}, batch.tokens, batch.text, batch.text, seeds)
+  return run, trained, (params, batch.tokens, batch.text, batch.text, seeds)
+
+
+def _weights(network: Network, mesh: jax.sharding.Mesh, dtype: str) -> Any:
+  """The shapes of all weights on the mesh that is set, those of the transformer of a type."""
+  shapes = jax.eval_shape(lambda: network.init(jax.random.key(0)))
+  params = jax.tree.map(_laid, shapes, sharding.shardings(mesh, shapes))
+  cast = lambda a: jax.ShapeDtypeStruct(a.shape, jnp.dtype(dtype), sharding=a.sharding)
+  params['transformer'] = jax.tree.map(cast, params['transformer'])
+  everywhere = jax.NamedSharding(mesh, sharding.P())
+  return {
+    **params,
+    **jax.tree.map(lambda a: _laid(a, everywhere), jax.eval_shape(network.frozen)),
+  }
 
 
 def _network(settings: Settings) -> Network:

@@ -57,6 +57,11 @@ class Work(Protocol):
     ...
 
 
+def start_dtype(settings: Settings) -> str:
+  """Of the weights that low-rank changes are learned of: LTX-2's as they were saved, or a run's."""
+  return 'float32' if settings.flow.preconditioned else settings.transformer.compute
+
+
 @dataclasses.dataclass(frozen=True)
 class Step:
   """A step of training.

@@ -168,6 +168,15 @@ def test_what_a_device_holds_by_formula_is_what_lies_there(found):
   assert len({laid for _, laid in found['held']}) == 3
 
 
+def test_what_low_rank_changes_hold_is_told_by_formula(found):
+  """All weights, of which LTX-2's are of 16 bits, and three times the changes."""
+  for one in found['changed']:
+    assert one['formula'] == one['laid']
+    assert one['laid']['moving average'] < 0.3 * one['laid']['weights']
+  whole, halved = (one['laid']['weights'] for one in found['changed'][:2])
+  assert halved < 0.7 * whole
+
+
 def test_what_is_planned_is_what_sampling_runs(found):
   """The same lowered program, to the letter, on a mesh of every axis but one."""
   for sampled, planned in found['same']:

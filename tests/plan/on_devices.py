@@ -172,6 +172,27 @@ def held(sizes: tuple[int, ...]) -> tuple[float, float]:
   return formula.memory().held['weights'], planner._bytes(laid)
 
 
+def changed(sizes: tuple[int, ...], preconditioned: bool) -> dict:
+  """What a step of low-rank changes holds on a device of a mesh, by formula and as it is laid."""
+  config = runpy.run_path(str(Path(__file__).parents[2] / 'configs' / 'tiny.py'))['get_config']()
+  config.text.width, config.transformer.layers, config.start = 64, 3, 'RUN'
+  config.mesh.update(dict(zip(sharding.AXES, sizes)))
+  config.lora.rank, config.flow.preconditioned = 5, preconditioned
+  config.transformer.compute = 'bfloat16'
+  settings, mesh = build.settings(config), sharding.make_mesh(sharding.MeshConfig(*sizes))
+  (bucket,) = settings.data.in_order()
+  bucket = dataclasses.replace(bucket, rows=8)
+  with jax.set_mesh(mesh):
+    _, (state, start, _) = planner.training_program(settings, bucket, mesh)
+  laid = {
+    'weights': planner._bytes(state['params']) + planner._bytes(start),
+    'moving average': planner._bytes(state['ema']),
+  }
+  step = work.Step(settings, bucket)
+  formula = Formula(step, dict(mesh.shape), shapes_of(settings)).memory().held
+  return {'laid': laid, 'formula': {name: formula[name] for name in laid}}
+
+
 def main() -> None:
   made = program(layers, (ROWS, WIDTH), (TURNS, WIDTH, WIDTH))
   work = list(made.work())
@@ -185,6 +206,7 @@ def main() -> None:
         'forwards': several,
         'sampling': [[sampled(n, *how) for n in (2, 3)] for how in SAMPLING],
         'held': [held(sizes) for sizes in ((8, 1, 1, 1), (1, 4, 1, 2), (1, 2, 2, 2))],
+        'changed': [changed(s, p) for s in ((8, 1, 1, 1), (1, 2, 2, 2)) for p in (True, False)],
         'same': [planned_and_run((1, 2, 2, 2))],
         'flops': counted,
         'bytes': sum(w.bytes * w.times for w in work),
