@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from sorajax.media.atomic import make_folder, write_text
+from sorajax.plan.advice import TIGHT, advice
 from sorajax.plan.chips import Chip
 from sorajax.plan.estimate import Assumptions, Estimate
 from sorajax.plan.program import Compiled
 from sorajax.plan.work import Work
 
 GIB = 2**30
-TIGHT = 0.1  # share of memory below which a program that fits may not fit another day
 HUES = ('#4477aa', '#66ccee', '#228833', '#ccbb44', '#ee6677', '#aa3377', '#bbbbbb')
 
 
@@ -98,6 +98,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     where = f'{kind} over {"+".join(axes) or "all"}{", beside" if apart else ""}'
     yield f'  {where:<46}{size / GIB:>8.2f} {seconds:>8.3f}'
   yield ''
+  yield from [*advice(plan), ''] if any(advice(plan)) else ()
   yield _assumed(plan.assume)
 
 
@@ -148,6 +149,7 @@ def page(plan: Plan) -> str:
     f'<td>{seconds:.3f}'
     for (kind, axes, apart), (size, seconds) in sorted(plan.estimate.by_collective.items())
   )
+  told = ''.join(f'<p><b>{html.escape(line)}</b>' for line in advice(plan))
   return (
     '<!doctype html><meta charset=utf-8><title>' + html.escape(plan.name) + '</title><style>'
     'body{font:15px system-ui;max-width:60em;margin:2em auto;padding:0 1em}'
@@ -161,7 +163,7 @@ def page(plan: Plan) -> str:
     f'{html.escape(_bound(plan))}</h2>'
     f'{_bar(plan.times(), plan.estimate.seconds, 1, "s")}<h2>Figures</h2><table>{rows}</table>'
     '<h2>Talk between devices</h2><table><tr><th>kind<th>axes<th><th>GiB<th>s'
-    f'{talk}</table><p>{html.escape(_assumed(plan.assume))}</p>'
+    f'{talk}</table>{told}<p>{html.escape(_assumed(plan.assume))}</p>'
   )
 
 

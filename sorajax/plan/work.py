@@ -23,6 +23,7 @@ class Work(Protocol):
   """What a plan says of one run of its program.
 
   Attributes:
+    settings: of the run.
     title: behind the mesh.
     run: what one run is called.
     ending: of the names of files.
@@ -31,6 +32,8 @@ class Work(Protocol):
     turns: how often all layers run forwards, and backwards.
   """
 
+  @property
+  def settings(self) -> Settings: ...
   @property
   def title(self) -> str: ...
   @property

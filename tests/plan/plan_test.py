@@ -9,7 +9,8 @@ from tiny import refused
 
 from sorajax import build, sharding
 from sorajax.plan import chips, flops, formula, plan, report, work
-from sorajax.plan.estimate import Assumptions, estimate
+from sorajax.plan.advice import advice
+from sorajax.plan.estimate import Assumptions, Estimate, estimate
 from sorajax.plan.hlo import Program
 from sorajax.plan.memory import Memory
 from sorajax.plan.program import Compiled
@@ -190,3 +191,61 @@ def test_nothing_asked_for_and_codecs_that_are_not_there_are_refused():
   mesh = sharding.abstract_mesh((1, 1, 1, 1))
   with refused('nowhere holds no codec'):
     work.clips_of(dataclasses.replace(settings(), trained='nowhere'), 1, mesh)
+
+
+QUIET = Estimate(1.0, 0.0, 0.0, 0.0, 0.0, 1.0, {})
+
+
+def advised(peak: float = 24 * GIB, what=None, fsdp: int = 16, estimate=QUIET) -> report.Plan:
+  found = made(peak, what=what)
+  compiled = dataclasses.replace(found.compiled, mesh={**MESH, 'fsdp': fsdp})
+  return dataclasses.replace(found, compiled=compiled, estimate=estimate)
+
+
+def with_remat(remat: str):
+  own = step()
+  transformer = dataclasses.replace(own.settings.transformer, remat=remat)
+  return dataclasses.replace(
+    own, settings=dataclasses.replace(own.settings, transformer=transformer)
+  )
+
+
+def said(*args, **kwargs) -> str:
+  return '; '.join(advice(advised(*args, **kwargs)))
+
+
+def test_nothing_is_said_where_nothing_is_wasted():
+  assert not said() and 'take fewer' not in report.text(advised())
+  assert 'take fewer' in report.text(advised(31 * GIB))
+
+
+@pytest.mark.parametrize(
+  'fsdp, streams', [(1, ''), (16, ''), (32, 'audio'), (64, 'audio video')], ids=str
+)
+def test_weights_that_are_cut_finer_than_a_tile_are_told(fsdp, streams):
+  lines = list(advice(advised(fsdp=fsdp)))
+  assert [line.split(' channels of ')[1].split()[0] for line in lines] == streams.split()
+  if fsdp == 64:
+    assert 'fsdp=64 leaves 64 of 4096 channels' in lines[1] and 'fsdp of 32 at most' in lines[1]
+
+
+def test_little_memory_asks_for_less_and_much_for_less_work():
+  assert '6 % of memory is left: take fewer --rows or more of fsdp' in said(
+    30 * GIB, with_remat('full')
+  )
+  assert 'fewer --rows, remat=full or more' in said(30 * GIB, with_remat('dots'))
+  assert 'computed twice: try remat=dots' in said(12 * GIB, with_remat('full'))
+  assert 'computed twice: try remat=none' in said(12 * GIB, with_remat('dots'))
+  assert not said(12 * GIB, with_remat('none')) and not said(12 * GIB, clips())
+
+
+def test_talk_that_all_wait_for_is_told_with_where_it_goes():
+  by = {
+    ('all-gather', ('fsdp',), False): (1.0, 0.3), ('all-reduce', ('data',), False): (1.0, 0.1),
+    ('all-to-all', ('context',), True): (1.0, 9.0),
+  }  # fmt: skip
+  loud = dataclasses.replace(QUIET, exposed=0.4, hidden=0.9, by_collective=by)
+  assert '29 % of the time all wait for talk, most of it over fsdp' in said(estimate=loud)
+  assert not said(estimate=dataclasses.replace(loud, exposed=0.2))
+  page = report.page(advised(estimate=loud))
+  assert 'fewer devices along fsdp</b>' in page.replace('<p>', '</b>')

@@ -1,0 +1,62 @@
+"""What to change in a plan that wastes something."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from sorajax.nn.kernels import LANES
+from sorajax.plan.search import REMATS
+from sorajax.plan.work import Step
+
+if TYPE_CHECKING:
+  from sorajax.plan.report import Plan
+
+TIGHT = 0.1  # share of memory below which a program that fits may not fit another day
+LOOSE = 0.5  # share of memory above which less may be computed twice
+LOUD = 0.25  # share of the time above which talk is worth lessening
+
+
+def advice(plan: 'Plan') -> Iterator[str]:
+  """A line for each thing that is worth a change; none where all is well."""
+  yield from _of_layout(plan)
+  yield from _of_memory(plan)
+  yield from _of_talk(plan)
+
+
+def _of_layout(plan: 'Plan') -> Iterator[str]:
+  fsdp = plan.compiled.mesh.get('fsdp', 1)
+  for m, stream in sorted(plan.work.settings.transformer.streams.items()):
+    if fsdp > 1 and stream.width / fsdp < LANES <= stream.width:
+      yield (
+        f'fsdp={fsdp} leaves {stream.width // fsdp} of {stream.width} channels of {m} to a device, '
+        f'less than the {LANES} of a tile, so that weights are sent whole: take fsdp of '
+        f'{stream.width // LANES} at most, and more of data'
+      )
+
+
+def _of_memory(plan: 'Plan') -> Iterator[str]:
+  remat = plan.work.settings.transformer.remat
+  if plan.room < TIGHT:
+    more = ', remat=full' if isinstance(plan.work, Step) and remat != 'full' else ''
+    yield f'{100 * plan.room:.0f} % of memory is left: take fewer --rows{more} or more of fsdp'
+  if plan.room > LOOSE and isinstance(plan.work, Step) and remat != REMATS[0]:
+    less = REMATS[REMATS.index(remat) - 1]
+    yield (
+      f'{100 * plan.room:.0f} % of memory is left and layers are computed twice: try remat={less}, '
+      'or more --rows'
+    )
+
+
+def _of_talk(plan: 'Plan') -> Iterator[str]:
+  found = plan.estimate
+  if found.exposed < LOUD * found.seconds:
+    return
+  spent: dict[str, float] = {}
+  for (_, axes, beside), (_, seconds) in found.by_collective.items():
+    if not beside:
+      name = '+'.join(axes) or 'all'
+      spent[name] = spent.get(name, 0.0) + seconds
+  worst = max(spent, key=lambda name: spent[name])
+  yield (
+    f'{100 * found.exposed / found.seconds:.0f} % of the time all wait for talk, most of it over '
+    f'{worst}: take more --rows for each device, or fewer devices along {worst}'
+  )
