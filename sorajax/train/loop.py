@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,9 @@ class _Run:
     abstract = jax.eval_shape(init)
     layout = sharding.shardings(self.mesh, abstract)
     if latest is None:
-      state = jax.jit(init, out_shardings=layout)()
+      with warnings.catch_warnings():  # what is begun with in 16 bits is given up, not taken over
+        warnings.filterwarnings('ignore', 'Some donated buffers were not usable')
+        state = jax.jit(init, out_shardings=layout, donate_argnums=0)(self.objective.begun())
     else:
       target = jax.tree.map(
         lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, layout

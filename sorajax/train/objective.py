@@ -50,6 +50,10 @@ class Objective(Protocol):
     """Trainable parameters, as plain dicts."""
     ...
 
+  def begun(self) -> Any:
+    """Parameters that training goes on from, on the mesh; None for those of `init`."""
+    ...
+
   def frozen(self) -> Any:
     """Parameters that are used and not trained."""
     ...

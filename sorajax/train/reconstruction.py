@@ -49,6 +49,9 @@ class Reconstruction:
   def batch_spec(self) -> jax.sharding.PartitionSpec:
     return sharding.spec('batch')
 
+  def begun(self) -> Any:
+    return None
+
   def frozen(self) -> Any:
     return {}
 

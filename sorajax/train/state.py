@@ -14,13 +14,19 @@ State = dict[str, Any]  # step, params, ema, optimizer
 Metrics = dict[str, jax.Array]
 
 
-def initial_state(objective: Objective) -> Callable[[], State]:
-  """A function that makes the first state; run it through `sharding.jit_init`."""
+def initial_state(objective: Objective) -> Callable[..., State]:
+  """A function that makes the first state; run it through `sharding.jit_init`.
+
+  It may be given what `objective.begun` gives, whose numbers then take the place of those drawn, in
+  the types of these: weights of 16 bits are trained in 32.
+  """
   settings = objective.settings
   transform = optim.optimizer(settings.optimizer, settings.train.steps)
 
-  def init() -> State:
+  def init(begun: Any = None) -> State:
     params = objective.init(jax.random.key(settings.train.seed))
+    if begun is not None:
+      params = jax.tree.map(lambda drawn, x: x.astype(drawn.dtype), params, begun)
     return {
       'step': jnp.zeros((), jnp.int32),
       'params': params,

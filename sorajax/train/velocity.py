@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,12 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike[str]) ->
       raise UserError('config.data.path is empty; add --config.data.path=LATENTS')
     build.check_mesh(settings, mesh)
     source = open_latents(settings.data.path, 'train')
-    network, start = build.network(settings, source.codec), None
-    if settings.start:
-      start = service.load(settings.start, config).params
-      if not settings.lora.rank:
-        start = sharding.gathered(start)
-    return VelocityObjective(settings, network, source, mesh, start)
+    load = lambda: service.load(settings.start, config).params
+    network, changed = build.network(settings, source.codec), bool(settings.lora.rank)
+    return VelocityObjective(
+      settings, network, source, mesh, base=load() if changed else None,
+      start=load if settings.start and not changed else None,
+    )  # fmt: skip
 
   loop.run(make, settings.mesh, config, workdir)
 
@@ -61,28 +62,32 @@ class VelocityObjective:
     network: the velocity.
     source: latents and captions.
     mesh: of the devices.
-    start: parameters to begin with, on the host, or those that changes are learned of, on the
-      mesh; None to draw them.
+    base: parameters that changes are learned of, on the mesh; None where all are trained.
+    start: loads parameters to begin with; None to draw them.
   """
 
   settings: Settings
   network: Network
   source: LatentSource
   mesh: jax.sharding.Mesh
-  start: Any = None
+  base: Any = None
+  start: Callable[[], Any] | None = None
 
   @property
   def batch_spec(self) -> jax.sharding.PartitionSpec:
     return sharding.spec('batch', 'tokens')
 
   def init(self, key: jax.Array) -> Any:
-    params = self.network.init(key)
-    if self.start is None or self.network.lora.rank:
-      return params
-    return {name: jax.tree.map(jnp.asarray, self.start[name]) for name in params}
+    return self.network.init(key)
+
+  def begun(self) -> Any:
+    if self.start is None:
+      return None
+    names = jax.eval_shape(self.network.init, jax.random.key(0))
+    return {name: part for name, part in self.start().items() if name in names}
 
   def frozen(self) -> Any:
-    return self.start if self.network.lora.rank else self.network.frozen()
+    return self.base if self.network.lora.rank else self.network.frozen()
 
   def counts(self, batch: Batch) -> dict[str, jax.Array]:
     return {m: t.loss_mask.sum() for m, t in batch.tokens.items()}

@@ -1,6 +1,7 @@
 """Low-rank changes are learned, merged, written and read, every stage through its command line."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -99,3 +100,14 @@ def test_what_cannot_be_changed_is_refused(walk, changed, tmp_path):
   again = [data, f'--config.start={walk}/run', f'--workdir={changed}', '--config.lora.rank=2']
   error = run('launch/train.py', TINY, *again, fails=True)
   assert 'was made with another config.lora' in error
+
+
+def test_all_weights_go_on_from_a_run_which_is_then_needed_no_more(walk, tmp_path):
+  begun, tuned = tmp_path / 'begun', tmp_path / 'tuned'
+  shutil.copytree(walk / 'run', begun)
+  flags = ['launch/train.py', TINY, f'--config.data.path={walk}/latents', f'--workdir={tuned}']
+  run(*flags, f'--config.start={begun}', '--config.train.steps=2')
+  assert held_out(tuned)[0] == pytest.approx(held_out(walk / 'run')[-1], rel=1e-4)
+  shutil.rmtree(begun)
+  run(*flags, f'--config.start={begun}', '--config.train.steps=4')
+  assert len(held_out(tuned)) == 3

@@ -39,6 +39,9 @@ class Line:
   def init(self, key):
     return {'slope': jax.random.normal(key, (2,))}
 
+  def begun(self):
+    return None
+
   def counts(self, batch):
     return {'points': jnp.asarray(batch['y'].size, jnp.float32)}
 
@@ -123,3 +126,14 @@ def test_a_step_that_is_not_finite_changes_nothing_and_its_fault_is_named(fault)
   mesh = sharding.make_mesh(sharding.MeshConfig())
   with jax.set_mesh(mesh):
     assert diagnose(objective, before['params'], {}, batch, 0) == says
+
+
+def test_what_a_run_begins_with_is_trained_in_the_types_of_what_it_would_draw():
+  """Weights of 16 bits would not feel the steps of a small learning rate."""
+  drawn, begun = Line().init(jax.random.key(0)), {'slope': jnp.asarray([0.5, -3.0], jnp.bfloat16)}
+  state = jax.jit(initial_state(Line()))(begun)
+  for part in ('params', 'ema'):
+    np.testing.assert_array_equal(state[part]['slope'], [0.5, -3.0])
+    assert state[part]['slope'].dtype == drawn['slope'].dtype == jnp.float32
+  moments = [leaf for leaf in jax.tree.leaves(state['optimizer']) if leaf.shape == (2,)]
+  assert moments and all(leaf.dtype == jnp.float32 for leaf in moments)
