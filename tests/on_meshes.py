@@ -48,23 +48,23 @@ def batch():
   return tokens, tiny.text_ids(len(ROWS))
 
 
-def objective(params, tokens, text):
-  """The training loss, with levels and noise drawn on the mesh."""
+def objective(network, params, tokens, text):
+  """The training loss of a network, with levels and noise drawn on the mesh."""
   drawn = loss.draw_levels(jax.random.key(1), tokens, 2, levels.uniform, 0.5)
   noise = loss.draw_noise(jax.random.key(2), tokens)
-  read = NETWORK.read(params, text)
-  velocity = lambda tokens: NETWORK.velocity(params, tokens, read)
+  read = network.read(params, text)
+  velocity = lambda tokens: network.velocity(params, tokens, read)
   return sum(total for total, _ in loss.squared_errors(velocity, tokens, noise, drawn).values())
 
 
 def tuned_objective(changes, params, tokens, text):
-  return objective({**params, **changes}, tokens, text)
+  return objective(NETWORK, {**params, **changes}, tokens, text)
 
 
 def loss_and_gradient(mesh, params, changes=None):
   """On a mesh, or on one device where it is None; of low-rank changes if there are any."""
   tokens, text = batch()
-  run = tiny.quick_jit(jax.value_and_grad(objective))
+  run = tiny.quick_jit(jax.value_and_grad(functools.partial(objective, NETWORK)))
   if changes is not None:
     run = functools.partial(tiny.quick_jit(jax.value_and_grad(tuned_objective)), changes)
   if mesh is None:

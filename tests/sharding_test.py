@@ -24,6 +24,14 @@ def test_every_mesh_gives_the_same_loss_and_gradient(found):
     assert mesh['gradient_apart'] < 1e-5, mesh['shape']
 
 
+@pytest.mark.slow
+def test_all_meshes_of_eight_devices_give_the_same_loss_gradient_and_clips():
+  told = json.loads(run(str(PROGRAM.with_name('all_meshes.py'))))
+  assert len({tuple(mesh['shape']) for mesh in told}) == 20
+  for mesh in told:
+    assert max(mesh['apart']) < 1e-5, mesh
+
+
 def test_low_rank_changes_have_the_same_loss_and_gradient_on_a_mesh(found):
   assert max(found['changes']) < 1e-5
 

@@ -1,0 +1,73 @@
+"""A program for `sharding_test`: all meshes of eight devices made of one CPU, found as json."""
+
+import concurrent.futures
+import dataclasses
+import functools
+import json
+from typing import Any
+
+import jax
+import numpy as np
+import on_meshes  # makes the devices
+import tiny
+
+from sorajax import sharding
+from sorajax.generate.sampling import sampling
+from sorajax.model.config import StreamConfig
+from sorajax.plan.search import meshes
+from sorajax.settings import SampleConfig
+
+STREAMS = {
+  'video': StreamConfig(tiny.CHANNELS['video'], 24, 8, 6, 32, (4.0, 64.0, 64.0)),
+  'audio': StreamConfig(tiny.CHANNELS['audio'], 16, 8, 4, 24, (4.0,)),
+}
+CONFIG = dataclasses.replace(on_meshes.CONFIG, streams=STREAMS, cross_heads=8)
+NETWORK = dataclasses.replace(on_meshes.WHOLE, transformer=CONFIG)
+BOTH = lambda value: {'video': value, 'audio': value}
+SAMPLE = SampleConfig(1.0, 8.0, 8, 8, levels=(1.0, 0.7, 0.3, 0.0), guidance=BOTH(2.0))
+
+
+def batch() -> tuple:
+  """Rows of clips of several sizes, whose tokens divide over any mesh, and their captions."""
+  tokens, _ = tiny.pack(on_meshes.ROWS, video=16, audio=16)
+  asked = {m: t.loss_mask * (np.arange(t.sigma.shape[1]) % 3 > 0) for m, t in tokens.items()}
+  asked = {m: a.astype(np.float32) for m, a in asked.items()}
+  tokens = {m: t.replace(sigma=asked[m], loss_mask=asked[m]) for m, t in tokens.items()}
+  return tokens, tiny.text_ids(len(on_meshes.ROWS))
+
+
+def found_on(params: Any, mesh: jax.sharding.Mesh | None) -> tuple[Any, Any, Any]:
+  """Loss, gradient and sampled latents on a mesh, or on one device where it is None."""
+  tokens, text = batch()
+  seeds = np.arange(len(on_meshes.ROWS), dtype=np.uint32)
+  gradient = tiny.quick_jit(jax.value_and_grad(functools.partial(on_meshes.objective, NETWORK)))
+  run = sampling(NETWORK, SAMPLE, 0.0)
+
+  def found(params, tokens, text):
+    loss, slopes = gradient(params, tokens, text)
+    return jax.device_get((loss, slopes, run(params, tokens, text, text, seeds)))
+
+  if mesh is None:
+    return found(params, tokens, text)
+  with jax.set_mesh(mesh):
+    shapes = jax.eval_shape(lambda: NETWORK.init(jax.random.key(0)))
+    params = jax.device_put(params, sharding.shardings(mesh, shapes))
+    rows = sharding.rows_here(mesh, len(seeds))
+    place = lambda x: sharding.place_rows(mesh, x, rows, len(seeds))
+    return found(params, *jax.tree.map(place, (tokens, text)))
+
+
+def main() -> None:
+  params = tiny.noisy(lambda: NETWORK.init(jax.random.key(0)))
+  every = [sharding.make_mesh(config) for config in meshes(8)]
+  with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    wanted, *answers = pool.map(functools.partial(found_on, params), (None, *every))
+  told = []
+  for mesh, answer in zip(every, answers):
+    apart = [on_meshes.apart(one, other) for one, other in zip(wanted, answer)]
+    told.append({'shape': list(mesh.shape.values()), 'apart': apart})
+  print(json.dumps(told))
+
+
+if __name__ == '__main__':
+  main()
