@@ -133,10 +133,14 @@ def blank_latents(request: Request, geometry: Geometry) -> Latents:
 
 
 def finish(plan: Plan, made: Clip) -> Clip:
-  """Cuts a decoded clip to what was asked for, and keeps a wholly given stream as it came."""
+  """Cuts a decoded clip to what was asked for, and keeps a wholly given stream as it came.
+
+  Sound that is louder than a file can hold is made softer as a whole, so that nothing is cut off.
+  """
   request = plan.request
   samples = samples_of(request.frames, request.fps, made.sample_rate_hz)
   video, audio = made.video[: request.frames], made.audio[:samples]
+  audio = audio / max(float(np.abs(audio).max(initial=0.0)), 1.0)
   if request.given is not None:
     if plan.given['video'].all():
       video = _fitted(request.given, request.frames, samples).video

@@ -175,3 +175,11 @@ def test_a_reference_that_does_not_fit_is_refused_by_its_name():
     planned(reference=GIVEN, reference_path='hare.mp4', reference_smaller=2)
   with refused('hare.mp4 as a reference: 8×12 pixels cannot be made 3 times smaller'):
     planned(reference=GIVEN, reference_path='hare.mp4', reference_smaller=3)
+
+
+@pytest.mark.parametrize('peak', [0.0, 0.4, 1.0, 4.5])
+def test_sound_that_is_too_loud_is_made_softer_and_keeps_its_shape(peak):
+  p, wave = planned(), np.resize(np.float32([0, 1, -0.3, 0.6]), (3 * RATE_HZ, 1))
+  clip = finish(p, dataclasses.replace(made_of(p), audio=peak * wave))
+  wanted = min(peak, 1.0) * wave[: len(clip.audio)]
+  np.testing.assert_allclose(clip.audio, wanted, atol=1e-6)
