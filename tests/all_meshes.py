@@ -14,15 +14,17 @@ import tiny
 from sorajax import sharding
 from sorajax.generate.sampling import sampling
 from sorajax.model.config import StreamConfig
+from sorajax.network import Network
 from sorajax.plan.search import meshes
 from sorajax.settings import SampleConfig
+from sorajax.text.small import SmallEncoder
 
 STREAMS = {
   'video': StreamConfig(tiny.CHANNELS['video'], 24, 8, 6, 32, (4.0, 64.0, 64.0)),
   'audio': StreamConfig(tiny.CHANNELS['audio'], 16, 8, 4, 24, (4.0,)),
 }
-CONFIG = dataclasses.replace(on_meshes.CONFIG, streams=STREAMS, cross_heads=8)
-NETWORK = dataclasses.replace(on_meshes.WHOLE, transformer=CONFIG)
+CONFIG = dataclasses.replace(on_meshes.CONFIG, streams=STREAMS, cross_heads=8, text_width=256)
+NETWORK = Network(CONFIG, SmallEncoder(256, 1, 8), on_meshes.SPREAD)  # of eight heads, too
 BOTH = lambda value: {'video': value, 'audio': value}
 SAMPLE = SampleConfig(1.0, 8.0, 8, 8, levels=(1.0, 0.7, 0.3, 0.0), guidance=BOTH(2.0))
 
