@@ -29,18 +29,9 @@ BOTH = lambda value: {'video': value, 'audio': value}
 SAMPLE = SampleConfig(1.0, 8.0, 8, 8, levels=(1.0, 0.7, 0.3, 0.0), guidance=BOTH(2.0))
 
 
-def batch() -> tuple:
-  """Rows of clips of several sizes, whose tokens divide over any mesh, and their captions."""
-  tokens, _ = tiny.pack(on_meshes.ROWS, video=16, audio=16)
-  asked = {m: t.loss_mask * (np.arange(t.sigma.shape[1]) % 3 > 0) for m, t in tokens.items()}
-  asked = {m: a.astype(np.float32) for m, a in asked.items()}
-  tokens = {m: t.replace(sigma=asked[m], loss_mask=asked[m]) for m, t in tokens.items()}
-  return tokens, tiny.text_ids(len(on_meshes.ROWS))
-
-
 def found_on(params: Any, mesh: jax.sharding.Mesh | None) -> tuple[Any, Any, Any]:
   """Loss, gradient and sampled latents on a mesh, or on one device where it is None."""
-  tokens, text = batch()
+  tokens, text = on_meshes.batch(video=16, audio=16)  # which divide over any mesh
   seeds = np.arange(len(on_meshes.ROWS), dtype=np.uint32)
   gradient = tiny.quick_jit(jax.value_and_grad(functools.partial(on_meshes.objective, NETWORK)))
   run = sampling(NETWORK, SAMPLE, 0.0)

@@ -40,8 +40,9 @@ NETWORK = dataclasses.replace(WHOLE, lora=LoraConfig(2, 3.0, '.'))
 ROWS = ([1, 2], [3], [4, 5], [6], [7, 1], [2], [], [3, 4])
 
 
-def batch():
-  tokens, _ = tiny.pack(ROWS, video=12, audio=10)
+def batch(video: int = 12, audio: int = 10) -> tuple:
+  """Rows of clips of several sizes, some of their tokens given, and their captions."""
+  tokens, _ = tiny.pack(ROWS, video=video, audio=audio)
   asked = {m: t.loss_mask * (np.arange(t.sigma.shape[1]) % 3 > 0) for m, t in tokens.items()}
   asked = {m: a.astype(np.float32) for m, a in asked.items()}
   tokens = {m: t.replace(sigma=asked[m], loss_mask=asked[m]) for m, t in tokens.items()}
