@@ -48,7 +48,7 @@ def _of_memory(plan: 'Plan') -> Iterator[str]:
 
 def _of_talk(plan: 'Plan') -> Iterator[str]:
   found = plan.estimate
-  if found.exposed < LOUD * found.seconds:
+  if found.exposed <= LOUD * found.seconds:
     return
   spent: dict[str, float] = {}
   for (_, axes, beside), (_, seconds) in found.by_collective.items():
