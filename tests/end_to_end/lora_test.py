@@ -10,6 +10,7 @@ from programs import TINY, run
 
 from sorajax.generate import service
 from sorajax.media import reader
+from sorajax.train import metrics
 
 pytestmark = pytest.mark.long
 RANK = ['--config.lora.rank=4', '--config.lora.targets=(attention/|mlp/|embed/|out/)']
@@ -27,8 +28,7 @@ def changed(walk, tmp_path_factory):
 
 
 def held_out(workdir) -> list[float]:
-  lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
-  return [line['loss'] for line in lines if line['kind'] == 'held_out']
+  return [row['loss'] for row in metrics.read(workdir) if row['kind'] == 'held_out']
 
 
 def test_it_begins_where_the_run_ended_and_learns(walk, changed):
@@ -110,4 +110,6 @@ def test_all_weights_go_on_from_a_run_which_is_then_needed_no_more(walk, tmp_pat
   assert held_out(tuned)[0] == pytest.approx(held_out(walk / 'run')[-1], rel=1e-4)
   shutil.rmtree(begun)
   run(*flags, f'--config.start={begun}', '--config.train.steps=4')
-  assert len(held_out(tuned)) == 3
+  rows = metrics.read(tuned)
+  assert [row['step'] for row in rows if row['kind'] == 'train'] == [1, 2, 3, 4]
+  assert rows[-1]['kind'] == 'held_out' and rows[-1]['step'] == 4
