@@ -1,8 +1,9 @@
 """One space-time convolution; the forms that it takes are equal, and some are faster.
 
-On a CPU, 2-D convolutions of the frames are 2 to 6 times faster than XLA's 3-D one, and minimal
-filtering along time takes half as many of them. Where a picture is small or the kernel is the
-larger part, one matrix product is up to 30 times faster than those.
+On a CPU, 2-D convolutions of the frames are 2 to 6 times faster than XLA's 3-D one. Minimal
+filtering along time takes half as many of their products, and along the height a quarter. Where a
+picture is small or the kernel is the larger part, one matrix product is up to 30 times faster than
+those.
 """
 
 import math
@@ -17,6 +18,8 @@ import numpy as np
 from sorajax import sharding
 
 SMALL = 16  # pixels of a picture that is taken apart into windows
+ROWS = 8  # of a picture that minimal filtering is worth it down
+FEW = 1024  # positions, for which a kernel takes longer to change than to use
 Padding = Literal['zeros', 'reflect', 'edge']
 
 
@@ -71,10 +74,12 @@ def choose(platform: str, x: jax.Array, kernel: tuple[int, ...]) -> str:
   if platform != 'cpu':
     return 'plain'
   here = sharding.shape_here(x)
-  if math.prod(here[2:4]) <= SMALL or math.prod(here) < x.shape[4] ** 2:
+  if math.prod(here[2:4]) <= SMALL or math.prod(here[:4]) < FEW:
     return 'columns'
-  exact = x.dtype == jnp.float32  # minimal filtering costs about four bits
-  return 'minimal' if kernel[0] == 3 < x.shape[1] and exact else 'stacked'
+  exact = x.dtype == jnp.float32  # minimal filtering costs about two bits an axis
+  if kernel[0] != 3 or x.shape[1] <= 3 or not exact:
+    return 'stacked'
+  return 'minimal' if kernel[1] == 3 and here[2] >= ROWS else 'minimal_in_time'
 
 
 def _plain(x, kernel, margin):
@@ -107,19 +112,33 @@ def _sum(parts):
   return sum(p.astype(jnp.float32) for p in parts).astype(parts[0].dtype)
 
 
-def _minimal(x, kernel, margin):
-  """Four answers of 3 frames take 6 convolutions instead of 12 (Winograd 1980).
+def _minimal_in_time(x, kernel, margin):
+  y = _filtered(x, kernel, 1, lambda x, kernel: _on_frames(x, kernel, margin))
+  return jax.lax.optimization_barrier(y)  # what reads it would else do all this again
 
-  For networks: Lavin & Gray 2016, whose F(4, 3) this is along time alone.
+
+def _minimal(x, kernel, margin):
+  """Along time and down the rows; what is left are convolutions along rows."""
+  x = jnp.pad(x, ((0, 0), (0, 0), margin[0], (0, 0), (0, 0)))
+  rows = lambda x, kernel: _on_frames(x, kernel[None], ((0, 0), margin[1]))
+  y = _filtered(x, kernel, 1, lambda x, kernel: _filtered(x, kernel, 2, rows))
+  return jax.lax.optimization_barrier(y)
+
+
+def _filtered(x, kernel, axis, convolve):
+  """Four answers of 3 places along `axis` take 6 convolutions instead of 12 (Winograd 1980).
+
+  For networks: Lavin & Gray 2016, whose F(4, 3) this is. The first axis of `kernel` lies along
+  `axis`, the others are left to `convolve`.
   """
-  n = x.shape[1] - 2
+  n = x.shape[axis] - 2
   fours = -(-n // 4)
-  x = jnp.concatenate([x, *[x[:, -1:]] * (4 * fours - n)], axis=1)
-  frames = [x[:, i : i + 4 * fours - 3 : 4] for i in range(6)]
-  parts = zip(_combined(INTO, frames), _combined(OF_KERNEL, list(kernel)))
-  made = [_on_frames(part, of, margin) for part, of in parts]
-  y = jnp.stack(_combined(OUT_OF, made), axis=2)
-  return sharding.reshape(y, (len(y), 4 * fours, *y.shape[3:]))[:, :n]
+  x = jnp.pad(x, [(0, 4 * fours - n if i == axis else 0) for i in range(x.ndim)])
+  places = [jax.lax.slice_in_dim(x, i, i + 4 * fours - 3, 4, axis) for i in range(6)]
+  parts = zip(_combined(INTO, places), _combined(OF_KERNEL, list(kernel)))
+  y = jnp.stack(_combined(OUT_OF, [convolve(*part) for part in parts]), axis=axis + 1)
+  y = sharding.reshape(y, (*y.shape[:axis], 4 * fours, *y.shape[axis + 2 :]))
+  return jax.lax.slice_in_dim(y, 0, n, axis=axis)
 
 
 def _filters(points: tuple[float, ...], answers: int, taps: int) -> tuple[np.ndarray, ...]:
@@ -154,6 +173,7 @@ FORMS: Mapping[str, Callable] = MappingProxyType(
     'plain': _plain,
     'stacked': _stacked,
     'minimal': _minimal,
+    'minimal_in_time': _minimal_in_time,
     'columns': _columns,
   }
 )
@@ -163,7 +183,8 @@ def _on_frames(x, kernel, margin):
   """A 2-D convolution of every frame: [B, F, H, W, C], [kh, kw, C, C'] → [B, F, H', W', C']."""
   B, F, H, W, C = x.shape
   flat = sharding.reshape(x, (B * F, H, W, C))
-  bare = not any(map(any, margin))  # XLA takes up to 4 times as long on a CPU; a row more cures it
+  # Without a margin XLA takes up to 4 times as long on a CPU; a row more cures it.
+  bare = len(kernel) > 1 and not any(map(any, margin))
   margin = ((0, 1), (0, 0)) if bare else margin
   numbers = ('NHWC', 'HWIO', 'NHWC')
   y = jax.lax.conv_general_dilated(flat, kernel, (1, 1), margin, dimension_numbers=numbers)

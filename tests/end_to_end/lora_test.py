@@ -1,6 +1,5 @@
 """Low-rank changes are learned, merged, written and read, every stage through its command line."""
 
-import json
 import shutil
 
 import jax
