@@ -23,7 +23,11 @@ def get_config(half: str = 'picture') -> ml_collections.ConfigDict:
   c.data.update(rows=2, frames=5, size=(16, 16), shrinks=(1,))
   c.train.update(steps=6, log_every=1, evaluate_every=3, save_every=2, sample_every=0)
   if half == 'picture':
-    c.picture.update(stride=(2, 8, 8), channels=16, widths=(8, 16), blocks=0)
+    c.picture.update(
+      stride=(2, 8, 8), channels=16, widths=(8, 16), blocks=0, decoder_blocks=0, shift=0,
+      straight=True,
+    )  # fmt: skip
+    c.optimizer.matrix_rate = 0.0
   elif half == 'mel':
     m = c.mel_codec
     with m.unlocked():

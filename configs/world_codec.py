@@ -25,12 +25,12 @@ def get_config() -> ml_collections.ConfigDict:
   c = runpy.run_path(str(here.with_name('codec.py')))['get_config']()
   c.name, c.prepare, c.codec = 'world_codec', worlds.prepare, worlds.codec
   c.picture.update(
-    stride=c.codec.stride, channels=c.codec.video_channels, widths=(128, 224, 256, 288), patch=8,
-    decoder_blocks=2, shift=2, straight=False, chunk=13,
+    stride=c.codec.stride, channels=c.codec.video_channels, widths=(128, 224, 256, 288), blocks=1,
+    decoder_blocks=2, chunk=13,
   )  # fmt: skip
   c.data.update(shrinks=(1,), turn=False)  # things fall down
   # A body is small: that it is off by a pixel shows in squares more than in means.
-  c.loss.update(squared=4.0, edges=0.25, flicker=0.25, moving=2.0)
-  c.optimizer.update(learning_rate=1e-3, matrix_rate=0.02, decay_share=0.3, warmup_steps=100)
+  c.loss.moving = 2.0
+  c.optimizer.decay_share = 0.3
   c.train.update(steps=16000, log_every=20, evaluate_every=500, save_every=250, sample_every=1000)
   return c

@@ -176,7 +176,7 @@ class Codec:
     path = make_folder(folder)
     arrays = {name: a if dtype is None else a.astype(dtype) for name, a in _arrays(self).items()}
     with replacing(path / ARRAYS) as temporary, temporary.open('wb') as file:
-      np.savez(file, allow_pickle=False, **arrays)
+      np.savez_compressed(file, allow_pickle=False, **arrays)
     write_text(path / SAVED_LAST, json.dumps(_shape(self), indent=2) + '\n')
 
   def _check(self, clip: Clip) -> None:
