@@ -84,8 +84,7 @@ def test_minimal_filtering_is_as_exact_with_many_channels(channels, frames, form
   x = jnp.asarray(rng.standard_normal((1, frames, 9, 7, channels)), jnp.float32)
   w = rng.standard_normal((3, 3, 3, channels, 64)) / np.sqrt(27 * channels)
   w = jnp.asarray(w, jnp.float32)
-  wanted = by_definition(x, w, 'zeros')
-  assert np.linalg.norm(conv(x, w, form=form) - wanted) <= 3e-6 * np.linalg.norm(wanted)
+  assert largest(conv(x, w, form=form), by_definition(x, w, 'zeros')) <= 1e-5
 
 
 def test_the_form_goes_by_platform_and_shape():
