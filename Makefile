@@ -44,6 +44,7 @@ aot: $(READY)  ## compiles real programs for TPUs that are not here (installs th
 	$(BIN)/python -m pip install --quiet --editable '.[dev,tpu]'
 	$(BIN)/python -m pytest tests/plan
 
+bench-codec: export GLIBC_TUNABLES := $(GLIBC_TUNABLES):glibc.malloc.arena_max=1
 bench-codec: $(READY)  ## the autoencoder beside diffusers' on the same cores (2 minutes, installs torch)
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0'
 	$(BIN)/python -m pip install --quiet --editable '.[dev,parity]'

@@ -41,7 +41,7 @@ def get_config(size: str = '4x16x16') -> ml_collections.ConfigDict:
   c.data = section(path='', rows=8, frames=17, size=(64, 64), turn=True, shrinks=(1, 2, 2))
   c.loss = section(
     absolute=1.0, squared=4.0, pyramid=1.0, edges=0.25, flicker=0.25, moving=1.0, noise=0.0,
-    divergence=1e-4,
+    divergence=1e-4, roughness=0.0,
   )  # fmt: skip
   c.optimizer = section(
     learning_rate=1e-3, matrix_rate=0.02, warmup_steps=100, decay_share=0.4, ema=0.998,

@@ -18,6 +18,7 @@ from sorajax import sharding
 
 SMALL = 16  # pixels of a picture that is taken apart into windows
 ROWS = 8  # of a picture that minimal filtering is worth it down
+NARROW = 48  # channels, of which it is not worth it down the rows: moving them takes too long
 FEW = 1024  # positions, for which a kernel takes longer to change than to use
 Padding = Literal['zeros', 'reflect', 'edge']
 
@@ -78,7 +79,8 @@ def choose(platform: str, x: jax.Array, kernel: tuple[int, ...]) -> str:
   exact = x.dtype == jnp.float32  # minimal filtering costs about four bits
   if kernel[0] != 3 or x.shape[1] <= 3 or not exact:
     return 'stacked'
-  return 'minimal' if kernel[1] == 3 and here[2] >= ROWS else 'minimal_in_time'
+  worth_it = kernel[1] == 3 and here[2] >= ROWS and min(kernel[3:]) > NARROW
+  return 'minimal' if worth_it else 'minimal_in_time'
 
 
 def _plain(x, kernel, margin):

@@ -94,6 +94,7 @@ def test_the_form_goes_by_platform_and_shape():
   for platform in ('tpu', 'gpu', 'cuda'):
     assert choose(platform, x(16, 64), (3, 3, 3, 64, 64)) == 'plain'
   assert choose('cpu', x(16, 64), (3, 3, 3, 64, 64)) == 'minimal'
+  assert choose('cpu', x(16, 48), (3, 3, 3, 48, 64)) == 'minimal_in_time'  # narrow
   assert choose('cpu', x(7, 64, 40), (3, 3, 3, 64, 64)) == 'minimal_in_time'  # of few rows
   assert choose('cpu', x(32, 64, 3), (3, 3, 3, 64, 64)) == 'stacked'  # a single answer
   assert choose('cpu', x(16, 64, 4, jnp.bfloat16), (3, 3, 3, 64, 64)) == 'stacked'
