@@ -262,8 +262,8 @@ class PictureLossConfig:
     moving: absolute difference, weighed by how far a pixel is from what it is at other times.
     divergence: of the latents from a standard normal distribution.
     roughness: of the latents in time.
-    noise: latents are decoded with noise of up to this deviation on top, so that the decoder
-      forgives what a transformer does not get quite right (Zheng et al. 2025).
+    noise: latents are decoded with noise on top, of up to this share of their own deviation, so
+      that the decoder forgives what a transformer does not get quite right (Zheng et al. 2025).
   """
 
   absolute: float = 1.0

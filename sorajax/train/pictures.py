@@ -59,8 +59,7 @@ class PictureObjective(Reconstruction):
     draw, level, noise = jax.random.split(key, 3)
     latents = moments.draw(draw, mean, logvar)
     levels = jax.random.uniform(level, (len(latents), 1, 1, 1, 1)) * self.settings.loss.noise
-    latents += levels * jax.random.normal(noise, latents.shape)
-    made = video.decode(self.config, params, latents)
+    made = video.decode(self.config, params, noised(noise, latents, levels))
     terms = {name: getattr(losses, name)(made, pixels) for name in TERMS}
     terms['divergence'] = losses.divergence(mean, logvar)
     terms['roughness'] = losses.roughness(mean)
@@ -80,3 +79,12 @@ class PictureObjective(Reconstruction):
     seen = (clip.video for clip in self.seen())
     picture = measured(self.config, weights, seen, self.settings.picture.chunk)
     return Codec(picture, self.linear.audio)
+
+
+def noised(key: jax.Array, latents: jax.Array, levels: jax.Array) -> jax.Array:
+  """Latents [B, f, h, w, C] and noise of `levels` of their own deviation over batch and place.
+
+  Larger latents get more noise, so that they cannot outgrow it.
+  """
+  spread = jnp.sqrt(latents.var(axis=(0, 1, 2, 3)).mean())
+  return latents + levels * jax.lax.stop_gradient(spread) * jax.random.normal(key, latents.shape)

@@ -5,6 +5,7 @@ import runpy
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
@@ -17,7 +18,7 @@ from sorajax.codec.vocoder import CONSTANT
 from sorajax.data import clips as clips_lib
 from sorajax.evaluate.fidelity import mel_distance, psnr_db, snr_db
 from sorajax.optim import OptimizerConfig
-from sorajax.train import reconstruction
+from sorajax.train import pictures, reconstruction
 from sorajax.train.mels import MelObjective
 from sorajax.train.pictures import PictureObjective
 from sorajax.train.sounds import SqueezeObjective
@@ -159,3 +160,13 @@ def test_a_batch_brings_only_what_is_coded(half):
   made = objective(half)
   batch, _ = made.loader(clips_lib.Place()).feed(0)
   assert list(batch) == [made.modality]
+
+
+def test_noise_grows_with_the_latents_and_not_with_their_mean():
+  latents = jax.random.normal(jax.random.key(0), (2, 3, 4, 4, 5)) * jnp.arange(1.0, 6)
+  levels = jnp.asarray([0.0, 0.5]).reshape(2, 1, 1, 1, 1)
+  added = lambda x: pictures.noised(jax.random.key(1), x, levels) - x
+  once = added(latents)
+  assert not once[0].any() and float(once[1].std()) == pytest.approx(0.5 * 11**0.5, rel=0.2)
+  np.testing.assert_allclose(added(3 * latents), 3 * once, rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(added(latents + 7), once, rtol=1e-4, atol=1e-5)
