@@ -17,3 +17,12 @@ def test_each_runs_in_its_own_process_and_the_slower_takes_longer():
   assert len(pids) == 3 and 'it' not in RUNS
   found = medians({'quick': quick, 'slow': slow}, ['it'], rounds=2)
   assert found['it', 'slow'] > 0.1 > found['it', 'quick']
+
+
+def test_a_run_in_a_row_counts_as_one_of_its_kind():
+  calls = []
+
+  began = time.perf_counter()
+  seconds = timed(lambda: calls.append(time.sleep(0.02)), 3)()
+  assert len(calls) == 3
+  assert 0.02 <= seconds <= (time.perf_counter() - began) / 3
