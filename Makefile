@@ -40,8 +40,8 @@ parity: $(READY)  ## against torch references, and what needs an extra (installs
 	$(BIN)/python -m pip install --quiet --editable '.[dev,parity,beam,mujoco]'
 	$(PYTEST) -m 'not slow' $(EXTRAS)
 
-aot: $(READY)  ## compiles real programs for TPUs that are not here (installs their compiler)
-	$(BIN)/python -m pip install --quiet --editable '.[dev,tpu]'
+aot: $(READY)  ## compiles real programs for TPUs and GPUs that are not here (installs their compilers)
+	$(BIN)/python -m pip install --quiet --editable '.[dev,tpu,gpu]'
 	$(BIN)/python -m pytest tests/plan
 
 bench-codec: export GLIBC_TUNABLES := $(GLIBC_TUNABLES):glibc.malloc.arena_max=1

@@ -3,7 +3,8 @@
 Says whether it fits and how long it takes: a step of training, or with --mode=sample a batch of
 clips; with --search, which mesh, remat policy and number of rows take least for a clip. Compiles
 the very program that train.py or sample.py would run, ahead of time, for chips that are not here,
-and reads memory, products and talk between devices from it. Needs pip install 'sorajax[tpu]'.
+and reads memory, products and talk between devices from it. Needs pip install 'sorajax[tpu]', or
+'sorajax[gpu]' for --topology=h100:8.
 """
 
 from pathlib import Path
@@ -16,7 +17,9 @@ from sorajax.errors import UserError
 from sorajax.plan import plan, report, search_report
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'What to train; see configs/.')
-_TOPOLOGY = flags.DEFINE_string('topology', None, 'CHIP:SIDExSIDE, such as v5p:4x4x8 or v6e:16x16.')
+_TOPOLOGY = flags.DEFINE_string(
+  'topology', None, 'CHIP:SIDExSIDE, such as v5p:4x4x8 or v6e:16x16, or h100:2x8 of two machines.'
+)
 _MODE = flags.DEFINE_enum('mode', 'train', ['train', 'sample'], 'What is planned.')
 _ROWS = flags.DEFINE_integer('rows', None, 'Rows of a step, or clips at once; default: the config.')
 _WEIGHTS = flags.DEFINE_enum(

@@ -8,6 +8,7 @@ from typing import Any
 
 from sorajax.errors import Stopped, UserError
 
+GPU_SHARE = 0.92  # of a GPU's memory that JAX takes; the rest is NCCL's and the driver's
 CHIPS_OF_HOST = 4  # of v5p, v6e and tpu7x, as slices of several hosts are cut
 # CHIP → (accelerator of GKE, image of a TPU VM, type of a slice as a function of its chips)
 TPUS = {
@@ -162,7 +163,7 @@ def sbatch(name: str, nodes: int, gpus: int, hours: float, command: str, more: s
   ]  # fmt: skip
   head = '\n'.join(f'#SBATCH {option}' for option in options)
   return (
-    f'#!/usr/bin/env bash\n{head}\nset -u\nexport {MULTIHOST}\n'
+    f'#!/usr/bin/env bash\n{head}\nset -u\nexport {MULTIHOST} XLA_CLIENT_MEM_FRACTION={GPU_SHARE}\n'
     f'srun --kill-on-bad-exit=1 {command}\nstatus=$?\n'
     f'if [ "$status" -eq {Stopped.STATUS} ]; then scontrol requeue "$SLURM_JOB_ID"; fi\n'
     'exit "$status"\n'

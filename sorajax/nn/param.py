@@ -33,7 +33,8 @@ def einsum(equation: str, x: jax.Array, w: nnx.Param | jax.Array, *axes: str | N
 
   Where parameters are split over `fsdp`, each device gathers what it multiplies by, and the
   slopes are summed and split again in one go (`reduce-scatter`), in the activations' type. Left to
-  itself, XLA sums all slopes everywhere before it splits them, which is twice the talk.
+  itself, XLA sums all slopes everywhere before it splits them, which is twice the talk. Copies of
+  parameters sum the parts that are left: on the way back everything goes in the other order.
 
   Args:
     equation: such as `btd,dhk->bthk`, with the letters B T D H K F L C.
@@ -53,6 +54,7 @@ def einsum(equation: str, x: jax.Array, w: nnx.Param | jax.Array, *axes: str | N
   summed = tuple(axis for axis in over if axis not in (None, sharding.RULES['embed']))
 
   def local(x, w):
+    w = jax.lax.pcast(w, copied, to='varying') if copied else w
     for dim in gathered:
       w = jax.lax.all_gather(w, sharding.RULES['embed'], axis=dim, tiled=True)
     y = jnp.einsum(equation, x, w)
@@ -61,5 +63,14 @@ def einsum(equation: str, x: jax.Array, w: nnx.Param | jax.Array, *axes: str | N
   placed = dict(zip(of_out, out))
   known = {letter: axis for letter, axis in zip(of_w, layout) if axis in summed}
   where = jax.P(*((placed | known).get(letter) for letter in of_x))
+  copied = tuple(
+    sorted(_named(where) - _named(layout))
+  )  # axes along which devices multiply by the same
   run = jax.shard_map(local, in_specs=(where, layout), out_specs=out)
   return run(jax.reshard(x, where), kernel)
+
+
+def _named(layout: jax.sharding.PartitionSpec) -> set[str]:
+  """All mesh axes that a layout names."""
+  axes = (axis if isinstance(axis, tuple) else (axis,) for axis in layout)
+  return {axis for several in axes for axis in several if axis is not None}

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from sorajax.nn.kernels import LANES
 from sorajax.plan.search import REMATS
 from sorajax.plan.work import Step
 
@@ -23,13 +22,13 @@ def advice(plan: 'Plan') -> Iterator[str]:
 
 
 def _of_layout(plan: 'Plan') -> Iterator[str]:
-  fsdp = plan.compiled.mesh.get('fsdp', 1)
+  fsdp, tile = plan.compiled.mesh.get('fsdp', 1), plan.chip.tile
   for m, stream in sorted(plan.work.settings.transformer.streams.items()):
-    if fsdp > 1 and stream.width / fsdp < LANES <= stream.width:
+    if fsdp > 1 and stream.width / fsdp < tile <= stream.width:
       yield (
         f'fsdp={fsdp} leaves {stream.width // fsdp} of {stream.width} channels of {m} to a device, '
-        f'less than the {LANES} of a tile, so that weights are sent whole: take fsdp of '
-        f'{stream.width // LANES} at most, and more of data'
+        f'less than the {tile} of a tile, so that weights are sent whole: take fsdp of '
+        f'{stream.width // tile} at most, and more of data'
       )
 
 

@@ -1,13 +1,65 @@
-"""What chips can do at most, by their makers' tables."""
+"""What chips can do at most, by their makers' tables, and how they are linked."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from sorajax.cluster.commands import GPU_SHARE
 from sorajax.errors import UserError
+from sorajax.nn.kernels import LANES
 
 GB = 10**9
 TFLOPS = 10**12
+
+
+@dataclasses.dataclass(frozen=True)
+class Torus:
+  """Chips that are linked to their neighbours.
+
+  Attributes:
+    link: bytes a second to one neighbour, one way.
+    links: neighbours, both ways along every dimension.
+    wraps: a side of a slice that is a multiple of this is a ring; others are lines.
+  """
+
+  link: float
+  links: int
+  wraps: int
+
+  def speed(self, members: Sequence[int], sides: tuple[int, ...]) -> float:
+    """Bytes a second that each of the members of a group sends, in a torus of these sides.
+
+    A group is taken to lie along the longest sides that hold it. Along a ring a chip sends both
+    ways, along a line its ends send one way and all wait for them.
+    """
+    ways, reached = 0, 1
+    for side in sorted((s for s in sides if s > 1), reverse=True):
+      if reached < len(members) and ways < self.links:
+        ways, reached = ways + (2 if side % self.wraps == 0 else 1), reached * side
+    return max(ways, 1) * self.link
+
+
+@dataclasses.dataclass(frozen=True)
+class Machines:
+  """Chips behind a switch in each machine, and machines behind switches.
+
+  Attributes:
+    near: bytes a second that a chip sends within its machine.
+    far: bytes a second that a chip sends to others, through a network card of its own.
+  """
+
+  near: float
+  far: float
+
+  def speed(self, members: Sequence[int], sides: tuple[int, ...]) -> float:
+    """Bytes a second that each of the members of a group sends, over machines × chips of each.
+
+    The data of a group pass each of its machines once, through the cards of all its members there.
+    """
+    homes = [member // sides[-1] for member in members]
+    if len(set(homes)) == 1:
+      return self.near
+    return min(self.near, min(homes.count(home) for home in homes) * self.far)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,34 +68,51 @@ class Chip:
 
   Attributes:
     flops: of dense products of bfloat16, a second.
-    memory: bytes.
+    memory: bytes that a program may use.
     memory_speed: bytes a second between memory and chip.
-    link_speed: bytes a second to one neighbour, one way.
-    links: neighbours in its torus, both ways along every dimension.
-    wraps: a side of a slice that is a multiple of this is a ring; others are lines.
+    network: how chips are linked.
+    platform: what JAX calls its like.
     devices: as how many devices JAX sees it.
+    tile: arrays that are cut finer than this are sent whole.
     source: where the figures are from.
   """
 
   flops: float
   memory: float
   memory_speed: float
-  link_speed: float
-  links: int
-  wraps: int
+  network: Torus | Machines
+  platform: str = 'tpu'
   devices: int = 1
+  tile: int = LANES
   source: str = ''
 
 
-_DOCS = 'docs.cloud.google.com/tpu/docs/'
+_TPU = 'docs.cloud.google.com/tpu/docs/'
+_GPU = 'resources.nvidia.com, data sheets of the SXM cards, with 400 Gb/s of network for each'
+_NVLINK = Machines(450 * GB, 50 * GB)
 CHIPS: Mapping[str, Chip] = MappingProxyType(
   {
-    'v5e': Chip(197 * TFLOPS, 16 * 2**30, 819 * GB, 50 * GB, 4, 16, source=_DOCS + 'v5e'),
-    'v5p': Chip(459 * TFLOPS, 95 * 2**30, 2765 * GB, 100 * GB, 6, 4, source=_DOCS + 'v5p'),
-    'v6e': Chip(918 * TFLOPS, 32 * 2**30, 1640 * GB, 100 * GB, 4, 16, source=_DOCS + 'v6e'),
-    'tpu7x': Chip(2307 * TFLOPS, 192 * 2**30, 7380 * GB, 100 * GB, 6, 4, 2, _DOCS + 'tpu7x'),
+    'v5e': Chip(
+      197 * TFLOPS, 16 * 2**30, 819 * GB, Torus(50 * GB, 4, 16), source=_TPU + 'v5e'
+    ),
+    'v5p': Chip(
+      459 * TFLOPS, 95 * 2**30, 2765 * GB, Torus(100 * GB, 6, 4), source=_TPU + 'v5p'
+    ),
+    'v6e': Chip(
+      918 * TFLOPS, 32 * 2**30, 1640 * GB, Torus(100 * GB, 4, 16), source=_TPU + 'v6e'
+    ),
+    'tpu7x': Chip(
+      2307 * TFLOPS, 192 * 2**30, 7380 * GB, Torus(100 * GB, 6, 4), devices=2,
+      source=_TPU + 'tpu7x',
+    ),
+    'h100': Chip(
+      989 * TFLOPS, GPU_SHARE * 84_929_347_584, 3352 * GB, _NVLINK, 'cuda', tile=1, source=_GPU
+    ),
+    'h200': Chip(
+      989 * TFLOPS, GPU_SHARE * 150_754_820_096, 4800 * GB, _NVLINK, 'cuda', tile=1, source=_GPU
+    ),
   }
-)
+)  # fmt: skip
 
 
 def chip_of(topology: str) -> Chip:
@@ -55,7 +124,11 @@ def chip_of(topology: str) -> Chip:
 
 
 def sides_of(topology: str) -> tuple[int, ...]:
-  """v5p:4x4x8 → (4, 4, 8), in chips; `UserError` where that cannot be read."""
+  """v5p:4x4x8 → (4, 4, 8), in chips; of GPUs, machines × those of each, or those of one machine.
+
+  Raises:
+    UserError: what cannot be read.
+  """
   try:
     return tuple(int(side) for side in topology.partition(':')[2].split('x'))
   except ValueError:

@@ -71,9 +71,9 @@ class Does(Protocol):
 
 
 def estimate(
-  program: Does, chip: Chip, torus: tuple[int, ...], assume: Assumptions = Assumptions()
+  program: Does, chip: Chip, sides: tuple[int, ...], assume: Assumptions = Assumptions()
 ) -> Estimate:
-  """How long a program takes on one device of a chip, in a torus of chips of these sides."""
+  """How long a program takes on one device of a chip, in a topology of these sides."""
   spent = {'products': 0.0, 'kernels': 0.0, 'memory': 0.0}
   flops = 0.0
   for work in program.work():
@@ -83,7 +83,8 @@ def estimate(
   talk = {False: 0.0, True: 0.0}
   by: dict[tuple[str, tuple[str, ...], bool], tuple[float, float]] = {}
   for one in program.collectives():
-    seconds = one.times * (one.sent / _speed(one, chip, torus, assume) + assume.start_s)
+    speed = chip.network.speed(one.members, sides) * assume.links / chip.devices
+    seconds = one.times * (one.sent / speed + assume.start_s)
     talk[one.overlapped] += seconds
     key = (one.kind, one.axes, one.overlapped)
     bytes_, before = by.get(key, (0.0, 0.0))
@@ -100,16 +101,3 @@ def _of_work(work: Work, chip: Chip, assume: Assumptions) -> tuple[str, float]:
   }
   bound = max(takes, key=lambda k: takes[k])
   return bound, takes[bound]
-
-
-def _speed(one: Collective, chip: Chip, torus: tuple[int, ...], assume: Assumptions) -> float:
-  """Bytes a second that a device sends for a collective.
-
-  A group of devices is taken to lie along the longest sides of the torus that hold it. Along a
-  ring a chip sends both ways, along a line its ends send one way and all wait for them.
-  """
-  ways, reached = 0, 1
-  for side in sorted((s for s in torus if s > 1), reverse=True):
-    if reached < one.group and ways < chip.links:
-      ways, reached = ways + (2 if side % chip.wraps == 0 else 1), reached * side
-  return max(ways, 1) * chip.link_speed * assume.links / chip.devices

@@ -19,7 +19,7 @@ from sorajax.model import lora
 from sorajax.model.config import StreamConfig
 from sorajax.network import Network
 from sorajax.nn.kernels import LANES
-from sorajax.plan.hlo import Collective, Work
+from sorajax.plan.hlo import Collective, Work, members
 from sorajax.plan.memory import Memory
 from sorajax.plan.work import Clips, Step, start_dtype
 from sorajax.settings import Settings
@@ -43,12 +43,14 @@ class Formula:
     sizes: axis → size of the mesh.
     shapes: of the parameters, as `shapes_of` gives them.
     weights: type of the transformer's where clips are sampled.
+    tile: of the chip.
   """
 
   of: Step | Clips
   sizes: Mapping[str, int]
   shapes: Any
   weights: str = 'float32'
+  tile: int = LANES
 
   def memory(self) -> Memory:
     """Bytes of one device: parameters and what goes with each exactly, all that comes and goes by
@@ -119,10 +121,9 @@ class Formula:
   def _talk(
     self, kind: str, axes: tuple[str, ...], size: float, times: float
   ) -> Iterator[Collective]:
-    group = math.prod(self.sizes[axis] for axis in axes)
-    if group > 1 and times and size:
-      along = tuple(axis for axis in axes if self.sizes[axis] > 1)
-      yield Collective(kind, along, group, size, times, False, '')
+    along = tuple(axis for axis in axes if self.sizes[axis] > 1)
+    if along and times and size:
+      yield Collective(kind, along, members(self.sizes, along), size, times, False, '')
 
   def _values(self) -> tuple[float, float, float]:
     """Bytes of a layer on one device: what it hands on, results of its products, all its values."""
@@ -175,7 +176,7 @@ class Formula:
     for path, leaf in jax.tree_util.tree_flatten_with_path(self.shapes)[0]:
       if LISTED in jax.tree_util.keystr(path) and 'fsdp' in _axes(leaf):
         cut = leaf.shape[list(leaf.sharding.spec).index('fsdp')] / self.sizes['fsdp']
-        if fine is None or fine == (cut < LANES):
+        if fine is None or fine == (cut < self.tile):
           split = self.sizes['tensor'] if 'tensor' in _axes(leaf) else 1
           total += itemsize * math.prod(leaf.shape) / split
     return total

@@ -6,7 +6,7 @@ The text names every operation once; one in the body of a loop runs as often as 
 import dataclasses
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -37,7 +37,7 @@ class Collective:
   Attributes:
     kind: such as `all-gather`.
     axes: the mesh axes along which devices talk.
-    group: how many devices talk with one another.
+    members: devices that talk with one another, one group of them.
     bytes: of one device's result.
     times: how often in a run.
     overlapped: whether the program computes meanwhile.
@@ -46,11 +46,16 @@ class Collective:
 
   kind: str
   axes: tuple[str, ...]
-  group: int
+  members: tuple[int, ...]
   bytes: float
   times: float
   overlapped: bool
   source: str
+
+  @property
+  def group(self) -> int:
+    """How many devices talk with one another."""
+    return len(self.members)
 
   @property
   def sent(self) -> float:
@@ -172,19 +177,16 @@ class Program:
         if kind not in COLLECTIVES:
           continue
         axes, group = self._axes(op)
-        size = op.all_bytes
-        if op.opcode.endswith('-start') and len(op.shapes) > 1:
-          size = max(BYTES.get(t, 4) * math.prod(dims) for t, dims, _ in op.shapes)
         apart = (
-          op.opcode.endswith('-start')
+          (op.opcode.endswith('-start') and '"is_sync":true' not in op.rest)
           or 'async' in self.within.get(name, '')
           or ('async_collective' in name or 'async_collective' in op.rest)
         )
-        if group > 1:
-          yield Collective(kind, axes, group, size, self.times[name], apart, source_of(op))
+        if len(group) > 1:
+          yield Collective(kind, axes, group, _made(op), self.times[name], apart, source_of(op))
 
-  def _axes(self, op: Operation) -> tuple[tuple[str, ...], int]:
-    """Along which mesh axes an operation's groups of devices lie, and how large they are."""
+  def _axes(self, op: Operation) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Along which mesh axes an operation's groups of devices lie, and one of the groups."""
     pairs = re.search(r'source_target_pairs=\{((?:\{\d+,\d+\},?)*)\}', op.rest)
     sizes = tuple(self.mesh.values())
     if pairs:
@@ -193,11 +195,10 @@ class Program:
     else:
       groups = replica_groups(op.rest, math.prod(sizes))
     if not groups:
-      return (), 1
+      return (), ()
     places = np.stack(np.unravel_index(np.array(groups[0]), sizes))
-    moving = [n for n, row in zip(self.mesh, places) if len(set(row.tolist())) > 1]
-    count = math.prod(self.mesh[n] for n in moving) if pairs else len(groups[0])
-    return tuple(moving), count
+    moving = tuple(n for n, row in zip(self.mesh, places) if len(set(row.tolist())) > 1)
+    return moving, members(self.mesh, moving) if pairs else tuple(groups[0])
 
   def work(self) -> Iterator[Work]:
     """What operations ask of a device, but for talk between devices."""
@@ -232,10 +233,20 @@ class Program:
       left = self.by_name[op.operands[0]].shapes[0][1]
       over = [int(d) for d in op.attribute('lhs_contracting_dims').split(',') if d]
       return 2.0 * math.prod(op.shapes[0][1]) * math.prod(left[d] for d in over)
+    if 'custom_call_target="__cublas$' in op.rest:
+      return self._of_cublas(op)
     if op.opcode == 'convolution':
       return self._convolution(op)
     inner = [c for c in called(op) if op.opcode == 'fusion' and c in self.computations]
     return sum(self._flops(o) for c in inner for o in self.computations[c])
+
+  def _of_cublas(self, op: Operation) -> float:
+    over = re.search(r'"lhs_contracting_dimensions": ?\[([^\]]*)\]', op.rest)
+    if not over:
+      return 0.0
+    left = self.by_name[op.operands[0]].shapes[0][1]
+    shared = math.prod(left[int(d)] for d in re.findall(r'\d+', over.group(1)))
+    return 2.0 * math.prod(op.shapes[0][1]) * shared
 
   def _convolution(self, op: Operation) -> float:
     """Products on TPU are convolutions, with window positions that may lie in padding."""
@@ -256,18 +267,51 @@ class Program:
     return total
 
   def _kernel_flops(self, op: Operation) -> float:
-    """Of JAX's splash kernels, by the shapes of queries [..., H, T, K] and keys [..., H, S, K]."""
-    if op.opcode != 'custom-call' or not op.name.startswith('splash'):
+    """Of attention kernels: JAX's splash and NVIDIA's cuDNN."""
+    if op.opcode != 'custom-call':
       return 0.0
-    shapes = op.rest.partition('operand_layout_constraints={')[2].partition('}, frontend')[0]
-    arrays = [
-      [int(d) for d in dims.split(',')]
-      for kind, dims, _ in SHAPE.findall(shapes)
-      if kind.startswith(('f', 'bf')) and dims.count(',') >= 2
-    ]
-    (*batch, heads, queries, width), keys = arrays[0], arrays[1][-2]
-    products = 5 if 'dkv' in op.name else 3 if 'dq' in op.name else 2
-    return 2.0 * products * math.prod(batch) * heads * queries * keys * width
+    if op.name.startswith('splash'):
+      return _of_splash(op)
+    return _of_cudnn(op) if 'custom_call_target="__cudnn$fmha' in op.rest else 0.0
+
+
+def members(mesh: Mapping[str, int], axes: Sequence[str]) -> tuple[int, ...]:
+  """The devices of a mesh along some of its axes, where they lie at 0 of all others."""
+  ids = np.arange(math.prod(mesh.values())).reshape(tuple(mesh.values()))
+  along = tuple(slice(None) if axis in axes else 0 for axis in mesh)
+  return tuple(ids[along].ravel().tolist())
+
+
+def _made(op: Operation) -> float:
+  """Bytes of the results of a collective; the start of one tells its operands before them."""
+  sizes = [BYTES.get(t, 4) * math.prod(dims) for t, dims, _ in op.shapes]
+  count = len(op.operands)
+  told = op.opcode.endswith('-start') and len(sizes) >= 2 * count
+  return float(sum(sizes[count : 2 * count] if told else sizes))
+
+
+def _of_splash(op: Operation) -> float:
+  """By the shapes of queries [..., H, T, K] and keys [..., H, S, K]."""
+  shapes = op.rest.partition('operand_layout_constraints={')[2].partition('}, frontend')[0]
+  arrays = [
+    [int(d) for d in dims.split(',')]
+    for kind, dims, _ in SHAPE.findall(shapes)
+    if kind.startswith(('f', 'bf')) and dims.count(',') >= 2
+  ]
+  (*batch, heads, queries, width), keys = arrays[0], arrays[1][-2]
+  products = 5 if 'dkv' in op.name else 3 if 'dq' in op.name else 2
+  return 2.0 * products * math.prod(batch) * heads * queries * keys * width
+
+
+def _of_cudnn(op: Operation) -> float:
+  """By the shapes of scores [B, H, T, S] and queries [B, T, H, K]."""
+  scores = re.search(r'"intermediate_tensor_shape":.*?"dimensions": ?\[([^\]]*)\]', op.rest)
+  queries = SHAPE.search(op.rest.partition('operand_layout_constraints={')[2])
+  if not scores or not queries:
+    return 0.0
+  pairs = math.prod(int(d) for d in re.findall(r'\d+', scores.group(1)))
+  width = int(queries.group(2).split(',')[-1])
+  return 2.0 * (5 if 'Backward' in op.rest else 2) * pairs * width
 
 
 def _window(rest: str) -> dict[str, list[int]]:

@@ -39,6 +39,12 @@ class Place:
     chips.chip_of(self.topology)
     chips.sides_of(self.topology)
 
+  @property
+  def room(self) -> float:
+    """Bytes of a device."""
+    chip = chips.chip_of(self.topology)
+    return chip.memory / chip.devices
+
 
 def of_training(settings: Settings, place: Place, rows: int | None = None) -> Iterator[report.Plan]:
   """What a step of training costs, for each bucket of clips.
@@ -55,7 +61,7 @@ def of_training(settings: Settings, place: Place, rows: int | None = None) -> It
   mesh = mesh_of(settings, place.topology)
   for bucket in settings.data.in_order():
     step = work.Step(settings, dataclasses.replace(bucket, rows=rows or bucket.rows))
-    yield _planned(step, train_step(settings, step.bucket, mesh, place.quick), place)
+    yield _planned(step, train_step(settings, step.bucket, mesh, place.quick, place.room), place)
 
 
 def of_sampling(
@@ -75,7 +81,7 @@ def of_sampling(
   _check(rows)
   mesh = mesh_of(settings, place.topology)
   clips = work.clips_of(settings, rows, mesh)
-  return _planned(clips, sampling_run(clips, mesh, place.quick, weights), place)
+  return _planned(clips, sampling_run(clips, mesh, place.quick, place.room, weights), place)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,8 +130,7 @@ def search(
     raise UserError(f'no mesh over {place.topology} divides heads, widths, rows and tokens')
   tried = [Tried(one) for one in found]
   yield tried
-  room = chip.memory / chip.devices
-  fitting = [i for i, one in enumerate(found) if one.memory.peak <= room]
+  fitting = [i for i, one in enumerate(found) if one.memory.peak <= place.room]
   for i in fitting[:compiled]:
     tried[i] = _compiled(found[i], place, weights)
     yield tried
@@ -135,9 +140,9 @@ def _compiled(one: Candidate, place: Place, weights: str) -> Tried:
   settings, mesh = one.of.settings, mesh_of(one.of.settings, place.topology)
   try:
     if isinstance(one.of, work.Step):
-      program = train_step(settings, one.of.bucket, mesh, place.quick)
+      program = train_step(settings, one.of.bucket, mesh, place.quick, place.room)
     else:
-      program = sampling_run(one.of, mesh, place.quick, weights)
+      program = sampling_run(one.of, mesh, place.quick, place.room, weights)
   except DoesNotFit as error:
     return Tried(one, refusal=str(error).split(';')[0])
   return Tried(one, _planned(one.of, program, place))

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import os
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -11,7 +10,6 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import topologies
 
 from sorajax import build, sharding
 from sorajax.clip import Batch
@@ -24,19 +22,15 @@ from sorajax.generate.sampling import sampling
 from sorajax.network import Network
 from sorajax.plan import hlo
 from sorajax.plan.memory import Memory
+from sorajax.plan.topology import describe
 from sorajax.plan.work import Clips, start_dtype
 from sorajax.settings import Settings
 from sorajax.train.state import initial_state, make_step
 from sorajax.train.velocity import VelocityObjective
 
-# What the compiler for TPUs is told where there is none: no chip to hold, no cloud to ask.
-ALONE = {
-  'ALLOW_MULTIPLE_LIBTPU_LOAD': '1',
-  'TPU_SKIP_MDS_QUERY': '1',
-  'TPU_ACCELERATOR_TYPE': 'v5p-8',
-  'TPU_WORKER_HOSTNAMES': 'localhost',
-  'TPU_STDERR_LOG_LEVEL': '3',
-}
+QUICK = {'exec_time_optimization_effort': -1.0, 'memory_fitting_effort': -1.0}
+# A compiler for GPUs asks a GPU which way to multiply is the fastest; here all are cuBLAS's.
+UNASKED = {'xla_gpu_enable_triton_gemm': False}
 NO_CLIPS = cast(LatentSource, None)  # the program of a step does not depend on them
 
 
@@ -69,14 +63,14 @@ def mesh_of(settings: Settings, topology: str) -> jax.sharding.Mesh:
   Raises:
     UserError: an unknown topology, or a mesh or model that does not divide over it.
   """
-  mesh = sharding.make_mesh(settings.mesh, _devices(topology))
+  mesh = sharding.make_mesh(settings.mesh, describe(topology))
   build.check_mesh(settings, mesh)
   return mesh
 
 
 def lies_on(topology: str) -> Callable[[sharding.MeshConfig], bool]:
   """Whether a mesh can be laid over a slice of chips; `UserError` for an unknown topology."""
-  described = _devices(topology)
+  described = describe(topology)
 
   def lies(config: sharding.MeshConfig) -> bool:
     try:
@@ -89,8 +83,9 @@ def lies_on(topology: str) -> Callable[[sharding.MeshConfig], bool]:
 
 
 def train_step(
-  settings: Settings, bucket: Bucket, mesh: jax.sharding.Mesh, quick: bool = False
-) -> Compiled:
+  settings: Settings, bucket: Bucket, mesh: jax.sharding.Mesh, quick: bool = False,
+  room: float = math.inf,
+) -> Compiled:  # fmt: skip
   """Compiles one training step on a bucket of clips.
 
   Args:
@@ -99,6 +94,7 @@ def train_step(
     mesh: as `mesh_of` gives it.
     quick: whether the compiler may leave out what takes it longest. Its program is then
       likely to hold and talk more than the one that a run would get.
+    room: bytes of a device, for compilers that do not know them.
 
   Raises:
     DoesNotFit: with how much it needs.
@@ -109,7 +105,8 @@ def train_step(
     step, (state, frozen, batch) = training_program(settings, bucket, mesh)
     start = frozen if settings.lora.rank else {}
     cure = 'take fewer --rows, remat=full, more micro-batches, or more chips along fsdp'
-    compiled = _compile(step.lower(state, frozen, batch), quick, f'a step does not fit; {cure}')
+    lowered = step.lower(state, frozen, batch)
+    compiled = _compile(lowered, quick, room, f'a step does not fit; {cure}')
   parts = {'weights': 'params', 'moving average': 'ema', 'optimiser': 'optimizer'}
   held = {name: _bytes(state[part]) for name, part in parts.items()}
   held['weights'] += _bytes(start)
@@ -118,14 +115,16 @@ def train_step(
 
 
 def sampling_run(
-  clips: Clips, mesh: jax.sharding.Mesh, quick: bool = False, weights: str = 'float32'
-) -> Compiled:
+  clips: Clips, mesh: jax.sharding.Mesh, quick: bool = False, room: float = math.inf,
+  weights: str = 'float32',
+) -> Compiled:  # fmt: skip
   """Compiles all steps of sampling a batch of clips; the codec is another program.
 
   Args:
     clips: that are made.
     mesh: as `mesh_of` gives it.
     quick: as of `train_step`.
+    room: likewise.
     weights: type of the transformer's: float32 as runs keep them, bfloat16 as LTX-2 is released.
 
   Raises:
@@ -135,7 +134,7 @@ def sampling_run(
   with jax.set_mesh(mesh):
     run, trained, args = sampling_program(clips, mesh, weights)
     cure = 'take fewer --rows, --weights=bfloat16, or more chips along fsdp or context'
-    compiled = _compile(run.lower(*args), quick, f'sampling does not fit; {cure}')
+    compiled = _compile(run.lower(*args), quick, room, f'sampling does not fit; {cure}')
   held = {'weights': _bytes(args[0]), 'tokens, prompts': _bytes(args[1:4])}
   return _read(compiled, mesh, held, trained, began, clips.guided)
 
@@ -204,24 +203,12 @@ def _read(
   return Compiled(memory, program, sizes, time.monotonic() - began, count)
 
 
-def _devices(topology: str) -> Any:
-  """The devices of a topology; `UserError` where there is no such, or no compiler for it."""
-  jax.config.update('jax_platforms', 'cpu')
-  for name, value in ALONE.items():
-    os.environ.setdefault(name, value)
-  try:
-    return topologies.get_topology_desc(platform='tpu', topology_name=topology)
-  except Exception as error:  # the plug-in raises whatever it likes
-    if 'libtpu' in str(error).lower() or 'Unknown backend' in str(error):
-      raise UserError("no compiler for TPUs here; pip install 'sorajax[tpu]'") from error
-    raise UserError(f'no topology {topology!r}: {one_line(error)}; try v5p:4x4x4') from error
-
-
-def _compile(lowered: Any, quick: bool, refusal: str) -> Any:
+def _compile(lowered: Any, quick: bool, room: float, refusal: str) -> Any:
   """Raises `DoesNotFit` with a refusal WHAT; CURE, between which it says how much is needed."""
-  options = {'exec_time_optimization_effort': -1.0, 'memory_fitting_effort': -1.0}
+  options = (QUICK if quick else {}) | ({} if sharding.platform() == 'tpu' else UNASKED)
+  what, cure = refusal.split('; ')
   try:
-    return lowered.compile(options if quick else None)
+    compiled = lowered.compile(options)
   except jax.errors.JaxRuntimeError as error:
     if 'RESOURCE_EXHAUSTED' not in str(error):
       raise
@@ -229,8 +216,12 @@ def _compile(lowered: Any, quick: bool, refusal: str) -> Any:
     needs = (
       f'needs {sizes.group(1)} and a device has {sizes.group(2)}' if sizes else one_line(error)
     )
-    what, cure = refusal.split('; ')
     raise DoesNotFit(f'{what}: it {needs}; {cure}') from error
+  peak = compiled.memory_analysis().peak_memory_in_bytes
+  if peak > room:
+    needs = f'needs {peak / 2**30:.2f}G and a device has {room / 2**30:.2f}G'
+    raise DoesNotFit(f'{what}: it {needs}; {cure}')
+  return compiled
 
 
 def _batch(settings: Settings, bucket: Bucket, mesh: jax.sharding.Mesh) -> Batch:

@@ -60,7 +60,7 @@ def step_of(settings: Settings, rows: int, mesh: sharding.Mesh) -> Step:
 
 
 def candidates(
-  settings: Settings, chip: Chip, torus: tuple[int, ...], make: Maker = step_of,
+  settings: Settings, chip: Chip, sides: tuple[int, ...], make: Maker = step_of,
   rows: int | None = None, weights: str = 'float32',
   lies: Callable[[MeshConfig], bool] = lambda config: True,
 ) -> list[Candidate]:  # fmt: skip
@@ -69,22 +69,22 @@ def candidates(
   Args:
     settings: of the run, whose mesh and remat policy others take the place of.
     chip: of the slice.
-    torus: its sides.
+    sides: of it.
     make: `step_of`, or `work.clips_of`, where remat policies do not matter.
     rows: of the whole batch; None tries some.
     weights: type of the transformer's where clips are sampled.
     lies: whether a mesh can be laid over the slice.
   """
   shapes, found = shapes_of(settings), []
-  for config in meshes(math.prod(torus) * chip.devices):
+  for config in meshes(math.prod(sides) * chip.devices):
     mesh = sharding.abstract_mesh(dataclasses.astuple(config))
     for own in _policies(dataclasses.replace(settings, mesh=config), make is step_of):
       if _legal(own, mesh) and lies(config):
         for count in [rows] if rows else _rows(own, mesh):
           made = _made(make, own, count, mesh)
           if made:
-            formula = Formula(made, dict(mesh.shape), shapes, weights)
-            spent = estimate(formula, chip, torus, Assumptions())
+            formula = Formula(made, dict(mesh.shape), shapes, weights, chip.tile)
+            spent = estimate(formula, chip, sides, Assumptions())
             found.append(Candidate(made, formula.memory(), spent))
   return sorted(found, key=lambda one: one.seconds)
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from sorajax.plan.chips import chip_of
 from sorajax.plan.plan import Place, Tried
 from sorajax.plan.report import GIB
 from sorajax.plan.work import Step
@@ -23,9 +22,7 @@ def best(tried: Sequence[Tried]) -> Tried | None:
 
 
 def _lines(tried: Sequence[Tried], place: Place) -> Iterator[str]:
-  chip = chip_of(place.topology)
-  room = chip.memory / chip.devices
-  fits = [one for one in tried if one.candidate.memory.peak <= room]
+  fits = [one for one in tried if one.candidate.memory.peak <= place.room]
   asked = [one for one in tried if one.plan or one.refusal]
   what = 'meshes, remat policies and rows' if _trains(tried) else 'meshes and rows'
   yield (
@@ -45,7 +42,7 @@ def _lines(tried: Sequence[Tried], place: Place) -> Iterator[str]:
     yield f'fastest of the compiled: {chosen.candidate.flags}'
   if not fits:
     least = min(one.candidate.memory.peak for one in tried) / GIB
-    yield f'none fits by formula: the least needs {least:.1f} GiB of {room / GIB:.1f}'
+    yield f'none fits by formula: the least needs {least:.1f} GiB of {place.room / GIB:.1f}'
 
 
 def _line(one: Tried) -> str:

@@ -86,6 +86,7 @@ def test_a_job_of_slurm_is_queued_again_where_it_was_asked_to_stop(tmp_path, sta
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
   script = commands.sbatch('n', 4, 8, 1.5, "python train.py --workdir='a b'", '--partition=p')
   assert '#SBATCH --time=90\n' in script and '#SBATCH --partition=p\n' in script
+  assert ' XLA_CLIENT_MEM_FRACTION=0.92\n' in script
   environment = {**os.environ, 'PATH': f'{tmp_path}:{os.environ["PATH"]}', 'SLURM_JOB_ID': '17'}
   done = subprocess.run(['bash'], input=script, text=True, env=environment, check=False)
   assert done.returncode == status

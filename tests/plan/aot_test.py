@@ -1,16 +1,22 @@
-"""Real programs, compiled for chips that are not here; needs pip install 'sorajax[tpu]'."""
+"""Real programs, compiled for chips that are not here; needs pip install 'sorajax[tpu,gpu]'."""
 
 import importlib.util
 
 import pytest
 from programs import run
 
-pytestmark = pytest.mark.skipif(
-  importlib.util.find_spec('libtpu') is None, reason='needs the compiler for TPUs'
-)
+
+def needs(module: str, whose: str):
+  here = importlib.util.find_spec(module) is not None
+  return pytest.mark.skipif(not here, reason=f'needs the compiler for {whose}')
+
+
+for_tpus = needs('libtpu', 'TPUs')
+for_gpus = needs('jax_cuda13_plugin', 'GPUs')
 TINY = ('--config=configs/tiny.py', '--quick')
 
 
+@for_tpus
 def test_a_step_is_planned_and_written_down(tmp_path):
   flags = ('--topology=v5p:2x2x1', '--rows=8', '--price=4.2', f'--out={tmp_path}')
   said = run('launch/plan.py', *TINY, *flags)
@@ -21,6 +27,7 @@ def test_a_step_is_planned_and_written_down(tmp_path):
   }  # fmt: skip
 
 
+@for_tpus
 def test_sampling_is_planned_and_written_down(tmp_path):
   flags = ('--mode=sample', '--topology=v5p:2x2x1', '--rows=3', '--price=4.2', f'--out={tmp_path}')
   said = run('launch/plan.py', *TINY, *flags)
@@ -31,16 +38,55 @@ def test_sampling_is_planned_and_written_down(tmp_path):
   }  # fmt: skip
 
 
+@for_gpus
+def test_a_step_on_gpus_is_planned():
+  said = run('launch/plan.py', *TINY, '--topology=h100:2x4', '--rows=8')
+  assert 'tiny on h100:2x4: 8 chips, data=8 fsdp=1' in said and 'of 73: fits' in said
+  assert 'all-reduce over data' in said
+
+
+@for_gpus
+def test_attention_of_cudnn_is_counted():
+  """Its way back computes scores once more than the formula has it: nine products for eight."""
+  two = ('--config.transformer.layers=2', '--config.sample.skip_layers=(1,)')
+  config = ('--config=configs/ltx2.py:2.3', *two, '--config.mesh.fsdp=1', '--quick')
+  said = run('launch/plan.py', *config, '--topology=h100:1', '--rows=1')
+  figure = lambda name: float(said.split(name)[1].split()[0].rstrip(','))
+  by_formula, in_program = figure('device, by formula'), figure('device, in the program')
+  assert 0 < by_formula <= in_program < 9 / 8 * by_formula
+  assert figure('attention kernels') > 0
+
+
+@for_tpus
 def test_a_search_compiles_the_best_by_formula():
   said = run('launch/plan.py', *TINY, '--topology=v5e:2x2', '--search', '--search_compile=1')
   first, _, last = said.partition('1 compiled')
   assert '0 compiled' in first and 'fastest of the compiled: --config.mesh.data=' in last
 
 
+@for_gpus
 @pytest.mark.parametrize(
   'flags, said',
   [
-    (('--topology=v9:2x2',), "no chip 'v9' in the table; choose one of v5e, v5p, v6e, tpu7x"),
+    (('--topology=h100:9',), "no topology 'h100:9'; write h100:GPUS or h100:MACHINESxGPUS"),
+    (('--topology=h100:0x8',), "no topology 'h100:0x8'; write h100:GPUS or h100:MACHINESxGPUS"),
+    (
+      ('--topology=h100:1', '--config.data.buckets.clip.video=60000', '--rows=16',
+       '--config.transformer.attention.kernel=reference'),
+      'a step does not fit: it needs',
+    ),
+  ],
+)  # fmt: skip
+def test_what_cannot_be_planned_on_gpus_is_refused_in_one_line(flags, said):
+  message = run('launch/plan.py', *TINY, *flags, fails=True).strip()
+  assert message.startswith('error: ') and said in message and '\n' not in message
+
+
+@for_tpus
+@pytest.mark.parametrize(
+  'flags, said',
+  [
+    (('--topology=v9:2x2',), "no chip 'v9' in the table; choose one of v5e, v5p, v6e, tpu7x, h100"),
     (('--topology=v5p:2x2xx',), "no topology 'v5p:2x2xx'; write CHIP:SIDExSIDE"),
     (('--topology=v5p:3x5x7',), "no topology 'v5p:3x5x7'"),
     (('--topology=v5p:2x2x1', '--rows=6'), 'micro-batch of 6 does not divide over 4 shards'),

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from programs import run
 
-from sorajax.plan.hlo import Program
+from sorajax.plan.hlo import Program, members
 from sorajax.plan.hlo_text import replica_groups
 
 SIZE = 8 * 16 * 4  # bytes of the array that devices talk about
@@ -75,6 +75,60 @@ def test_only_products_of_numbers_that_are_there_count():
   (work,) = Program(BATCHED, {'data': 1}).work()
   assert work.flops == 3 * 2 * 8 * 16 * 4
   assert work.bytes == 2 * (3 * 8 * 16 + 3 * 16 * 4 + 3 * 8 * 4)
+
+
+TALKS = """ENTRY %main (a: f32[4], b: bf16[2,8]) -> f32[8] {{
+  %a = f32[4]{{0}} parameter(0)
+  %b = bf16[2,8]{{1,0}} parameter(1)
+  %start = ((f32[4]{{0}}, bf16[2,8]{{1,0}}), (f32[8]{{0}}, bf16[4,8]{{1,0}})) \
+all-gather-start(%a, %b), replica_groups={{{{0,1}},{{2,3}}}}, backend_config={{"is_sync":{sync}}}
+  ROOT %done = (f32[8]{{0}}, bf16[4,8]{{1,0}}) all-gather-done(%start)
+}}
+"""
+
+
+@pytest.mark.parametrize('sync', ['true', 'false'])
+def test_the_start_of_talk_tells_what_goes_in_before_what_comes_out(sync):
+  (one,) = Program(TALKS.format(sync=sync), {'data': 2, 'fsdp': 2}).collectives()
+  assert (one.axes, one.members, one.bytes) == (('fsdp',), (0, 1), 8 * 4 + 4 * 8 * 2)
+  assert one.overlapped == (sync == 'false')
+
+
+def test_devices_along_axes_of_a_mesh():
+  mesh = {'data': 2, 'fsdp': 3, 'context': 2}
+  assert members(mesh, ('context',)) == (0, 1) and members(mesh, ('data',)) == (0, 6)
+  assert members(mesh, ('data', 'context')) == (0, 1, 6, 7)
+
+
+CUDNN = """ENTRY %main (q: bf16[2,512,4,64], k: bf16[2,256,4,64]) -> bf16[2,512,4,64] {
+  %q = bf16[2,512,4,64]{3,2,1,0} parameter(0)
+  %k = bf16[2,256,4,64]{3,2,1,0} parameter(1)
+  ROOT %o = (bf16[2,4,512,64]{3,1,2,0}, u8[0]{0}) custom-call(%q, %k, %k), \
+custom_call_target="__cudnn$fmhaSoftmax", operand_layout_constraints={bf16[2,512,4,64]{3,2,1,0}}, \
+backend_config={"intermediate_tensor_shape": {"dimensions": ["2", "4", "512", "256"]}}
+}
+"""
+
+
+@pytest.mark.parametrize('back, products', [('', 2), ('Backward', 5)])
+def test_products_within_kernels_of_cudnn_are_known_by_their_shapes(back, products):
+  (work,) = Program(CUDNN.replace('Softmax"', f'Softmax{back}"'), {'data': 1}).work()
+  assert work.kernel_flops == 2 * products * 2 * 4 * 512 * 256 * 64
+
+
+CUBLAS = """ENTRY %main (a: bf16[3,8,16], b: bf16[3,16,4]) -> bf16[3,8,4] {
+  %a = bf16[3,8,16]{2,1,0} parameter(0)
+  %b = bf16[3,16,4]{2,1,0} parameter(1)
+  ROOT %c = (bf16[3,8,4]{2,1,0}, s8[64]{0}) custom-call(%a, %b), \
+custom_call_target="__cublas$lt$matmul", backend_config={"gemm_backend_config":\
+{"dot_dimension_numbers":{"lhs_contracting_dimensions":["2"],"rhs_contracting_dimensions":["1"]}}}
+}
+"""
+
+
+def test_products_of_cublas_are_known_by_their_shapes():
+  (work,) = Program(CUBLAS, {'data': 1}).work()
+  assert work.flops == 3 * 2 * 8 * 16 * 4
 
 
 KERNEL = """ENTRY %main (q: bf16[2,4,512,64], k: bf16[2,4,256,64]) -> bf16[2,4,512,64] {{

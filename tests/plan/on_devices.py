@@ -76,7 +76,7 @@ def talk(kind: str) -> list[dict]:
   with jax.set_mesh(mesh):
     apart = jax.shard_map(looped, in_specs=P(), out_specs=P(), check_vma=False)
     found = list(program(apart, (8, 16)).collectives())
-  return [dataclasses.asdict(c) | {'sent': c.sent} for c in found]
+  return [dataclasses.asdict(c) | {'group': c.group, 'sent': c.sent} for c in found]
 
 
 def layers(x, weights):

@@ -83,7 +83,7 @@ def test_a_step_takes_its_products_and_the_talk_after_them():
   assert found.products == pytest.approx(3 * 2 * SIDE**3 / chip.flops)
   # Two lines of four chips each: a chip at their ends sends one way along either.
   sent = 2 * 15 / 16 * 2 * SIDE**2
-  assert found.exposed == pytest.approx(sent / (2 * chip.link_speed))
+  assert found.exposed == pytest.approx(sent / (2 * chip.network.link))
   assert found.seconds == pytest.approx(found.products + found.exposed)
 
 
@@ -93,6 +93,15 @@ def test_rings_send_both_ways():
   assert open_.exposed == pytest.approx(closed.exposed)  # one ring of 16, or lines both ways of 8
   cube = estimate(Program(LOOP, MESH), chips.CHIPS['v5p'], (4, 4, 4), EXACT)
   assert cube.exposed == pytest.approx(closed.exposed / 2)
+
+
+def test_talk_between_machines_goes_through_all_their_cards():
+  one, whole, apart = range(8), range(64), range(0, 64, 8)
+  network = chips.CHIPS['h100'].network
+  assert network.speed(one, (8,)) == network.speed(one, (8, 8)) == network.near
+  assert network.speed(apart, (8, 8)) == network.far
+  assert network.speed(whole, (8, 8)) == min(network.near, 8 * network.far)
+  assert network.speed(range(0, 64, 2), (8, 8)) == 4 * network.far
 
 
 def test_less_of_what_chips_can_do_takes_longer():

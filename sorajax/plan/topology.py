@@ -1,0 +1,95 @@
+"""Devices that are not here, as their compilers describe them."""
+
+import importlib.util
+import os
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import jax
+from jax.experimental import topologies
+
+from sorajax.errors import UserError, one_line
+from sorajax.plan.chips import chip_of, sides_of
+
+# What the compiler for TPUs is told where there is none: no chip to hold, no cloud to ask.
+ALONE = {
+  'ALLOW_MULTIPLE_LIBTPU_LOAD': '1',
+  'TPU_SKIP_MDS_QUERY': '1',
+  'TPU_ACCELERATOR_TYPE': 'v5p-8',
+  'TPU_WORKER_HOSTNAMES': 'localhost',
+  'TPU_STDERR_LOG_LEVEL': '3',
+}
+MOST = 8  # GPUs of a machine
+# What the compiler for GPUs asks of a card: both have the chip of NVIDIA's H100.
+_HOPPER = """
+gpu_device_info {{
+  cuda_compute_capability {{ major: 9 }}
+  core_count: 132 fpus_per_core: 128 clock_rate_ghz: 1.98
+  threads_per_warp: 32 threads_per_block_limit: 1024 threads_per_core_limit: 2048
+  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+  registers_per_block_limit: 65536 registers_per_core_limit: 65536
+  shared_memory_per_block: 49152 shared_memory_per_block_optin: 232448
+  shared_memory_per_core: 233472 l2_cache_size: 52428800
+  device_memory_size: {memory} memory_bandwidth: {speed}
+}}
+platform_name: "CUDA"
+device_description_str: "{name}"
+dnn_version_info {{ major: 9 minor: 7 }}
+runtime_version {{ major: 13 }}
+"""
+CARDS: Mapping[str, str] = MappingProxyType(
+  {
+    'h100': _HOPPER.format(name='NVIDIA H100 80GB HBM3', memory=84929347584, speed=3352320000000),
+    'h200': _HOPPER.format(name='NVIDIA H200', memory=150754820096, speed=4800000000000),
+  }
+)
+
+
+def describe(topology: str) -> Any:
+  """The devices of a topology such as v5p:4x4x8, or h100:2x8 of two machines.
+
+  Raises:
+    UserError: there is no such, or no compiler for it here.
+  """
+  jax.config.update('jax_platforms', 'cpu')
+  try:
+    return _gpus(topology) if chip_of(topology).platform == 'cuda' else _tpus(topology)
+  except UserError:
+    raise
+  except Exception as error:  # plug-ins raise whatever they like
+    raise UserError(f'no topology {topology!r}: {one_line(error)}; try v5p:4x4x4') from error
+
+
+def _tpus(topology: str) -> Any:
+  for name, value in ALONE.items():
+    os.environ.setdefault(name, value)
+  try:
+    return topologies.get_topology_desc(platform='tpu', topology_name=topology)
+  except Exception as error:
+    if 'libtpu' in str(error).lower() or 'Unknown backend' in str(error):
+      raise UserError("no compiler for TPUs here; pip install 'sorajax[tpu]'") from error
+    raise
+
+
+def _gpus(topology: str) -> Any:
+  name, sides = topology.partition(':')[0], sides_of(topology)
+  if len(sides) > 2 or not 0 < sides[-1] <= MOST or sides[0] < 1:
+    raise UserError(f'no topology {topology!r}; write {name}:GPUS or {name}:MACHINESxGPUS, up to 8')
+  missing = [m for m in ('jax_plugins.xla_cuda13', 'nvidia.cudnn') if not _is_here(m)]
+  if missing:
+    raise UserError(f"no {missing[0]}, the compiler for GPUs; pip install 'sorajax[gpu]'")
+  if os.environ.get('TF_CPP_MIN_LOG_LEVEL') == '1':  # as JAX sets it: warnings of what is not here
+    os.environ['TF_CPP_MIN_LOG_LEVEL'] = '2'
+  machines, each = sides if len(sides) == 2 else (1, sides[0])
+  return topologies.get_topology_desc(
+    platform='cuda', topology_name=name, topology=f'1x{machines}x{each}',
+    target_config=CARDS[name],
+  )  # fmt: skip
+
+
+def _is_here(module: str) -> bool:
+  try:
+    return importlib.util.find_spec(module) is not None
+  except ModuleNotFoundError:
+    return False
