@@ -23,6 +23,7 @@ from sorajax.plan.hlo import Collective, Work, members
 from sorajax.plan.memory import Memory
 from sorajax.plan.work import Clips, Step, start_dtype
 from sorajax.settings import Settings
+from sorajax.text.small import SmallEncoder
 
 LISTED = 'blocks'  # in the paths of parameters of layers
 
@@ -91,32 +92,56 @@ class Formula:
     """All talk between devices, none of it hidden."""
     c, (forwards, backwards) = self.of.settings.transformer, self.of.turns
     micro = self.of.settings.train.micro_batches if isinstance(self.of, Step) else 1
+    once = micro if isinstance(self.of, Step) else forwards
     for kind, fine in (('all-gather', False), ('all-reduce', True)):
       yield from self._talk(kind, ('fsdp',), self._gathered(fine), micro * forwards)
+      yield from self._talk(kind, ('fsdp',), self._gathered(fine, False), once)
     if isinstance(self.of, Step):
-      cut = self._gathered() / self.sizes['fsdp']
+      cut = (self._gathered() + self._gathered(listed=False)) / self.sizes['fsdp']
       yield from self._talk('reduce-scatter', ('fsdp',), cut, micro)
-      slopes = self._held() / 4 * jnp.dtype(c.compute).itemsize
-      yield from self._talk('all-reduce', ('data', 'context'), slopes, micro)
+      yield from self._talk('all-reduce', ('data', 'context'), cut, micro)
+      rest = sum(self._part(leaf) for leaf in self._leaves() if 'fsdp' not in _axes(leaf))
+      yield from self._talk('all-reduce', ('data', 'fsdp', 'context'), rest, micro)
     for m, own in c.streams.items():
       one = self._tokens(m) * jnp.dtype(c.compute).itemsize
       sums = 4 * forwards + 8 * backwards
       yield from self._talk('all-reduce', ('tensor',), one * own.width, sums * c.layers)
-      yield from self._of_context(m, own, (forwards + backwards) * c.layers)
+      yield from self._of_context(m, own)
+    if isinstance(self.of, Step):
+      yield from self._of_text()
 
-  def _of_context(self, m: str, own: StreamConfig, turns: float) -> Iterator[Collective]:
+  def _of_context(self, m: str, own: StreamConfig) -> Iterator[Collective]:
     """What attention sends where tokens are split; see `nn.attention`."""
     c, context = self.of.settings.transformer, self.sizes['context']
     inner, cross, texts = *self._inner(own), self._texts()
     local = self._tokens(m)
     itemsize = jnp.dtype(c.compute).itemsize
     swaps = own.heads % (context * self.sizes['tensor']) == 0 and c.attention.split != 'gather'
+    turns = tuple(n * c.layers for n in self.of.turns)
     if swaps:
       sent = local * (4 * inner + 2 * inner + 4 * cross) + 2 * texts * inner
-      yield from self._talk('all-to-all', ('context',), itemsize * sent, turns)
+      yield from self._swaps(itemsize * sent, turns)
     else:
-      sent = context * (2 * local * (inner + cross) + 2 * texts * inner)
-      yield from self._talk('all-gather', ('context',), itemsize * sent, turns)
+      sent = 2 * local * (inner + cross) + 2 * texts * inner
+      yield from self._gathers(itemsize * sent, turns)
+
+  def _swaps(self, size: float, turns: tuple[int, ...]) -> Iterator[Collective]:
+    yield from self._talk('all-to-all', ('context',), size, sum(turns))
+
+  def _gathers(self, size: float, turns: tuple[int, ...]) -> Iterator[Collective]:
+    """What is gathered of all along `context`; on the way back its slopes are summed and split."""
+    forwards, backwards = turns
+    yield from self._talk('all-gather', ('context',), self.sizes['context'] * size, forwards)
+    yield from self._talk('reduce-scatter', ('context',), size, backwards)
+
+  def _of_text(self) -> Iterator[Collective]:
+    """What the attention of a small text encoder sends, forwards and backwards."""
+    encoder = build.text_encoder(self.of.settings.text)
+    if isinstance(encoder, SmallEncoder):
+      one = 4 * self._texts() * encoder.width / self.sizes['tensor']
+      turns = (encoder.depth, encoder.depth)
+      swaps = encoder.heads % (self.sizes['context'] * self.sizes['tensor']) == 0
+      yield from self._swaps(4 * one, turns) if swaps else self._gathers(2 * one, turns)
 
   def _talk(
     self, kind: str, axes: tuple[str, ...], size: float, times: float
@@ -155,10 +180,13 @@ class Formula:
 
   def _held(self, shapes: Any = None) -> float:
     """Bytes of parameters, or of all, on one device in float32."""
-    return sum(
-      4 * math.prod(leaf.shape) / math.prod(self.sizes[axis] for axis in _axes(leaf))
-      for leaf in jax.tree.leaves(shapes or self.shapes)
-    )
+    return sum(self._part(leaf) for leaf in self._leaves(shapes))
+
+  def _part(self, leaf: Any) -> float:
+    return 4 * math.prod(leaf.shape) / math.prod(self.sizes[axis] for axis in _axes(leaf))
+
+  def _leaves(self, shapes: Any = None) -> list[Any]:
+    return jax.tree.leaves(shapes or self.shapes)
 
   def _changes(self) -> float:
     """Bytes of low-rank changes, which every device has whole."""
@@ -166,15 +194,19 @@ class Formula:
     leaves = jax.tree.leaves(jax.eval_shape(of, jax.random.key(0)))
     return sum(4.0 * math.prod(leaf.shape) for leaf in leaves)
 
-  def _gathered(self, fine: bool | None = None) -> float:
-    """Bytes of the layers' matrices in the compute type, as products take them from `fsdp`.
+  def _gathered(self, fine: bool | None = None, listed: bool = True) -> float:
+    """Bytes of matrices in the type of their products, as these take them from `fsdp`.
 
-    Of all, or of those alone that are cut finer than a tile, or are not.
+    Args:
+      fine: whether of those that are cut finer than a tile, or of the others; None for all.
+      listed: whether of those of the layers, or of all others.
     """
-    itemsize = jnp.dtype(self.of.settings.transformer.compute).itemsize
+    compute = jnp.dtype(self.of.settings.transformer.compute).itemsize
     total = 0.0
     for path, leaf in jax.tree_util.tree_flatten_with_path(self.shapes)[0]:
-      if LISTED in jax.tree_util.keystr(path) and 'fsdp' in _axes(leaf):
+      name = jax.tree_util.keystr(path)
+      if (LISTED in name) == listed and 'fsdp' in _axes(leaf):
+        itemsize = compute if 'transformer' in name else 4
         cut = leaf.shape[list(leaf.sharding.spec).index('fsdp')] / self.sizes['fsdp']
         if fine is None or fine == (cut < self.tile):
           split = self.sizes['tensor'] if 'tensor' in _axes(leaf) else 1

@@ -44,6 +44,31 @@ def test_the_formula_counts_the_products_that_a_program_does(found):
     assert made['program'] == pytest.approx(made['formula'], rel=1e-9)
 
 
+EXACTLY = (
+  'all-gather fsdp', 'reduce-scatter fsdp', 'all-to-all context', 'reduce-scatter context'
+)  # fmt: skip
+FEW = 1024  # bytes of losses that are summed, and of the numbers of clips that tokens belong to
+
+
+def test_the_formula_counts_what_weights_and_tokens_ask_to_be_sent(found):
+  """Over data and fsdp all but losses; over context what attention needs."""
+  for made in found['said']:
+    program, formula = made['program'], made['formula']
+    for key in EXACTLY:
+      assert program.get(key) == formula.get(key)
+    assert abs(slopes(program) - slopes(formula)) < FEW
+    keys = [volume.get('all-gather context', 0.0) for volume in (program, formula)]
+    assert 0 <= keys[0] - keys[1] < 4 * FEW
+  assert {key for made in found['said'] for key in EXACTLY if key in made['formula']} == {*EXACTLY}
+
+
+def slopes(volume: dict[str, float]) -> float:
+  return sum(
+    size for key, size in volume.items()
+    if key.startswith('all-reduce') and ('data' in key or 'fsdp' in key)
+  )  # fmt: skip
+
+
 @pytest.mark.parametrize(
   'text, groups',
   [

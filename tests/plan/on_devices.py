@@ -193,6 +193,29 @@ def changed(sizes: tuple[int, ...], preconditioned: bool) -> dict:
   return {'laid': laid, 'formula': {name: formula[name] for name in laid}}
 
 
+def said(sizes: tuple[int, ...]) -> dict:
+  """Bytes of talk in a step on a mesh, in the program and by formula, by kind and axes."""
+  config = runpy.run_path(str(Path(__file__).parents[2] / 'configs' / 'tiny.py'))['get_config']()
+  config.text.width = 64
+  config.mesh.update(dict(zip(sharding.AXES, sizes)))
+  settings, mesh = build.settings(config), sharding.make_mesh(sharding.MeshConfig(*sizes))
+  (bucket,) = settings.data.in_order()
+  bucket = dataclasses.replace(bucket, rows=16)
+  with jax.set_mesh(mesh):
+    run, args = planner.training_program(settings, bucket, mesh)
+    program = Program(run.lower(*args).compile().as_text(), dict(mesh.shape))
+  formula = Formula(work.Step(settings, bucket), dict(mesh.shape), shapes_of(settings), tile=1)
+  return {'program': volumes(program), 'formula': volumes(formula)}
+
+
+def volumes(does) -> dict[str, float]:
+  found: dict[str, float] = {}
+  for one in does.collectives():
+    key = f'{one.kind} {" ".join(sorted(one.axes))}'
+    found[key] = found.get(key, 0.0) + one.bytes * one.times
+  return found
+
+
 def main() -> None:
   made = program(layers, (ROWS, WIDTH), (TURNS, WIDTH, WIDTH))
   work = list(made.work())
@@ -207,6 +230,7 @@ def main() -> None:
         'sampling': [[sampled(n, *how) for n in (2, 3)] for how in SAMPLING],
         'held': [held(sizes) for sizes in ((8, 1, 1, 1), (1, 4, 1, 2), (1, 2, 2, 2))],
         'changed': [changed(s, p) for s in ((8, 1, 1, 1), (1, 2, 2, 2)) for p in (True, False)],
+        'said': [said(sizes) for sizes in ((2, 4, 1, 1), (2, 2, 2, 1), (1, 2, 2, 2))],
         'same': [planned_and_run((1, 2, 2, 2))],
         'flops': counted,
         'bytes': sum(w.bytes * w.times for w in work),
