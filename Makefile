@@ -43,6 +43,7 @@ parity: $(READY)  ## against torch references, and what needs an extra (installs
 aot: $(READY)  ## compiles real programs for TPUs and GPUs that are not here (installs their compilers)
 	$(BIN)/python -m pip install --quiet --editable '.[dev,tpu,gpu]'
 	$(BIN)/python -m pytest tests/plan
+	$(BIN)/python tools/plan_ladder.py
 
 bench-codec: export GLIBC_TUNABLES := $(GLIBC_TUNABLES):glibc.malloc.arena_max=1
 bench-codec: $(READY)  ## the autoencoder beside diffusers' on the same cores (2 minutes, installs torch)

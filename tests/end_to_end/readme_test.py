@@ -26,7 +26,10 @@ SMALLER = {
 # Ten minutes of 1080p, of which a smaller one is tested below; the compiler for TPUs, which
 # tests/plan/aot_test.py tests where it is installed; weights of LTX-2, of which
 # tests/parity/ltx2_pipeline_test.py makes small ones.
-APART = ('tools/measure_memory.py', 'launch/plan.py', 'LTX2', 'launch/lora.py', 'launch/convert.py')
+APART = (
+  'tools/measure_memory.py', 'launch/plan.py', 'tools/plan_ladder.py', 'LTX2', 'launch/lora.py',
+  'launch/convert.py',
+)  # fmt: skip
 TINY = {
   'configs/codec.py': 'configs/tiny_codec.py',
   'configs/world_codec.py': 'configs/tiny_codec.py',

@@ -1,6 +1,7 @@
 """Real programs, compiled for chips that are not here; needs pip install 'sorajax[tpu,gpu]'."""
 
 import importlib.util
+import re
 
 import pytest
 from programs import run
@@ -36,6 +37,15 @@ def test_sampling_is_planned_and_written_down(tmp_path):
   assert {p.name for p in tmp_path.iterdir()} == {
     'tiny-v5p-2x2x1-sample.html', 'tiny-v5p-2x2x1-sample.hlo.txt'
   }  # fmt: skip
+
+
+@for_tpus
+def test_a_rung_of_the_ladder_is_planned_as_a_row():
+  said = run('tools/plan_ladder.py', '--rungs=20m')
+  assert '| 20m | 20 M | v5e:2x2 | data 4 | 64 of 256×256 |' in said
+  assert re.search(r' \d\.\d of 16 GiB \| 0\.\d\d s \| \d+ % ', said)
+  refusal = run('tools/plan_ladder.py', '--rungs=20m,1t', fails=True)
+  assert "no rung '1t'; choose some of 20m, 100m" in refusal
 
 
 @for_gpus
