@@ -30,7 +30,6 @@ class Rung:
     size: height and width of clips, in pixels.
     rows: clips of a step.
     fsdp: over how many chips weights are split.
-    remat: what is computed again on the way back.
   """
 
   topology: str
@@ -40,14 +39,13 @@ class Rung:
   size: tuple[int, int]
   rows: int
   fsdp: int = 1
-  remat: str = 'full'
 
 
 RUNGS = {
-  '20m': Rung('v5e:2x2', 256, 4, 12, (256, 256), 64, remat='none'),
-  '100m': Rung('v5e:2x4', 512, 8, 16, (256, 256), 64, remat='none'),
-  '400m': Rung('v5e:4x4', 1024, 8, 16, (256, 256), 64, fsdp=4, remat='dots'),
-  '2b': Rung('v6e:4x8', 2048, 16, 20, (512, 768), 32, fsdp=8, remat='dots'),
+  '20m': Rung('v5e:2x2', 256, 4, 12, (256, 256), 64),
+  '100m': Rung('v5e:2x4', 512, 8, 16, (256, 256), 64),
+  '400m': Rung('v5e:4x4', 1024, 8, 16, (256, 256), 64, fsdp=4),
+  '2b': Rung('v6e:4x8', 2048, 16, 20, (512, 768), 32, fsdp=8),
   '7b': Rung('v5p:4x4x4', 3072, 24, 32, (512, 768), 128, fsdp=4),
   '22b': Rung('v5p:4x4x8', 4096, 32, 58, (512, 768), 256, fsdp=16),
 }
@@ -71,7 +69,7 @@ def get_config(name: str = '20m') -> ml_collections.ConfigDict:
     stream.update(width=width, heads=rung.heads, head_dim=head, hidden=4 * width, text_width=0)
   c.transformer.update(
     layers=rung.layers, text_width=D // 2, cross_heads=rung.heads,
-    cross_head_dim=D // 2 // rung.heads, remat=rung.remat,
+    cross_head_dim=D // 2 // rung.heads,
   )  # fmt: skip
   c.optimizer.learning_rate = 2e-4 if D < 2048 else 1e-4
   c.sample.update(height=height, width=width, skip_layers=(rung.layers // 2,))
