@@ -63,9 +63,7 @@ def einsum(equation: str, x: jax.Array, w: nnx.Param | jax.Array, *axes: str | N
   placed = dict(zip(of_out, out))
   known = {letter: axis for letter, axis in zip(of_w, layout) if axis in summed}
   where = jax.P(*((placed | known).get(letter) for letter in of_x))
-  copied = tuple(
-    sorted(_named(where) - _named(layout))
-  )  # axes along which devices multiply by the same
+  copied = tuple(sorted(_named(where) - _named(layout)))  # along these all multiply by the same
   run = jax.shard_map(local, in_specs=(where, layout), out_specs=out)
   return run(jax.reshard(x, where), kernel)
 
