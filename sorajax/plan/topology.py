@@ -81,6 +81,7 @@ def _gpus(topology: str) -> Any:
     raise UserError(f"no {missing[0]}, the compiler for GPUs; pip install 'sorajax[gpu]'")
   if os.environ.get('TF_CPP_MIN_LOG_LEVEL') == '1':  # as JAX sets it: warnings of what is not here
     os.environ['TF_CPP_MIN_LOG_LEVEL'] = '2'
+  jax.config.update('jax_enable_compilation_cache', False)  # its programs are read by GPUs alone
   machines, each = sides if len(sides) == 2 else (1, sides[0])
   return topologies.get_topology_desc(
     platform='cuda', topology_name=name, topology=f'1x{machines}x{each}',
