@@ -40,7 +40,7 @@ parity: $(READY)  ## against torch references, and what needs an extra (installs
 	$(BIN)/python -m pip install --quiet --editable '.[dev,parity,beam,mujoco]'
 	$(PYTEST) -m 'not slow' $(EXTRAS)
 
-aot: $(READY)  ## compiles real programs for TPUs and GPUs that are not here (installs their compilers)
+aot: $(READY)  ## compiles real programs for TPUs and GPUs that are not here (half an hour, installs their compilers)
 	$(BIN)/python -m pip install --quiet --editable '.[dev,tpu,gpu]'
 	$(BIN)/python -m pytest tests/plan
 	$(BIN)/python tools/plan_ladder.py
