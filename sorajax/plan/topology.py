@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from jax.experimental import topologies
 
+from sorajax.cluster.commands import GPU_SHARE
 from sorajax.errors import UserError, one_line
 from sorajax.plan.chips import chip_of, sides_of
 
@@ -38,11 +39,8 @@ device_description_str: "{name}"
 dnn_version_info {{ major: 9 minor: 7 }}
 runtime_version {{ major: 13 }}
 """
-CARDS: Mapping[str, str] = MappingProxyType(
-  {
-    'h100': _HOPPER.format(name='NVIDIA H100 80GB HBM3', memory=84929347584, speed=3352320000000),
-    'h200': _HOPPER.format(name='NVIDIA H200', memory=150754820096, speed=4800000000000),
-  }
+NAMES: Mapping[str, str] = MappingProxyType(
+  {'h100': 'NVIDIA H100 80GB HBM3', 'h200': 'NVIDIA H200'}
 )
 
 
@@ -83,9 +81,13 @@ def _gpus(topology: str) -> Any:
     os.environ['TF_CPP_MIN_LOG_LEVEL'] = '2'
   jax.config.update('jax_enable_compilation_cache', False)  # its programs are read by GPUs alone
   machines, each = sides if len(sides) == 2 else (1, sides[0])
+  chip = chip_of(topology)
+  card = _HOPPER.format(
+    name=NAMES[name], memory=round(chip.memory / GPU_SHARE), speed=round(chip.memory_speed)
+  )
   return topologies.get_topology_desc(
     platform='cuda', topology_name=name, topology=f'1x{machines}x{each}',
-    target_config=CARDS[name],
+    target_config=card,
   )  # fmt: skip
 
 
