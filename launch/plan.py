@@ -20,6 +20,7 @@ _CONFIG = config_flags.DEFINE_config_file('config', None, 'What to train; see co
 _TOPOLOGY = flags.DEFINE_string(
   'topology', None, 'CHIP:SIDExSIDE, such as v5p:4x4x8 or v6e:16x16, or h100:2x8 of two machines.'
 )
+_SLICES = flags.DEFINE_integer('slices', 1, 'How many of that topology.', lower_bound=1)
 _MODE = flags.DEFINE_enum('mode', 'train', ['train', 'sample'], 'What is planned.')
 _ROWS = flags.DEFINE_integer('rows', None, 'Rows of a step, or clips at once; default: the config.')
 _WEIGHTS = flags.DEFINE_enum(
@@ -35,7 +36,7 @@ flags.mark_flags_as_required(['config', 'topology'])
 
 def main() -> None:
   settings = build.settings(_CONFIG.value)
-  place = plan.Place(_CONFIG.value.name, _TOPOLOGY.value, _PRICE.value, _QUICK.value)
+  place = plan.Place(_CONFIG.value.name, _TOPOLOGY.value, _SLICES.value, _PRICE.value, _QUICK.value)
   sampled, rows, weights = _MODE.value == 'sample', _ROWS.value, _WEIGHTS.value
   if weights != 'float32' and not sampled:
     raise UserError('--weights is for --mode=sample; training keeps weights in float32')

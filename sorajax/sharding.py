@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils, topologies
+from jax.experimental import mesh_utils, multihost_utils
 
 from sorajax.errors import UserError
 
@@ -31,6 +31,7 @@ RULES: Mapping[str, Any] = {
 }
 
 AXES = ('data', 'fsdp', 'context', 'tensor')
+HOST = 'pinned_host'  # the memory of the host, as devices can read it
 PICTURE = P(None, None, AXES)  # the rows of pictures [B, F, H, W, C], over all devices
 
 
@@ -54,12 +55,15 @@ class MeshConfig:
 def make_mesh(config: MeshConfig, topology: Any = None) -> jax.sharding.Mesh:
   """A mesh of explicit axes over all devices; `UserError` where they do not divide.
 
+  Several slices of TPUs lie along `data`, since the network between them is slow.
+
   Args:
     config: its sizes.
     topology: devices that are not here, as `jax.experimental.topologies` describes them.
   """
   sizes = [getattr(config, axis) for axis in AXES]
-  count = jax.device_count() if topology is None else len(topology.devices)
+  devices = jax.devices() if topology is None else topology.devices
+  count, slices = len(devices), _slices(devices)
   if sizes.count(-1) > 1 or any(s < 1 and s != -1 for s in sizes):
     raise UserError(f'config.mesh is {sizes}; give positive sizes, at most one of them -1')
   known = math.prod(s for s in sizes if s != -1)
@@ -70,17 +74,31 @@ def make_mesh(config: MeshConfig, topology: Any = None) -> jax.sharding.Mesh:
     cure = f'choose sizes that divide {count}' if -1 in sizes else 'set data=-1'
     need = f'a multiple of {known}' if -1 in sizes else f'{known}'
     raise UserError(f'mesh {shape} needs {need} devices and there are {count}; {cure}')
+  if sizes[0] % slices:
+    shape = f'data={sizes[0]} does not divide over {slices} slices'
+    raise UserError(f'mesh {shape}, which lie along it; choose a multiple of {slices}')
   explicit = (jax.sharding.AxisType.Explicit,) * len(AXES)
-  if topology is None:
+  if topology is None and slices == 1:
     return jax.make_mesh(tuple(sizes), AXES, axis_types=explicit)
+  within = (sizes[0] // slices, *sizes[1:])
   try:
-    found = topologies.make_mesh(topology, tuple(sizes), AXES)
+    if slices == 1:
+      found = mesh_utils.create_device_mesh(within, devices)
+    else:
+      found = mesh_utils.create_hybrid_device_mesh(within, (slices, 1, 1, 1), devices)
   except (NotImplementedError, ValueError) as error:
     raise UserError(
       f'mesh {sizes} does not lie on the torus of these chips; choose sizes that are products of '
       f'its sides'
     ) from error
-  return jax.sharding.Mesh(found.devices, AXES, axis_types=explicit)
+  return jax.sharding.Mesh(found, AXES, axis_types=explicit)
+
+
+def _slices(devices: Any) -> int:
+  """How many slices of TPUs devices belong to; 1 where they are no TPUs."""
+  if devices[0].platform != 'tpu':
+    return 1
+  return len({getattr(device, 'slice_index', 0) for device in devices})
 
 
 def abstract_mesh(sizes: tuple[int, ...]) -> jax.sharding.AbstractMesh:
@@ -245,6 +263,17 @@ def shardings(mesh: jax.sharding.Mesh, abstract: Any) -> Any:
     return jax.NamedSharding(mesh, known.spec if known is not None else P())
 
   return jax.tree.map(one, abstract)
+
+
+def hosted(abstract: Any, layout: Any) -> Any:
+  """The same NamedShardings in the memory of the host, but for those of scalars."""
+  far = lambda leaf, where: where.with_memory_kind(HOST) if leaf.ndim else where
+  return jax.tree.map(far, abstract, layout)
+
+
+def near(tree: Any) -> Any:
+  """Arrays in the devices' own memory."""
+  return jax.device_put(tree, jax.memory.Space.Device)
 
 
 def rows_here(mesh: jax.sharding.Mesh, rows: int) -> tuple[int, ...]:

@@ -1,4 +1,8 @@
-"""A program for `sharding_test`: all meshes of eight devices made of one CPU, found as json."""
+"""A program for `sharding_test`: all meshes of eight devices made of one CPU, found as json.
+
+They may be those of several processes, which `--coordinator` joins; process 0 tells, and meshes are
+those on which each axis, by itself and beside others, lies within processes and across them.
+"""
 
 import concurrent.futures
 import dataclasses
@@ -11,7 +15,7 @@ import numpy as np
 import on_meshes  # makes the devices
 import tiny
 
-from sorajax import sharding
+from sorajax import cli, sharding
 from sorajax.generate.sampling import sampling
 from sorajax.model.config import StreamConfig
 from sorajax.network import Network
@@ -25,6 +29,7 @@ STREAMS = {
 }
 CONFIG = dataclasses.replace(on_meshes.CONFIG, streams=STREAMS, cross_heads=8, text_width=256)
 NETWORK = Network(CONFIG, SmallEncoder(256, 1, 8), on_meshes.SPREAD)  # of eight heads, too
+ACROSS = ((8, 1, 1, 1), (1, 8, 1, 1), (1, 1, 8, 1), (1, 1, 1, 8), (1, 2, 2, 2), (2, 1, 2, 2))
 BOTH = lambda value: {'video': value, 'audio': value}
 SAMPLE = SampleConfig(1.0, 8.0, 8, 8, levels=(1.0, 0.7, 0.3, 0.0), guidance=BOTH(2.0))
 
@@ -38,7 +43,7 @@ def found_on(params: Any, mesh: jax.sharding.Mesh | None) -> tuple[Any, Any, Any
 
   def found(params, tokens, text):
     loss, slopes = gradient(params, tokens, text)
-    return jax.device_get((loss, slopes, run(params, tokens, text, text, seeds)))
+    return sharding.gathered((loss, slopes, run(params, tokens, text, text, seeds)))
 
   if mesh is None:
     return found(params, tokens, text)
@@ -46,21 +51,25 @@ def found_on(params: Any, mesh: jax.sharding.Mesh | None) -> tuple[Any, Any, Any
     shapes = jax.eval_shape(lambda: NETWORK.init(jax.random.key(0)))
     params = jax.device_put(params, sharding.shardings(mesh, shapes))
     rows = sharding.rows_here(mesh, len(seeds))
-    place = lambda x: sharding.place_rows(mesh, x, rows, len(seeds))
+    place = lambda x: sharding.place_rows(mesh, np.asarray(x)[list(rows)], rows, len(seeds))
     return found(params, *jax.tree.map(place, (tokens, text)))
 
 
 def main() -> None:
+  cli.join_hosts()
   params = tiny.noisy(lambda: NETWORK.init(jax.random.key(0)))
-  every = [sharding.make_mesh(config) for config in meshes(8)]
-  with concurrent.futures.ThreadPoolExecutor(2) as pool:
+  alone = jax.process_count() == 1  # several must all do the same in the same order
+  chosen = meshes(8) if alone else (sharding.MeshConfig(*sizes) for sizes in ACROSS)
+  every = [sharding.make_mesh(config) for config in chosen]
+  with concurrent.futures.ThreadPoolExecutor(1 + alone) as pool:
     wanted, *answers = pool.map(functools.partial(found_on, params), (None, *every))
   told = []
   for mesh, answer in zip(every, answers):
     apart = [on_meshes.apart(one, other) for one, other in zip(wanted, answer)]
     told.append({'shape': list(mesh.shape.values()), 'apart': apart})
-  print(json.dumps(told))
+  if jax.process_index() == 0:
+    print(json.dumps(told))
 
 
 if __name__ == '__main__':
-  main()
+  cli.run(main)

@@ -8,7 +8,9 @@ import os
 import sys
 from pathlib import Path
 
-os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=8'
+COUNT = '--xla_force_host_platform_device_count'
+if COUNT not in os.environ.get('XLA_FLAGS', ''):
+  os.environ['XLA_FLAGS'] = f'{COUNT}=8'
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 import jax

@@ -1,12 +1,18 @@
+import dataclasses
+import functools
 import json
+import subprocess
+import types
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
-from programs import run
+from programs import ROOT, environment, run
 from tiny import refused
 
 from sorajax import sharding
+from sorajax.cluster import processes
 from sorajax.sharding import MeshConfig
 
 PROGRAM = Path(__file__).with_name('on_meshes.py')
@@ -28,6 +34,22 @@ def test_every_mesh_gives_the_same_loss_and_gradient(found):
 def test_all_meshes_of_eight_devices_give_the_same_loss_gradient_and_clips():
   told = json.loads(run(str(PROGRAM.with_name('all_meshes.py'))))
   assert len({tuple(mesh['shape']) for mesh in told}) == 20
+  for mesh in told:
+    assert max(mesh['apart']) < 1e-5, mesh
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('count', [2, 4])
+def test_processes_give_the_same_loss_gradient_and_clips_as_one_device(count):
+  commands = processes.side_by_side(str(PROGRAM.with_name('all_meshes.py')), count)
+  devices = environment(f'--xla_force_host_platform_device_count={8 // count}')
+  start = functools.partial(subprocess.Popen, cwd=ROOT, env=devices, stdout=subprocess.PIPE)
+  running = [start(command) for command in commands]
+  said = [process.communicate()[0] for process in running]
+  assert [process.returncode for process in running] == [0] * count
+  assert not any(said[1:])
+  told = json.loads(said[0])
+  assert len(told) == 6
   for mesh in told:
     assert max(mesh['apart']) < 1e-5, mesh
 
@@ -66,6 +88,31 @@ def test_a_size_that_does_not_divide_is_refused_with_the_nearest(found):
   assert found['indivisible'] == (
     'global batch 6 does not divide over 4 shards (data=2 × fsdp=2); try 8'
   )
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+  """What JAX tells of a TPU."""
+
+  id: int
+  slice_index: int
+  coords: tuple[int, int, int]
+  core_on_chip: int = 0
+  process_index: int = 0
+  platform: str = 'tpu'
+  device_kind: str = 'TPU v5'
+
+
+def test_slices_lie_along_data_in_their_order():
+  chips = [Chip(s, s, (x, y, 0)) for s in (1, 0) for y in range(2) for x in range(2)]
+  topology = types.SimpleNamespace(devices=chips)
+  mesh = sharding.make_mesh(MeshConfig(-1, 2, 1, 1), topology)
+  assert mesh.devices.shape == (4, 2, 1, 1)
+  slices = np.vectorize(lambda chip: chip.slice_index)(mesh.devices[:, :, 0, 0])
+  assert slices.tolist() == [[0, 0], [0, 0], [1, 1], [1, 1]]
+  assert len(set(mesh.devices.flat)) == 8
+  with refused('mesh data=1 does not divide over 2 slices, which lie along it; choose a multiple'):
+    sharding.make_mesh(MeshConfig(-1, 8, 1, 1), topology)
 
 
 def test_one_device_needs_no_mesh():

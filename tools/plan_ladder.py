@@ -45,7 +45,7 @@ def row(made: Plan) -> list[str]:
   hours = made.work.clips / seconds * 24 * max(prepare.frames) / prepare.fps
   room = made.chip.memory / made.chip.devices / GIB
   return [
-    made.name, f'{made.compiled.parameters / 1e6:,.0f} M', made.topology, mesh,
+    made.name, f'{made.compiled.parameters / 1e6:,.0f} M', made.where, mesh,
     f'{made.work.clips} of {prepare.height}×{prepare.width}',
     f'{made.compiled.memory.peak / GIB:.1f} of {room:.0f} GiB', f'{seconds:.2f} s',
     f'{100 * made.mfu:.0f} %', f'{hours:,.0f}', f'{made.compiled.seconds:.0f} s',

@@ -1,6 +1,7 @@
 """What chips can do at most, by their makers' tables, and how they are linked."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -9,6 +10,7 @@ from sorajax.errors import UserError
 from sorajax.nn.kernels import LANES
 
 GB = 10**9
+GBIT = GB / 8
 TFLOPS = 10**12
 
 
@@ -71,6 +73,7 @@ class Chip:
     memory: bytes that a program may use.
     memory_speed: bytes a second between memory and chip.
     network: how chips are linked.
+    far: bytes a second that it sends to other slices.
     platform: what JAX calls its like.
     devices: as how many devices JAX sees it.
     tile: arrays that are cut finer than this are sent whole.
@@ -81,10 +84,22 @@ class Chip:
   memory: float
   memory_speed: float
   network: Torus | Machines
+  far: float = 0.0
   platform: str = 'tpu'
   devices: int = 1
   tile: int = LANES
   source: str = ''
+
+  def speed(self, members: Sequence[int], sides: tuple[int, ...]) -> float:
+    """Bytes a second that each device of a group sends, in slices of these sides.
+
+    The data of a group pass each of its slices once, through the cards of all its members there.
+    """
+    slices = [member // (math.prod(sides) * self.devices) for member in members]
+    near = self.network.speed(members[: slices.count(slices[0])], sides)
+    if len(set(slices)) == 1:
+      return near / self.devices
+    return min(near, min(slices.count(one) for one in slices) * self.far) / self.devices
 
 
 _TPU = 'docs.cloud.google.com/tpu/docs/'
@@ -93,23 +108,25 @@ _NVLINK = Machines(450 * GB, 50 * GB)
 CHIPS: Mapping[str, Chip] = MappingProxyType(
   {
     'v5e': Chip(
-      197 * TFLOPS, 16 * 2**30, 819 * GB, Torus(50 * GB, 4, 16), source=_TPU + 'v5e'
+      197 * TFLOPS, 16 * 2**30, 819 * GB, Torus(50 * GB, 4, 16), 25 * GBIT, source=_TPU + 'v5e'
     ),
     'v5p': Chip(
-      459 * TFLOPS, 95 * 2**30, 2765 * GB, Torus(100 * GB, 6, 4), source=_TPU + 'v5p'
+      459 * TFLOPS, 95 * 2**30, 2765 * GB, Torus(100 * GB, 6, 4), 50 * GBIT, source=_TPU + 'v5p'
     ),
     'v6e': Chip(
-      918 * TFLOPS, 32 * 2**30, 1640 * GB, Torus(100 * GB, 4, 16), source=_TPU + 'v6e'
+      918 * TFLOPS, 32 * 2**30, 1640 * GB, Torus(100 * GB, 4, 16), 100 * GBIT, source=_TPU + 'v6e'
     ),
     'tpu7x': Chip(
-      2307 * TFLOPS, 192 * 2**30, 7380 * GB, Torus(100 * GB, 6, 4), devices=2,
+      2307 * TFLOPS, 192 * 2**30, 7380 * GB, Torus(100 * GB, 6, 4), 100 * GBIT, devices=2,
       source=_TPU + 'tpu7x',
     ),
     'h100': Chip(
-      989 * TFLOPS, GPU_SHARE * 84_929_347_584, 3352 * GB, _NVLINK, 'cuda', tile=1, source=_GPU
+      989 * TFLOPS, GPU_SHARE * 84_929_347_584, 3352 * GB, _NVLINK, platform='cuda', tile=1,
+      source=_GPU,
     ),
     'h200': Chip(
-      989 * TFLOPS, GPU_SHARE * 150_754_820_096, 4800 * GB, _NVLINK, 'cuda', tile=1, source=_GPU
+      989 * TFLOPS, GPU_SHARE * 150_754_820_096, 4800 * GB, _NVLINK, platform='cuda', tile=1,
+      source=_GPU,
     ),
   }
 )  # fmt: skip

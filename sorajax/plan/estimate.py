@@ -1,8 +1,8 @@
 """From what a program does to how long it takes: a roofline, with its assumptions spelled out.
 
 No chip was asked. Each operation takes the longer of its products and of its traffic to memory;
-talk between devices that the compiler overlaps with computation takes what is left of it, and all
-other talk is added.
+talk between devices that the compiler overlaps with computation takes what is left of it; all other
+talk is added, and what goes to the memory of hosts and back.
 """
 
 import dataclasses
@@ -23,6 +23,7 @@ class Assumptions:
     memory: of the speed of memory.
     links: of the speed of links.
     start_s: what each collective costs beside.
+    host: bytes a second between a chip and the memory of its host.
   """
 
   products: float = 0.8
@@ -30,6 +31,7 @@ class Assumptions:
   memory: float = 0.8
   links: float = 0.8
   start_s: float = 5e-6
+  host: float = 16e9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Estimate:
     exposed: talk that everything waits for.
     flops: of products and kernels on one device, as the program has them.
     by_collective: (kind, axes, whether overlapped) → bytes a device makes and seconds.
+    host: to the memory of the host and back.
   """
 
   products: float
@@ -53,6 +56,7 @@ class Estimate:
   exposed: float
   flops: float
   by_collective: Mapping[tuple[str, tuple[str, ...], bool], tuple[float, float]]
+  host: float = 0.0
 
   @property
   def computing(self) -> float:
@@ -60,7 +64,7 @@ class Estimate:
 
   @property
   def seconds(self) -> float:
-    return max(self.computing, self.hidden) + self.exposed
+    return max(self.computing, self.hidden) + self.exposed + self.host
 
 
 class Does(Protocol):
@@ -73,23 +77,26 @@ class Does(Protocol):
 def estimate(
   program: Does, chip: Chip, sides: tuple[int, ...], assume: Assumptions = Assumptions()
 ) -> Estimate:
-  """How long a program takes on one device of a chip, in a topology of these sides."""
+  """How long a program takes on one device of a chip, in slices of these sides."""
   spent = {'products': 0.0, 'kernels': 0.0, 'memory': 0.0}
-  flops = 0.0
+  flops, host_s = 0.0, 0.0
   for work in program.work():
+    host_s += work.times * work.host_bytes / (assume.host / chip.devices)
     bound, seconds = _of_work(work, chip, assume)
     spent[bound] += seconds * work.times
     flops += (work.flops + work.kernel_flops) * work.times
   talk = {False: 0.0, True: 0.0}
   by: dict[tuple[str, tuple[str, ...], bool], tuple[float, float]] = {}
   for one in program.collectives():
-    speed = chip.network.speed(one.members, sides) * assume.links / chip.devices
+    speed = chip.speed(one.members, sides) * assume.links
     seconds = one.times * (one.sent / speed + assume.start_s)
     talk[one.overlapped] += seconds
     key = (one.kind, one.axes, one.overlapped)
     bytes_, before = by.get(key, (0.0, 0.0))
     by[key] = (bytes_ + one.bytes * one.times, before + seconds)
-  return Estimate(**spent, hidden=talk[True], exposed=talk[False], flops=flops, by_collective=by)
+  return Estimate(
+    **spent, hidden=talk[True], exposed=talk[False], flops=flops, by_collective=by, host=host_s
+  )
 
 
 def _of_work(work: Work, chip: Chip, assume: Assumptions) -> tuple[str, float]:

@@ -72,8 +72,10 @@ class Formula:
       own = self._held() + (size - 1) * self._held(self.shapes['transformer'])
       trained, slopes = self._changes(), 2 * own
     passing = slopes + c.layers * kept / micro + 2 * values / micro + 2 * layer
-    parts = {'weights': own + trained, 'moving average': trained, 'optimiser': 2 * trained}
-    return Memory(parts, sum(parts.values()) + passing)
+    far = self.of.settings.optimizer.offload
+    at_hand = 0.0 if far else trained
+    parts = {'weights': own + trained, 'moving average': at_hand, 'optimiser': 2 * at_hand}
+    return Memory(parts, sum(parts.values()) + passing, 3 * (trained - at_hand))
 
   def work(self) -> Iterator[Work]:
     """Products, attention, values on their way to memory and back, and the optimiser."""
@@ -86,7 +88,10 @@ class Formula:
     yield Work('attention', '', 0.0, flops.attention / devices, 0.0, 1.0)
     yield Work('values', '', 0.0, 0.0, 2 * c.layers * values, turns)
     if isinstance(self.of, Step):
-      yield Work('optimiser', '', 0.0, 0.0, 2 * 5 * self._held(), 1.0)
+      own = self.of.settings
+      trained = self._changes() if own.lora.rank else self._held()
+      far = 2 * 3 * trained if own.optimizer.offload else 0.0
+      yield Work('optimiser', '', 0.0, 0.0, 2 * 5 * trained, 1.0, far)
 
   def collectives(self) -> Iterator[Collective]:
     """All talk between devices, none of it hidden."""

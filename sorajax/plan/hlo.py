@@ -12,6 +12,7 @@ import numpy as np
 
 from sorajax.plan.hlo_text import (
   BYTES,
+  OF_HOST,
   SHAPE,
   Operation,
   called,
@@ -24,8 +25,12 @@ COLLECTIVES = ('all-gather', 'all-reduce', 'reduce-scatter', 'all-to-all', 'coll
 FREE = frozenset((
   'parameter', 'constant', 'tuple', 'get-tuple-element', 'bitcast', 'while', 'conditional', 'call',
   'after-all', 'partition-id', 'replica-id', 'opt-barrier', 'async-start', 'async-update',
-  'async-done', 'copy-start', 'copy-done', 'iota',
+  'async-done', 'copy-start', 'copy-done', 'iota', 'send', 'send-done', 'recv', 'recv-done',
 ))  # fmt: skip
+# Talk between slices of TPUs goes by way of their hosts.
+_BETWEEN_SLICES = re.compile(r'_xla_megascale_transfer_type="(\w+)"')
+_RENDEZVOUS = re.compile(r'_xla_host_transfer_rendezvous="([^"]+)"')
+_TARGETS = re.compile(r'_xla_megascale_target="\{([\d,:]+)\}')
 _HEADER = re.compile(r'^(ENTRY )?%?([\w.\-]+) \(.*\{\s*$')
 _LINE = re.compile(r'^\s+(ROOT )?%?([\w.\-]+) = (.*)$')
 
@@ -82,6 +87,7 @@ class Work:
     kernel_flops: of attention kernels.
     bytes: read from and written to memory.
     times: how often in a run.
+    host_bytes: moved between a device and the memory of its host.
   """
 
   name: str
@@ -90,6 +96,7 @@ class Work:
   kernel_flops: float
   bytes: float
   times: float
+  host_bytes: float = 0.0
 
 
 class Program:
@@ -172,8 +179,10 @@ class Program:
     for name, ops in self.computations.items():
       if name not in self.times:
         continue
-      for op in ops:
+      for i, op in enumerate(ops):
         kind = op.opcode.removesuffix('-start')
+        if op.opcode == 'send' and _BETWEEN_SLICES.search(op.rest):
+          yield self._between_slices(op, ops[i + 1 :], self.times[name])
         if kind not in COLLECTIVES:
           continue
         axes, group = self._axes(op)
@@ -184,6 +193,24 @@ class Program:
         )
         if len(group) > 1:
           yield Collective(kind, axes, group, _made(op), self.times[name], apart, source_of(op))
+
+  def _between_slices(self, op: Operation, after: list[Operation], times: float) -> Collective:
+    """What each device sends to its like of other slices, which lie along the first axis."""
+    kind, target, meeting = (
+      found.group(1) if (found := pattern.search(op.rest)) else ''
+      for pattern in (_BETWEEN_SLICES, _TARGETS, _RENDEZVOUS)
+    )
+    devices = math.prod(self.mesh.values())
+    group = tuple(range(0, devices, devices // _count(target)))
+    answers = (
+      i for i, o in enumerate(after)
+      if o.opcode == 'recv-done' and f'"{meeting}"' in self.by_name[o.operands[0]].rest
+    )  # fmt: skip
+    meanwhile = after[: next(answers, len(after))]
+    apart = any(o.opcode not in FREE for o in meanwhile)
+    kind = kind.lower().replace('_', '-')
+    axis = next(iter(self.mesh))
+    return Collective(kind, (axis,), group, _first(op), times, apart, source_of(op))
 
   def _axes(self, op: Operation) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Along which mesh axes an operation's groups of devices lie, and one of the groups."""
@@ -207,6 +234,8 @@ class Program:
         continue
       for op in ops:
         kind = op.opcode.removesuffix('-start').removesuffix('-done')
+        if op.opcode == 'copy-start' and any(memory == OF_HOST for *_, memory in op.shapes):
+          yield Work(op.name, source_of(op), 0.0, 0.0, 0.0, self.times[name], _first(op))
         if op.opcode in FREE or kind in COLLECTIVES:
           continue
         flops, kernel = self._flops(op), self._kernel_flops(op)
@@ -280,6 +309,18 @@ def members(mesh: Mapping[str, int], axes: Sequence[str]) -> tuple[int, ...]:
   ids = np.arange(math.prod(mesh.values())).reshape(tuple(mesh.values()))
   along = tuple(slice(None) if axis in axes else 0 for axis in mesh)
   return tuple(ids[along].ravel().tolist())
+
+
+def _count(listed: str) -> int:
+  """How many numbers `1,2,5:8` lists."""
+  ends = [[int(n) for n in part.split(':')] for part in listed.split(',')]
+  return sum(end[-1] - end[0] + 1 for end in ends)
+
+
+def _first(op: Operation) -> float:
+  """Bytes of the first result."""
+  kind, dims, _ = op.shapes[0]
+  return float(BYTES.get(kind, 4) * math.prod(dims))
 
 
 def _made(op: Operation) -> float:

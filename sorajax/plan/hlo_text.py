@@ -13,6 +13,8 @@ BYTES = {
   'c64': 8, 'c128': 16,
 }  # fmt: skip
 
+MAIN, OF_HOST = 0, 5  # memories: a chip's large one, and that of its host
+
 SHAPE = re.compile(r'\b([a-z]+\d*(?:e\dm\d(?:fn)?)?)\[([\d,]*)\](?:\{([^}]*)\})?')
 _OPCODE = re.compile(r'([a-z][\w\-]*)\(')
 _CALLED = re.compile(
@@ -28,21 +30,21 @@ class Operation:
   Attributes:
     name: unique in the program.
     opcode: such as `fusion`.
-    shapes: (type, dimensions, whether in a chip's own scratch memory) of each array that it makes.
+    shapes: (type, dimensions, number of its memory) of each array that it makes.
     operands: the names of what it reads.
     rest: its attributes, as text.
   """
 
   name: str
   opcode: str
-  shapes: tuple[tuple[str, tuple[int, ...], bool], ...]
+  shapes: tuple[tuple[str, tuple[int, ...], int], ...]
   operands: tuple[str, ...]
   rest: str
 
   @functools.cached_property
   def bytes(self) -> float:
     """Of what it makes and lays in main memory."""
-    return sum(BYTES.get(t, 4) * math.prod(dims) for t, dims, near in self.shapes if not near)
+    return sum(BYTES.get(t, 4) * math.prod(dims) for t, dims, m in self.shapes if m == MAIN)
 
   @functools.cached_property
   def all_bytes(self) -> float:
@@ -101,7 +103,7 @@ def operation(name: str, text: str) -> Operation:
   at = _end_of_shape(text)
   opcode = _OPCODE.match(text, at)
   shapes = tuple(
-    (t, tuple(int(d) for d in dims.split(',') if d), 'S(' in layout)
+    (t, tuple(int(d) for d in dims.split(',') if d), _memory_of(layout))
     for t, dims, layout in SHAPE.findall(text[:at])
   )
   if not opcode:
@@ -110,6 +112,11 @@ def operation(name: str, text: str) -> Operation:
   operands = tuple(re.findall(r'%([\w.\-]+)', text[start:end]))
   rest = text[end + 1 :] if opcode.group(1) != 'constant' else text[at:]
   return Operation(name, opcode.group(1), shapes, operands, rest)
+
+
+def _memory_of(layout: str) -> int:
+  found = re.search(r'S\((\d+)\)', layout)
+  return int(found.group(1)) if found else MAIN
 
 
 def _end_of_shape(text: str) -> int:

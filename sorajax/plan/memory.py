@@ -11,10 +11,12 @@ class Memory:
   Attributes:
     held: what is held from beginning to end: its name → bytes.
     peak: the most that are in use at once, all of the above among them.
+    offloaded: what lies in the memory of the host instead.
   """
 
   held: Mapping[str, float]
   peak: float
+  offloaded: float = 0.0
 
   @property
   def temporary(self) -> float:

@@ -26,18 +26,25 @@ class Place:
   Attributes:
     name: what to call the plan.
     topology: such as v5p:4x4x8.
+    slices: how many of it.
     price: of a chip for an hour; 0 where none is known.
     quick: whether the compiler may leave out what takes it longest; see `program.train_step`.
   """
 
   name: str
   topology: str
+  slices: int = 1
   price: float = 0.0
   quick: bool = False
 
   def __post_init__(self) -> None:
     chips.chip_of(self.topology)
     chips.sides_of(self.topology)
+
+  @property
+  def where(self) -> str:
+    """In words."""
+    return self.topology if self.slices == 1 else f'{self.slices} slices of {self.topology}'
 
   @property
   def room(self) -> float:
@@ -58,7 +65,7 @@ def of_training(settings: Settings, place: Place, rows: int | None = None) -> It
     UserError: an unknown topology, what does not divide, or a step that does not fit.
   """
   _check(rows)
-  mesh = mesh_of(settings, place.topology)
+  mesh = mesh_of(settings, place.topology, place.slices)
   for bucket in settings.data.in_order():
     step = work.Step(settings, dataclasses.replace(bucket, rows=rows or bucket.rows))
     yield _planned(step, train_step(settings, step.bucket, mesh, place.quick, place.room), place)
@@ -79,7 +86,7 @@ def of_sampling(
     UserError: an unknown topology, what does not divide or fit, or a clip that cannot be.
   """
   _check(rows)
-  mesh = mesh_of(settings, place.topology)
+  mesh = mesh_of(settings, place.topology, place.slices)
   clips = work.clips_of(settings, rows, mesh)
   return _planned(clips, sampling_run(clips, mesh, place.quick, place.room, weights), place)
 
@@ -124,10 +131,10 @@ def search(
     raise UserError(f'--search_compile={compiled} is below 0; give how many are compiled')
   chip, sides = chips.chip_of(place.topology), chips.sides_of(place.topology)
   make = work.clips_of if sampled else step_of
-  lies = lies_on(place.topology)
-  found = candidates(settings, chip, sides, make, rows, weights, lies)
+  lies = lies_on(place.topology, place.slices)
+  found = candidates(settings, chip, sides, make, rows, weights, lies, place.slices)
   if not found:
-    raise UserError(f'no mesh over {place.topology} divides heads, widths, rows and tokens')
+    raise UserError(f'no mesh over {place.where} divides heads, widths, rows and tokens')
   tried = [Tried(one) for one in found]
   yield tried
   fitting = [i for i, one in enumerate(found) if one.memory.peak <= place.room]
@@ -137,7 +144,8 @@ def search(
 
 
 def _compiled(one: Candidate, place: Place, weights: str) -> Tried:
-  settings, mesh = one.of.settings, mesh_of(one.of.settings, place.topology)
+  settings = one.of.settings
+  mesh = mesh_of(settings, place.topology, place.slices)
   try:
     if isinstance(one.of, work.Step):
       program = train_step(settings, one.of.bucket, mesh, place.quick, place.room)
@@ -152,7 +160,7 @@ def _planned(what: work.Work, compiled: Compiled, place: Place) -> report.Plan:
   chip, sides = chips.chip_of(place.topology), chips.sides_of(place.topology)
   assume = Assumptions()
   return report.Plan(
-    place.name, place.topology, chip, math.prod(sides), what, compiled,
+    place.name, place.where, chip, place.slices * math.prod(sides), what, compiled,
     estimate(compiled.program, chip, sides, assume), assume, place.price,
   )  # fmt: skip
 

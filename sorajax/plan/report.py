@@ -23,7 +23,7 @@ class Plan:
 
   Attributes:
     name: of the config.
-    topology: such as v5p:4x4x8.
+    where: the topology, such as v5p:4x4x8.
     chip: of the topology.
     chips: how many.
     work: what it is run for.
@@ -34,7 +34,7 @@ class Plan:
   """
 
   name: str
-  topology: str
+  where: str
   chip: Chip
   chips: int
   work: Work
@@ -67,6 +67,7 @@ class Plan:
       ('products', e.products), ('attention kernels', e.kernels), ('bound by memory', e.memory),
       ('talk that all wait for', e.exposed),
       ('talk beside, longer than the rest', max(0.0, e.hidden - e.computing)),
+      *([('to the memory of the host and back', e.host)] if e.host else []),
     ]  # fmt: skip
 
 
@@ -84,6 +85,8 @@ def _lines(plan: Plan) -> Iterator[str]:
   for name, size in plan.memory():
     yield f'  {name:<26}{size / GIB:>9.2f}'
   yield f'  {"peak":<26}{plan.compiled.memory.peak / GIB:>9.2f}   {_verdict(plan)}'
+  if plan.compiled.memory.offloaded:
+    yield f'  {"beside, in that of the host":<26}{plan.compiled.memory.offloaded / GIB:>9.2f}'
   yield ''
   yield f'{f"a {plan.work.run} takes, by estimate":<36}{"s":>9}'
   for name, seconds in plan.times():
@@ -104,7 +107,7 @@ def _lines(plan: Plan) -> Iterator[str]:
 
 def _title(plan: Plan) -> str:
   mesh = ' '.join(f'{axis}={size}' for axis, size in plan.compiled.mesh.items())
-  return f'{plan.name} on {plan.topology}: {plan.chips} chips, {mesh}, {plan.work.title}'
+  return f'{plan.name} on {plan.where}: {plan.chips} chips, {mesh}, {plan.work.title}'
 
 
 def _verdict(plan: Plan) -> str:
@@ -137,7 +140,8 @@ def _assumed(assume: Assumptions) -> str:
   parts = [
     f'{name} {100 * shares[name]:.0f} %' for name in ('products', 'kernels', 'memory', 'links')
   ]
-  return f'Assumed, of what chips do at most: {", ".join(parts)}. No chip was asked.'
+  host = f'{assume.host / 1e9:.0f} GB/s to the memory of the host'
+  return f'Assumed, of what chips do at most: {", ".join(parts)}; {host}. No chip was asked.'
 
 
 def page(plan: Plan) -> str:
@@ -181,7 +185,7 @@ def _bar(parts: list[tuple[str, float]], whole: float, unit: Any, name: str) -> 
 
 def write(plan: Plan, folder: Path) -> Path:
   """Writes the page into a folder, and the program beside it; returns the page's path."""
-  place = plan.topology.replace(':', '-')
+  place = plan.where.replace(':', '-').replace(' ', '-')
   made = make_folder(folder) / f'{plan.name}-{place}{plan.work.ending}.html'
   write_text(made, page(plan))
   write_text(made.with_suffix('.hlo.txt'), plan.compiled.program.text)

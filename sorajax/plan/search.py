@@ -62,21 +62,22 @@ def step_of(settings: Settings, rows: int, mesh: sharding.Mesh) -> Step:
 def candidates(
   settings: Settings, chip: Chip, sides: tuple[int, ...], make: Maker = step_of,
   rows: int | None = None, weights: str = 'float32',
-  lies: Callable[[MeshConfig], bool] = lambda config: True,
+  lies: Callable[[MeshConfig], bool] = lambda config: True, slices: int = 1,
 ) -> list[Candidate]:  # fmt: skip
   """All ways to run that divide, the fastest for each clip first, by formula.
 
   Args:
     settings: of the run, whose mesh and remat policy others take the place of.
-    chip: of the slice.
-    sides: of it.
+    chip: of the slices.
+    sides: of one.
     make: `step_of`, or `work.clips_of`, where remat policies do not matter.
     rows: of the whole batch; None tries some.
     weights: type of the transformer's where clips are sampled.
-    lies: whether a mesh can be laid over the slice.
+    lies: whether a mesh can be laid over the slices.
+    slices: how many.
   """
   shapes, found = shapes_of(settings), []
-  for config in meshes(math.prod(sides) * chip.devices):
+  for config in meshes(slices * math.prod(sides) * chip.devices):
     mesh = sharding.abstract_mesh(dataclasses.astuple(config))
     for own in _policies(dataclasses.replace(settings, mesh=config), make is step_of):
       if _legal(own, mesh) and lies(config):

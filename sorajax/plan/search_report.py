@@ -26,7 +26,7 @@ def _lines(tried: Sequence[Tried], place: Place) -> Iterator[str]:
   asked = [one for one in tried if one.plan or one.refusal]
   what = 'meshes, remat policies and rows' if _trains(tried) else 'meshes and rows'
   yield (
-    f'{place.name} on {place.topology}: {len(tried)} {what} divide, {len(fits)} fit by formula, '
+    f'{place.name} on {place.where}: {len(tried)} {what} divide, {len(fits)} fit by formula, '
     f'{len(asked)} compiled'
   )
   yield ''

@@ -44,26 +44,36 @@ NAMES: Mapping[str, str] = MappingProxyType(
 )
 
 
-def describe(topology: str) -> Any:
+def describe(topology: str, slices: int = 1) -> Any:
   """The devices of a topology such as v5p:4x4x8, or h100:2x8 of two machines.
+
+  Args:
+    topology: of a slice.
+    slices: how many of it, of TPUs.
 
   Raises:
     UserError: there is no such, or no compiler for it here.
   """
   jax.config.update('jax_platforms', 'cpu')
   try:
-    return _gpus(topology) if chip_of(topology).platform == 'cuda' else _tpus(topology)
+    if chip_of(topology).platform != 'cuda':
+      return _tpus(topology, slices)
+    if slices > 1:
+      raise UserError(f'slices are of TPUs; write machines of GPUs as {topology.split(":")[0]}:2x8')
+    return _gpus(topology)
   except UserError:
     raise
   except Exception as error:  # plug-ins raise whatever they like
     raise UserError(f'no topology {topology!r}: {one_line(error)}; try v5p:4x4x4') from error
 
 
-def _tpus(topology: str) -> Any:
+def _tpus(topology: str, slices: int) -> Any:
   for name, value in ALONE.items():
     os.environ.setdefault(name, value)
   try:
-    return topologies.get_topology_desc(platform='tpu', topology_name=topology)
+    return topologies.get_topology_desc(
+      platform='tpu', topology_name=topology, num_slices=slices
+    )  # fmt: skip
   except Exception as error:
     if 'libtpu' in str(error).lower() or 'Unknown backend' in str(error):
       raise UserError("no compiler for TPUs here; pip install 'sorajax[tpu]'") from error

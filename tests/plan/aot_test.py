@@ -29,6 +29,15 @@ def test_a_step_is_planned_and_written_down(tmp_path):
 
 
 @for_tpus
+def test_slices_lie_along_data_and_sum_slopes_through_their_hosts(tmp_path):
+  flags = ('--topology=v5p:2x2x1', '--slices=2', '--rows=16', f'--out={tmp_path}')
+  said = run('launch/plan.py', *TINY, *flags, '--config.mesh.fsdp=4')
+  assert 'tiny on 2 slices of v5p:2x2x1: 8 chips, data=2 fsdp=4' in said
+  assert 'all-reduce over data' in said and 'over data+fsdp' not in said
+  assert (tmp_path / 'tiny-2-slices-of-v5p-2x2x1.html').is_file()
+
+
+@for_tpus
 def test_sampling_is_planned_and_written_down(tmp_path):
   flags = ('--mode=sample', '--topology=v5p:2x2x1', '--rows=3', '--price=4.2', f'--out={tmp_path}')
   said = run('launch/plan.py', *TINY, *flags)
@@ -79,6 +88,7 @@ def test_a_search_compiles_the_best_by_formula():
   'flags, said',
   [
     (('--topology=h100:9',), "no topology 'h100:9'; write h100:GPUS or h100:MACHINESxGPUS"),
+    (('--topology=h100:8', '--slices=2'), 'slices are of TPUs; write machines of GPUs as h100:2x8'),
     (('--topology=h100:0x8',), "no topology 'h100:0x8'; write h100:GPUS or h100:MACHINESxGPUS"),
     (
       ('--topology=h100:1', '--config.data.buckets.clip.video=60000', '--rows=16',
@@ -99,6 +109,7 @@ def test_what_cannot_be_planned_on_gpus_is_refused_in_one_line(flags, said):
     (('--topology=v9:2x2',), "no chip 'v9' in the table; choose one of v5e, v5p, v6e, tpu7x, h100"),
     (('--topology=v5p:2x2xx',), "no topology 'v5p:2x2xx'; write CHIP:SIDExSIDE"),
     (('--topology=v5p:3x5x7',), "no topology 'v5p:3x5x7'"),
+    (('--topology=v5p:2x2x1', '--slices=2', '--config.mesh.fsdp=8'), 'choose a multiple of 2'),
     (('--topology=v5p:2x2x1', '--rows=6'), 'micro-batch of 6 does not divide over 4 shards'),
     (('--topology=v5p:2x2x1', '--config.mesh.fsdp=3'), 'needs a multiple of 3 devices and there'),
     (

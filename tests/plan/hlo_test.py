@@ -119,6 +119,49 @@ def test_the_start_of_talk_tells_what_goes_in_before_what_comes_out(sync):
   assert one.overlapped == (sync == 'false')
 
 
+HOSTED = """ENTRY %main (a: f32[4,8]) -> f32[4,8] {
+  %a = f32[4,8]{1,0:T(8,128)S(5)} parameter(0)
+  %in = (f32[4,8]{1,0:T(8,128)}, f32[4,8]{1,0:T(8,128)S(5)}, u32[]{:S(2)}) copy-start(%a)
+  %b = f32[4,8]{1,0:T(8,128)} copy-done(%in)
+  %near = (f32[4,8]{1,0:T(8,128)S(1)}, f32[4,8]{1,0:T(8,128)}, u32[]{:S(2)}) copy-start(%b)
+  %c = f32[4,8]{1,0:T(8,128)S(1)} copy-done(%near)
+  %d = f32[4,8]{1,0:T(8,128)} negate(%c)
+  %out = (f32[4,8]{1,0:T(8,128)S(5)}, f32[4,8]{1,0:T(8,128)}, u32[]{:S(2)}) copy-start(%d)
+  ROOT %e = f32[4,8]{1,0:T(8,128)S(5)} copy-done(%out)
+}
+"""
+
+
+def test_what_goes_to_the_memory_of_the_host_and_back_is_told_from_other_copies():
+  works = list(Program(HOSTED, {'data': 1}).work())
+  assert [w.host_bytes for w in works if w.host_bytes] == [4 * 4 * 8] * 2
+  assert sum(w.bytes for w in works) == 4 * 4 * 8  # what negate writes; it reads scratch memory
+
+
+FAR = """ENTRY %main (a: f32[4]) -> f32[8] {{
+  %a = f32[4]{{0}} parameter(0)
+  %t = token[] after-all()
+  %recv.1 = (f32[4]{{0}}, u32[], token[]) recv(%t), frontend_attributes={{\
+_xla_host_transfer_rendezvous="sum.1",_xla_megascale_target="{{1,3:4}}x{{0:1}}",\
+_xla_megascale_transfer_type="ALL_REDUCE"}}
+  %send.1 = (f32[4]{{0}}, u32[], token[]) send(%a, %t), frontend_attributes={{\
+_xla_host_transfer_rendezvous="sum.1",_xla_megascale_target="{{1,3:4}}x{{0:1}}",\
+_xla_megascale_transfer_type="ALL_REDUCE"}}
+  {meanwhile} = f32[4]{{0}} {operation}(%a)
+  %done.1 = (f32[4]{{0}}, token[]) recv-done(%recv.1)
+  ROOT %b = f32[4]{{0}} get-tuple-element(%done.1), index=0
+}}
+"""
+
+
+@pytest.mark.parametrize('operation, apart', [('negate', True), ('bitcast', False)])
+def test_talk_between_slices_goes_by_way_of_their_hosts(operation, apart):
+  program = Program(FAR.format(meanwhile='%c', operation=operation), {'data': 3, 'fsdp': 2})
+  (one,) = program.collectives()
+  assert (one.kind, one.axes, one.members) == ('all-reduce', ('data',), (0, 2, 4))
+  assert one.bytes == 4 * 4 and one.overlapped == apart
+
+
 def test_devices_along_axes_of_a_mesh():
   mesh = {'data': 2, 'fsdp': 3, 'context': 2}
   assert members(mesh, ('context',)) == (0, 1) and members(mesh, ('data',)) == (0, 6)

@@ -8,7 +8,7 @@ import pytest
 from tiny import refused
 
 from sorajax import build, sharding
-from sorajax.plan import chips, flops, formula, plan, report, work
+from sorajax.plan import chips, flops, formula, plan, program, report, work
 from sorajax.plan.advice import advice
 from sorajax.plan.estimate import Assumptions, Estimate, estimate
 from sorajax.plan.hlo import Program
@@ -46,6 +46,7 @@ ENTRY %main (a: bf16[{SIDE},{SIDE}]) -> bf16[{SIDE},{SIDE}] {{
 }}
 """
 MESH = {'data': 1, 'fsdp': 16, 'context': 1, 'tensor': 1}
+V6E = chips.CHIPS['v6e']
 EXACT = Assumptions(products=1.0, kernels=1.0, memory=1.0, links=1.0, start_s=0.0)
 
 
@@ -104,6 +105,18 @@ def test_talk_between_machines_goes_through_all_their_cards():
   assert network.speed(range(0, 64, 2), (8, 8)) == 4 * network.far
 
 
+def test_talk_between_slices_goes_through_the_cards_of_all_their_chips():
+  chip, double, sides = chips.CHIPS['v5p'], chips.CHIPS['tpu7x'], (2, 2, 2)
+  within = chip.speed(range(8), sides)
+  assert within == chip.speed(range(8, 16), sides) == chip.network.speed(range(8), sides)
+  assert chip.speed((0, 8), sides) == chip.far < chip.speed(range(16), sides) == 8 * chip.far
+  assert chip.speed((0, 2, 8, 10), sides) == 2 * chip.far
+  assert double.speed((0, 15), sides) == double.network.link / 2  # of one slice
+  assert double.speed((0, 16), sides) == double.far / 2
+  faster = dataclasses.replace(chip, far=chip.network.link)
+  assert faster.speed(range(16), sides) == faster.network.speed(range(8), sides)
+
+
 def test_less_of_what_chips_can_do_takes_longer():
   exact = estimate(Program(LOOP, MESH), chips.CHIPS['v6e'], (4, 4), EXACT)
   half = dataclasses.replace(EXACT, products=0.5, links=0.5)
@@ -119,6 +132,32 @@ def test_a_plan_says_whether_it_fits_what_binds_and_what_it_costs():
   assert 'all-reduce over fsdp' in text and '0.12' in text
   assert 'cost a day                        960 at 2.5 a chip-hour' in text
   assert 'which is tight' in report.text(made(peak=30 * GIB))
+
+
+def test_a_state_that_lies_in_the_memory_of_the_host_is_told_and_takes_its_time():
+  config = runpy.run_path(str(CONFIGS / 'tiny.py'))['get_config']()
+  found = {}
+  for far in (False, True):
+    config.optimizer.offload = far
+    own = build.settings(config)
+    (bucket,) = own.data.in_order()
+    mesh = sharding.make_mesh(sharding.MeshConfig())
+    with jax.set_mesh(mesh):
+      _, (state, _, _) = program.training_program(own, bucket, mesh)
+    by_formula = formula.Formula(work.Step(own, bucket), dict(mesh.shape), formula.shapes_of(own))
+    held, whole = by_formula.memory(), estimate(by_formula, V6E, (1,), EXACT)
+    found[far] = whole.host
+    assert held.offloaded == pytest.approx(program._bytes(state, of_host=True), abs=0.5)
+    assert held.held['optimiser'] == (0 if far else 2 * held.held['weights'])
+    assert whole.seconds - whole.host == pytest.approx(whole.computing)
+  assert found[False] == 0 and found[True] == pytest.approx(2 * held.offloaded / EXACT.host)
+  plan = made()
+  memory = dataclasses.replace(plan.compiled.memory, offloaded=3 * GIB)
+  compiled = dataclasses.replace(plan.compiled, memory=memory)
+  spent = dataclasses.replace(plan.estimate, host=0.25)
+  told = report.text(dataclasses.replace(plan, compiled=compiled, estimate=spent))
+  assert 'beside, in that of the host' in told and 'to the memory of the host and back' in told
+  assert 'to the memory of the host and back' not in report.text(plan)
 
 
 def test_utilisation_is_useful_work_by_what_chips_can_do():
@@ -239,10 +278,10 @@ def test_weights_that_are_cut_finer_than_a_tile_are_told(fsdp, streams):
 
 
 def test_little_memory_asks_for_less_and_much_for_less_work():
-  assert '6 % of memory is left: take fewer --rows or more of fsdp' in said(
+  assert '6 % of memory is left: take fewer --rows, optimizer.offload or more of fsdp' in said(
     30 * GIB, with_remat('full')
   )
-  assert 'fewer --rows, remat=full or more' in said(30 * GIB, with_remat('dots'))
+  assert 'fewer --rows, remat=full, optimizer.offload' in said(30 * GIB, with_remat('dots'))
   assert 'computed twice: try remat=dots' in said(12 * GIB, with_remat('full'))
   assert 'computed twice: try remat=none' in said(12 * GIB, with_remat('dots'))
   assert not said(12 * GIB, with_remat('none')) and not said(12 * GIB, clips())
