@@ -41,7 +41,7 @@ def get_config() -> ml_collections.ConfigDict:
   )  # fmt: skip
   c.flow = _section(mean=0.0, std=1.0, uniform=0.1, shift=0.0, together=0.75)
   c.optimizer = _section(
-    learning_rate=1e-3, matrix_rate=0.0, warmup_steps=50, decay_share=0.4, ema=0.995, offload=False
+    learning_rate=1e-3, matrix_rate=0.0, warmup_steps=50, decay_share=0.4, ema=0.995
   )
   c.lora = _section(rank=0, alpha=0.0, targets=r'attention/(query|key|value|out)$')
   c.train = _section(

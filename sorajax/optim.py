@@ -31,8 +31,6 @@ class OptimizerConfig:
       thousands in a sum, and at the full rate they forget what they were fitted to.
     clip_norm: largest global norm of a gradient (Pascanu et al. 2013).
     ema: decay of the moving average of the weights; it rises to this over the first steps.
-    offload: whether moments and moving average lie in the memory of the host from step to step, by
-      which a device holds a quarter of the state.
   """
 
   learning_rate: float = 1e-3
@@ -45,7 +43,6 @@ class OptimizerConfig:
   fitted_share: float = 1.0
   clip_norm: float = 1.0
   ema: float = 0.999
-  offload: bool = False
 
 
 def schedule(config: OptimizerConfig, steps: int, rate: float | None = None) -> optax.Schedule:

@@ -31,7 +31,6 @@ RULES: Mapping[str, Any] = {
 }
 
 AXES = ('data', 'fsdp', 'context', 'tensor')
-HOST = 'pinned_host'  # the memory of the host, as devices can read it
 PICTURE = P(None, None, AXES)  # the rows of pictures [B, F, H, W, C], over all devices
 
 
@@ -263,17 +262,6 @@ def shardings(mesh: jax.sharding.Mesh, abstract: Any) -> Any:
     return jax.NamedSharding(mesh, known.spec if known is not None else P())
 
   return jax.tree.map(one, abstract)
-
-
-def hosted(abstract: Any, layout: Any) -> Any:
-  """The same NamedShardings in the memory of the host, but for those of scalars."""
-  far = lambda leaf, where: where.with_memory_kind(HOST) if leaf.ndim else where
-  return jax.tree.map(far, abstract, layout)
-
-
-def near(tree: Any) -> Any:
-  """Arrays in the devices' own memory."""
-  return jax.device_put(tree, jax.memory.Space.Device)
 
 
 def rows_here(mesh: jax.sharding.Mesh, rows: int) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from sorajax.clip import MAX_SHOTS, Tokens
 from sorajax.model.block import Block, Context, other_of
@@ -16,13 +17,18 @@ from sorajax.nn import kernels, layers, param, rope
 from sorajax.nn.layers import ByLevel
 from sorajax.sharding import reshard
 
+CARRIED = 'carried'  # name of what layers hand on
 REMAT = {
   'dots': jax.checkpoint_policies.save_from_both_policies(
     jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
     jax.checkpoint_policies.save_only_these_names(kernels.KEPT),
   ),
   'full': jax.checkpoint_policies.nothing_saveable,
-}
+  'offload': jax.checkpoint_policies.save_and_offload_only_these_names(
+    names_which_can_be_saved=[], names_which_can_be_offloaded=[CARRIED],
+    offload_src='device', offload_dst='pinned_host',
+  ),
+}  # fmt: skip
 
 
 class Ends(nnx.Module):
@@ -101,6 +107,7 @@ class Transformer(nnx.Module):
 
     def layer(xs, turn):
       block, skip = turn
+      xs = checkpoint_name(xs, CARRIED)
       return block(xs, at, joined=joined, skip=skip), None
 
     if c.remat != 'none':

@@ -35,9 +35,8 @@ def _of_layout(plan: 'Plan') -> Iterator[str]:
 def _of_memory(plan: 'Plan') -> Iterator[str]:
   remat = plan.work.settings.transformer.remat
   if plan.room < TIGHT:
-    more = ', remat=full' if isinstance(plan.work, Step) and remat != 'full' else ''
-    if isinstance(plan.work, Step) and not plan.work.settings.optimizer.offload:
-      more += ', optimizer.offload'
+    trains = isinstance(plan.work, Step) and remat != REMATS[-1]
+    more = f', remat={REMATS[max(REMATS.index(remat) + 1, 2)]}' if trains else ''
     yield f'{100 * plan.room:.0f} % of memory is left: take fewer --rows{more} or more of fsdp'
   if plan.room > LOOSE and isinstance(plan.work, Step) and remat != REMATS[0]:
     less = REMATS[REMATS.index(remat) - 1]

@@ -28,7 +28,7 @@ class Flops:
 
   def of_training(self, remat: str) -> 'Flops':
     """Forwards and backwards, and what `remat` computes again."""
-    again = {'none': (0, 0), 'dots': (0, 1), 'full': (1, 1)}[remat]
+    again = {'none': (0, 0), 'dots': (0, 1)}.get(remat, (1, 1))
     return Flops((3 + again[0]) * self.products, (3 + again[1]) * self.attention, 3 * self.ends)
 
   def times(self, count: float) -> 'Flops':

@@ -64,7 +64,9 @@ class Formula:
       own = self._held(self.shapes['transformer'])
       held = self._held() + own * (jnp.dtype(self.weights).itemsize / 4 - 1)
       return Memory({'weights': held}, held + values + 2 * layer)
-    kept = {'none': values + layer, 'dots': carried + dots, 'full': carried}[c.remat]
+    kept = {'none': values + layer, 'dots': carried + dots, 'full': carried, 'offload': 0.0}[
+      c.remat
+    ]
     micro, own, trained = self.of.settings.train.micro_batches, 0.0, self._held()
     slopes = trained
     if self.of.settings.lora.rank:  # all weights with their changes, and slopes of as many
@@ -72,26 +74,24 @@ class Formula:
       own = self._held() + (size - 1) * self._held(self.shapes['transformer'])
       trained, slopes = self._changes(), 2 * own
     passing = slopes + c.layers * kept / micro + 2 * values / micro + 2 * layer
-    far = self.of.settings.optimizer.offload
-    at_hand = 0.0 if far else trained
-    parts = {'weights': own + trained, 'moving average': at_hand, 'optimiser': 2 * at_hand}
-    return Memory(parts, sum(parts.values()) + passing, 3 * (trained - at_hand))
+    parts = {'weights': own + trained, 'moving average': trained, 'optimiser': 2 * trained}
+    far = c.layers * carried / micro if c.remat == 'offload' else 0.0
+    return Memory(parts, sum(parts.values()) + passing, far)
 
   def work(self) -> Iterator[Work]:
     """Products, attention, values on their way to memory and back, and the optimiser."""
     c, (forwards, backwards) = self.of.settings.transformer, self.of.turns
     flops, devices = self.of.flops(), math.prod(self.sizes.values())
-    _, _, values = self._values()
+    carried, _, values = self._values()
     turns = forwards + 2 * backwards
     read = turns * self._gathered()
     yield Work('products', '', (flops.products + flops.ends) / devices, 0.0, read, 1.0)
     yield Work('attention', '', 0.0, flops.attention / devices, 0.0, 1.0)
     yield Work('values', '', 0.0, 0.0, 2 * c.layers * values, turns)
     if isinstance(self.of, Step):
-      own = self.of.settings
-      trained = self._changes() if own.lora.rank else self._held()
-      far = 2 * 3 * trained if own.optimizer.offload else 0.0
-      yield Work('optimiser', '', 0.0, 0.0, 2 * 5 * trained, 1.0, far)
+      yield Work('optimiser', '', 0.0, 0.0, 2 * 5 * self._held(), 1.0)
+      if c.remat == 'offload':
+        yield Work('offloaded', '', 0.0, 0.0, 0.0, 2 * c.layers, carried)
 
   def collectives(self) -> Iterator[Collective]:
     """All talk between devices, none of it hidden."""

@@ -234,9 +234,12 @@ class Program:
         continue
       for op in ops:
         kind = op.opcode.removesuffix('-start').removesuffix('-done')
-        if op.opcode == 'copy-start' and any(memory == OF_HOST for *_, memory in op.shapes):
-          yield Work(op.name, source_of(op), 0.0, 0.0, 0.0, self.times[name], _first(op))
+        if _is_of_host(op):
+          yield Work(op.name, source_of(op), 0.0, 0.0, 0.0, self.times[name], op.bytes)
+          continue
         if op.opcode in FREE or kind in COLLECTIVES:
+          continue
+        if op.opcode.endswith('-done') and _is_of_host(self.by_name[op.operands[0]]):
           continue
         flops, kernel = self._flops(op), self._kernel_flops(op)
         yield Work(op.name, source_of(op), flops, kernel, self._traffic(op), self.times[name])
@@ -245,17 +248,37 @@ class Program:
     """Bytes read and written. A slice that is cut from an array, or written into it in place, does
     not move the rest of the array.
     """
-    inner = [op, *(o for c in called(op) for o in self.computations.get(c, ()))]
-    written = [o for o in inner if o.opcode == 'dynamic-update-slice']
-    read = [self.by_name[o] for o in op.operands if o in self.by_name]
-    if written:
-      whole = {shape[:2] for shape in op.shapes}
-      rest = sum(o.bytes for o in read if {shape[:2] for shape in o.shapes} - whole)
-      parts = (self.by_name.get(o.operands[1]) for o in written)
-      return rest + sum(part.all_bytes for part in parts if part)
-    if any(o.opcode == 'dynamic-slice' for o in inner):
-      return 2 * op.bytes + sum(min(o.bytes, op.bytes) for o in read[1:])
-    return sum(o.bytes for o in read) + op.bytes
+    made = {shape[:2] for shape in op.shapes}
+    written = op.bytes
+    for part in self._inner(op):
+      if part.opcode == 'dynamic-update-slice' and part.shapes[0][:2] in made:
+        update = self.by_name[part.operands[1]].all_bytes
+        written -= max(op.bytes and part.all_bytes - update, 0.0)
+    return max(written, 0.0) + sum(self._read(op, i) for i in range(len(op.operands)))
+
+  def _inner(self, op: Operation) -> Iterator[Operation]:
+    """An operation and, of a fusion, all that it fuses."""
+    yield op
+    if op.opcode == 'fusion':
+      for name in called(op):
+        for part in self.computations.get(name, ()):
+          yield from self._inner(part)
+
+  def _read(self, op: Operation, position: int) -> float:
+    """Bytes that an operation reads of one of its operands."""
+    source = self.by_name.get(op.operands[position])
+    if source is None:
+      return 0.0
+    if op.opcode == 'dynamic-slice' and not position:
+      return min(source.bytes, op.all_bytes)
+    if op.opcode == 'dynamic-update-slice' and not position:
+      return 0.0
+    if op.opcode != 'fusion':
+      return source.bytes
+    parts = [part for name in called(op) for part in self.computations.get(name, ())]
+    own = [p.name for p in parts if p.rest.startswith(f'parameter({position})')]
+    reads = [self._read(p, i) for p in parts for i, o in enumerate(p.operands) if o in own]
+    return min(source.bytes, sum(reads))
 
   def _flops(self, op: Operation) -> float:
     if op.opcode == 'dot':
@@ -309,6 +332,11 @@ def members(mesh: Mapping[str, int], axes: Sequence[str]) -> tuple[int, ...]:
   ids = np.arange(math.prod(mesh.values())).reshape(tuple(mesh.values()))
   along = tuple(slice(None) if axis in axes else 0 for axis in mesh)
   return tuple(ids[along].ravel().tolist())
+
+
+def _is_of_host(op: Operation) -> bool:
+  """Whether an operation begins to move something to the memory of the host, or from there."""
+  return op.opcode.endswith('-start') and any(memory == OF_HOST for *_, memory in op.shapes)
 
 
 def _count(listed: str) -> int:

@@ -110,7 +110,7 @@ def operation(name: str, text: str) -> Operation:
     return Operation(name, text[at:].split('(')[0], shapes, (), text[at:])
   start, end = opcode.end(), _closing(text, opcode.end() - 1)
   operands = tuple(re.findall(r'%([\w.\-]+)', text[start:end]))
-  rest = text[end + 1 :] if opcode.group(1) != 'constant' else text[at:]
+  rest = text[at:] if opcode.group(1) in ('constant', 'parameter') else text[end + 1 :]
   return Operation(name, opcode.group(1), shapes, operands, rest)
 
 

@@ -11,7 +11,7 @@ class Memory:
   Attributes:
     held: what is held from beginning to end: its name → bytes.
     peak: the most that are in use at once, all of the above among them.
-    offloaded: what lies in the memory of the host instead.
+    offloaded: what comes and goes in the memory of the host instead.
   """
 
   held: Mapping[str, float]

@@ -25,7 +25,7 @@ from sorajax.plan.memory import Memory
 from sorajax.plan.topology import describe
 from sorajax.plan.work import Clips, start_dtype
 from sorajax.settings import Settings
-from sorajax.train.state import initial_state, layout_of, make_step
+from sorajax.train.state import initial_state, make_step
 from sorajax.train.velocity import VelocityObjective
 
 QUICK = {'exec_time_optimization_effort': -1.0, 'memory_fitting_effort': -1.0}
@@ -104,15 +104,14 @@ def train_step(
   with jax.set_mesh(mesh):
     step, (state, frozen, batch) = training_program(settings, bucket, mesh)
     start = frozen if settings.lora.rank else {}
-    cure = 'take fewer --rows, remat=full, optimizer.offload, more micro-batches, or more of fsdp'
+    cure = 'take fewer --rows, remat=offload, more micro-batches, or more chips along fsdp'
     lowered = step.lower(state, frozen, batch)
     compiled = _compile(lowered, quick, room, f'a step does not fit; {cure}')
   parts = {'weights': 'params', 'moving average': 'ema', 'optimiser': 'optimizer'}
   held = {name: _bytes(state[part]) for name, part in parts.items()}
   held['weights'] += _bytes(start)
   held['batch'] = _bytes(batch)
-  far = _bytes(state, of_host=True)
-  return _read(compiled, mesh, held, {**start, **state['params']}, began, offloaded=far)
+  return _read(compiled, mesh, held, {**start, **state['params']}, began)
 
 
 def sampling_run(
@@ -149,7 +148,7 @@ def training_program(settings: Settings, bucket: Bucket, mesh: jax.sharding.Mesh
     network = dataclasses.replace(network, lora=settings.lora)
   objective = VelocityObjective(settings, network, NO_CLIPS, mesh, start)
   shapes = jax.eval_shape(initial_state(objective))
-  layout = layout_of(objective, mesh, shapes)
+  layout = sharding.shardings(mesh, shapes)
   state = jax.tree.map(_laid, shapes, layout)
   frozen = start or jax.eval_shape(objective.frozen)
   return make_step(objective, mesh, layout), (state, frozen, _batch(settings, bucket, mesh))
@@ -195,9 +194,10 @@ def _channels(settings: Settings) -> dict[str, int]:
 
 def _read(
   compiled: Any, mesh: jax.sharding.Mesh, held: Mapping[str, float], params: Any, began: float,
-  second: float = 1.0, offloaded: float = 0.0,
+  second: float = 1.0,
 ) -> Compiled:  # fmt: skip
-  memory = Memory(held, compiled.memory_analysis().peak_memory_in_bytes, offloaded)
+  analysis = compiled.memory_analysis()
+  memory = Memory(held, analysis.peak_memory_in_bytes, analysis.host_temp_size_in_bytes)
   sizes = {name: mesh.shape[name] for name in mesh.axis_names}
   program = hlo.Program(compiled.as_text(), sizes, second)
   count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
@@ -242,11 +242,10 @@ def _laid(shape: Any, where: Any) -> jax.ShapeDtypeStruct:
   return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=where)
 
 
-def _bytes(tree: Any, of_host: bool = False) -> float:
-  """Of one device's part of laid shapes, in its own memory or in that of the host."""
+def _bytes(tree: Any) -> float:
+  """Of one device's part of laid shapes."""
   parts = [
     math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
     for leaf in jax.tree.leaves(tree)
-    if (leaf.sharding.memory_kind == sharding.HOST) == of_host
   ]
   return float(sum(parts))

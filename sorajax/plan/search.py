@@ -16,8 +16,8 @@ from sorajax.plan.work import Clips, Step
 from sorajax.settings import Settings
 from sorajax.sharding import MeshConfig
 
-Remat = Literal['none', 'dots', 'full']
-REMATS: tuple[Remat, ...] = ('none', 'dots', 'full')
+Remat = Literal['none', 'dots', 'full', 'offload']
+REMATS: tuple[Remat, ...] = ('none', 'dots', 'full', 'offload')
 ROWS = (1, 2, 4, 8)  # of a micro-batch, on each of the shards of a batch
 
 Maker = Callable[[Settings, int, sharding.Mesh], Step | Clips]

@@ -22,7 +22,7 @@ from sorajax.media.atomic import make_folder
 from sorajax.train import goodput, metrics
 from sorajax.train.guard import diagnose
 from sorajax.train.objective import Objective
-from sorajax.train.state import initial_state, layout_of, make_step
+from sorajax.train.state import initial_state, make_step
 
 
 def run(
@@ -109,7 +109,7 @@ class _Run:
   def _restore(self):
     latest, init = self.checkpoints.latest, initial_state(self.objective)
     abstract = jax.eval_shape(init)
-    layout = layout_of(self.objective, self.mesh, abstract)
+    layout = sharding.shardings(self.mesh, abstract)
     if latest is None:
       with warnings.catch_warnings():  # what is begun with in 16 bits is given up, not taken over
         warnings.filterwarnings('ignore', 'Some donated buffers were not usable')
@@ -146,7 +146,7 @@ class _Run:
       return
     peers.reached(f'evaluation at step {step}')
     with self.times.spent('evaluating'):
-      held = self.evaluate(sharding.near(self.state['ema']), self.frozen)
+      held = self.evaluate(self.state['ema'], self.frozen)
     self.log.write(step, 'held_out', held)
     shown = ', '.join(f'{k.replace("_", " ")} {v:.4f}' for k, v in held.items() if '_at_' not in k)
     self.log.note(f'held out at step {step}: {shown}')
@@ -156,8 +156,7 @@ class _Run:
   def _sample(self, step: int) -> None:
     peers.reached(f'samples of step {step}')
     with self.times.spent('sampling'):
-      average = sharding.near(self.state['ema'])
-      self.objective.sample({**average, **self.frozen}, self.workdir, step)
+      self.objective.sample({**self.state['ema'], **self.frozen}, self.workdir, step)
 
   def _log(self, previous) -> None:
     if previous is None:

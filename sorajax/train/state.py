@@ -12,7 +12,6 @@ from sorajax.train.objective import Objective
 
 State = dict[str, Any]  # step, params, ema, optimizer
 Metrics = dict[str, jax.Array]
-OFFLOADED = ('ema', 'optimizer')  # used once a step
 
 
 def initial_state(objective: Objective) -> Callable[..., State]:
@@ -38,14 +37,6 @@ def initial_state(objective: Objective) -> Callable[..., State]:
   return init
 
 
-def layout_of(objective: Objective, mesh: jax.sharding.Mesh, shapes: Any) -> State:
-  """The NamedSharding of every leaf of a state that has these shapes."""
-  found = sharding.shardings(mesh, shapes)
-  if not objective.settings.optimizer.offload:
-    return found
-  return {**found, **{name: sharding.hosted(shapes[name], found[name]) for name in OFFLOADED}}
-
-
 def make_step(objective: Objective, mesh: jax.sharding.Mesh, layout: Any) -> jax.stages.Wrapped:
   """The jitted (state, frozen, batch) → (state, metrics); the state given in is used up.
 
@@ -58,18 +49,16 @@ def make_step(objective: Objective, mesh: jax.sharding.Mesh, layout: Any) -> jax
 
   def step(state: State, frozen: Any, batch: Any) -> tuple[State, Metrics]:
     key = jax.random.fold_in(jax.random.key(train.seed), state['step'])
-    params, average, moments = state['params'], state['ema'], state['optimizer']
-    if settings.offload:
-      average, moments = sharding.near((average, moments))
+    params = state['params']
     counts = objective.counts(batch)
     (loss, parts), grads = _accumulate(gradient, params, frozen, batch, key, counts)
     norm = optax.global_norm(grads)
     fine = jnp.isfinite(loss) & jnp.isfinite(norm)
-    updates, after = transform.update(grads, moments, params)
+    updates, moments = transform.update(grads, state['optimizer'], params)
     moved = optax.apply_updates(params, updates)
-    ema = optim.average(average, moved, state['step'], settings.ema)
-    new = {'params': moved, 'ema': ema, 'optimizer': after}
-    old = {'params': params, 'ema': average, 'optimizer': moments}
+    ema = optim.average(state['ema'], moved, state['step'], settings.ema)
+    new = {'params': moved, 'ema': ema, 'optimizer': moments}
+    old = {name: state[name] for name in new}
     kept = jax.tree.map(lambda a, b: jnp.where(fine, a, b), new, old)
     metrics = {
       'loss': loss,

@@ -245,6 +245,34 @@ def test_a_slice_moves_itself_and_not_its_array():
   )
 
 
+NESTED = """%cut (p: bf16[48,8,16], i: s32[]) -> bf16[1,8,16] {
+  %p = bf16[48,8,16]{2,1,0} parameter(0)
+  %i = s32[] parameter(1)
+  ROOT %c = bf16[1,8,16]{2,1,0} dynamic-slice(%p, %i, %i, %i), dynamic_slice_sizes={1,8,16}
+}
+
+%more (j: s32[], q: bf16[48,8,16], r: bf16[1,8,16]) -> bf16[1,8,16] {
+  %r = bf16[1,8,16]{2,1,0} parameter(2)
+  %q = bf16[48,8,16]{2,1,0} parameter(1)
+  %j = s32[] parameter(0)
+  %inner = bf16[1,8,16]{2,1,0} fusion(%q, %j), kind=kLoop, calls=%cut
+  ROOT %sum = bf16[1,8,16]{2,1,0} add(%inner, %r)
+}
+
+ENTRY %main (a: bf16[48,8,16], b: bf16[1,8,16], k: s32[]) -> bf16[1,8,16] {
+  %a = bf16[48,8,16]{2,1,0} parameter(0)
+  %b = bf16[1,8,16]{2,1,0} parameter(1)
+  %k = s32[] parameter(2)
+  ROOT %out = bf16[1,8,16]{2,1,0} fusion(%k, %a, %b), kind=kLoop, calls=%more
+}
+"""
+
+
+def test_a_slice_that_is_cut_within_a_fusion_of_fusions_moves_itself_alone():
+  (out,) = Program(NESTED, {'data': 1}).work()
+  assert out.bytes == pytest.approx(3 * 2 * 8 * 16, abs=16)
+
+
 BRANCHES = """%small (x: bf16[8,8]) -> bf16[8,8] {{
   %x = bf16[8,8]{{1,0}} parameter(0)
   ROOT %s = bf16[8,8]{{1,0}} dot(%x, %x), lhs_contracting_dims={{1}}

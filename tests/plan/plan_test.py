@@ -8,7 +8,7 @@ import pytest
 from tiny import refused
 
 from sorajax import build, sharding
-from sorajax.plan import chips, flops, formula, plan, program, report, work
+from sorajax.plan import chips, flops, formula, plan, report, work
 from sorajax.plan.advice import advice
 from sorajax.plan.estimate import Assumptions, Estimate, estimate
 from sorajax.plan.hlo import Program
@@ -46,7 +46,6 @@ ENTRY %main (a: bf16[{SIDE},{SIDE}]) -> bf16[{SIDE},{SIDE}] {{
 }}
 """
 MESH = {'data': 1, 'fsdp': 16, 'context': 1, 'tensor': 1}
-V6E = chips.CHIPS['v6e']
 EXACT = Assumptions(products=1.0, kernels=1.0, memory=1.0, links=1.0, start_s=0.0)
 
 
@@ -134,23 +133,17 @@ def test_a_plan_says_whether_it_fits_what_binds_and_what_it_costs():
   assert 'which is tight' in report.text(made(peak=30 * GIB))
 
 
-def test_a_state_that_lies_in_the_memory_of_the_host_is_told_and_takes_its_time():
-  config = runpy.run_path(str(CONFIGS / 'tiny.py'))['get_config']()
+def test_what_waits_in_the_memory_of_the_host_is_told_and_takes_its_time():
   found = {}
-  for far in (False, True):
-    config.optimizer.offload = far
-    own = build.settings(config)
-    (bucket,) = own.data.in_order()
-    mesh = sharding.make_mesh(sharding.MeshConfig())
-    with jax.set_mesh(mesh):
-      _, (state, _, _) = program.training_program(own, bucket, mesh)
-    by_formula = formula.Formula(work.Step(own, bucket), dict(mesh.shape), formula.shapes_of(own))
-    held, whole = by_formula.memory(), estimate(by_formula, V6E, (1,), EXACT)
-    found[far] = whole.host
-    assert held.offloaded == pytest.approx(program._bytes(state, of_host=True), abs=0.5)
-    assert held.held['optimiser'] == (0 if far else 2 * held.held['weights'])
-    assert whole.seconds - whole.host == pytest.approx(whole.computing)
-  assert found[False] == 0 and found[True] == pytest.approx(2 * held.offloaded / EXACT.host)
+  for remat in ('full', 'offload'):
+    own = with_remat(remat)
+    sizes = {'data': 1, 'fsdp': 16, 'context': 1, 'tensor': 1}
+    by_formula = formula.Formula(own, sizes, formula.shapes_of(own.settings))
+    found[remat] = by_formula.memory(), estimate(by_formula, chips.CHIPS['v6e'], (4, 4), EXACT)
+  (here, fast), (there, slow) = found.values()
+  assert there.offloaded == pytest.approx(here.peak - there.peak) and not here.offloaded
+  assert slow.host == pytest.approx(2 * there.offloaded / EXACT.host) and not fast.host
+  assert slow.seconds == pytest.approx(fast.seconds + slow.host)
   plan = made()
   memory = dataclasses.replace(plan.compiled.memory, offloaded=3 * GIB)
   compiled = dataclasses.replace(plan.compiled, memory=memory)
@@ -278,10 +271,10 @@ def test_weights_that_are_cut_finer_than_a_tile_are_told(fsdp, streams):
 
 
 def test_little_memory_asks_for_less_and_much_for_less_work():
-  assert '6 % of memory is left: take fewer --rows, optimizer.offload or more of fsdp' in said(
+  assert '6 % of memory is left: take fewer --rows, remat=offload or more of fsdp' in said(
     30 * GIB, with_remat('full')
   )
-  assert 'fewer --rows, remat=full, optimizer.offload' in said(30 * GIB, with_remat('dots'))
+  assert 'fewer --rows, remat=full or more' in said(30 * GIB, with_remat('dots'))
   assert 'computed twice: try remat=dots' in said(12 * GIB, with_remat('full'))
   assert 'computed twice: try remat=none' in said(12 * GIB, with_remat('dots'))
   assert not said(12 * GIB, with_remat('none')) and not said(12 * GIB, clips())

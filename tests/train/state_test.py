@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from sorajax import sharding
-from sorajax.checkpoint import Checkpoints
 from sorajax.optim import OptimizerConfig
 from sorajax.settings import TrainConfig
 from sorajax.train.guard import diagnose
-from sorajax.train.state import initial_state, layout_of, make_step
+from sorajax.train.state import initial_state, make_step
 
 POINTS = 8
 
@@ -89,30 +88,6 @@ def test_a_step_goes_downhill():
     _, state, told = stepped(Line(), batch, keep)
     losses.append(float(told['loss']))
   assert losses[2] < losses[1] < losses[0]
-
-
-def test_what_lies_in_the_memory_of_the_host_moves_the_same_and_comes_back_from_disk(tmp_path):
-  far = dataclasses.replace(SETTINGS.optimizer, offload=True)
-  objective = Line(dataclasses.replace(SETTINGS, optimizer=far))
-  mesh, batch = sharding.make_mesh(sharding.MeshConfig()), points()
-  _, wanted, _ = stepped(Line(), batch)
-  with jax.set_mesh(mesh):
-    init = initial_state(objective)
-    shapes = jax.eval_shape(init)
-    layout = layout_of(objective, mesh, shapes)
-    state = jax.jit(init, out_shardings=layout)()
-    after, _ = make_step(objective, mesh, layout)(state, {}, batch)
-    place = lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s)
-    kept = Checkpoints(tmp_path, keep=1)
-    kept.save(1, after, {})
-    kept.close()
-    again = Checkpoints(tmp_path, keep=1).restore(1, jax.tree.map(place, shapes, layout))
-  for found in (after, again):
-    jax.tree.map(np.testing.assert_array_equal, jax.device_get(found), wanted)
-    for name in ('ema', 'optimizer'):
-      kinds = {leaf.sharding.memory_kind for leaf in jax.tree.leaves(found[name]) if leaf.ndim}
-      assert kinds == {sharding.HOST}
-    assert found['params']['slope'].sharding.memory_kind != sharding.HOST
 
 
 def spoilt(name: str) -> dict[str, np.ndarray]:
