@@ -47,8 +47,8 @@ def test_processes_give_the_same_loss_gradient_and_clips_as_one_device(count):
   running = [start(command) for command in commands]
   said = [process.communicate()[0] for process in running]
   assert [process.returncode for process in running] == [0] * count
-  assert not any(said[1:])
-  told = json.loads(said[0])
+  (told,) = [line for line in said[0].splitlines() if line.startswith(b'[{')]  # beside Gloo's own
+  told = json.loads(told)
   assert len(told) == 6
   for mesh in told:
     assert max(mesh['apart']) < 1e-5, mesh

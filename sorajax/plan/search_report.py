@@ -30,8 +30,8 @@ def _lines(tried: Sequence[Tried], place: Place) -> Iterator[str]:
     f'{len(asked)} compiled'
   )
   yield ''
-  yield f'{"":46}{"by formula":>18}{"compiled":>18}'
-  head = f'{"data":>5}{"fsdp":>6}{"context":>9}{"tensor":>8}  {"remat":<6}{"rows":>8}'
+  yield f'{"":48}{"by formula":>18}{"compiled":>18}'
+  head = f'{"data":>5}{"fsdp":>6}{"context":>9}{"tensor":>8}  {"remat":<8}{"rows":>8}'
   yield f'{head}{"s a clip":>12}{"GiB":>8}{"s a clip":>10}{"GiB":>8}'
   others = [one for one in fits if one not in asked]
   for one in [*sorted(asked, key=_seconds), *others][: max(SHOWN, len(asked))]:
@@ -54,7 +54,7 @@ def _line(one: Tried) -> str:
   if one.plan:
     made = f'{_seconds(one):>10.3g}{one.plan.compiled.memory.peak / GIB:>8.1f}'
   return (
-    f'{sizes}  {remat:<6}{own.bucket.rows:>8}{rule}{made or "  " * bool(one.refusal)}{one.refusal}'
+    f'{sizes}  {remat:<8}{own.bucket.rows:>8}{rule}{made or "  " * bool(one.refusal)}{one.refusal}'
   )
 
 
