@@ -64,16 +64,14 @@ class Formula:
       own = self._held(self.shapes['transformer'])
       held = self._held() + own * (jnp.dtype(self.weights).itemsize / 4 - 1)
       return Memory({'weights': held}, held + values + 2 * layer)
-    kept = {'none': values + layer, 'dots': carried + dots, 'full': carried, 'offload': 0.0}[
-      c.remat
-    ]
+    keeps = {'none': values + layer, 'dots': carried + dots, 'full': carried, 'offload': 0.0}
     micro, own, trained = self.of.settings.train.micro_batches, 0.0, self._held()
     slopes = trained
     if self.of.settings.lora.rank:  # all weights with their changes, and slopes of as many
       size = jnp.dtype(start_dtype(self.of.settings)).itemsize / 4
       own = self._held() + (size - 1) * self._held(self.shapes['transformer'])
       trained, slopes = self._changes(), 2 * own
-    passing = slopes + c.layers * kept / micro + 2 * values / micro + 2 * layer
+    passing = slopes + c.layers * keeps[c.remat] / micro + 2 * values / micro + 2 * layer
     parts = {'weights': own + trained, 'moving average': trained, 'optimiser': 2 * trained}
     far = c.layers * carried / micro if c.remat == 'offload' else 0.0
     return Memory(parts, sum(parts.values()) + passing, far)
