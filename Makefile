@@ -24,7 +24,7 @@ test: $(READY)  ## unit and end-to-end tests (7 to 19 minutes on 2 cores)
 test-long: $(READY)  ## codecs trained and a model judged, every stage by its program
 	$(PYTEST) -m long
 
-test-slow: $(READY)  ## 20 random kill -9's, two processes, the README's programs (about half an hour)
+test-slow: $(READY)  ## 20 random kill -9's, two processes, the README's programs (about 40 minutes)
 	$(BIN)/python -m pytest -m slow
 
 chaos: $(READY)  ## 100 signals to a run of two processes, at random (2 to 3 hours)

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from sorajax.plan.hlo_kernels import of_cudnn, of_splash
 from sorajax.plan.hlo_text import (
   BYTES,
   OF_HOST,
-  SHAPE,
   Operation,
   called,
   operation,
@@ -323,8 +323,8 @@ class Program:
     if op.opcode != 'custom-call':
       return 0.0
     if op.name.startswith('splash'):
-      return _of_splash(op)
-    return _of_cudnn(op) if 'custom_call_target="__cudnn$fmha' in op.rest else 0.0
+      return of_splash(op)
+    return of_cudnn(op) if 'custom_call_target="__cudnn$fmha' in op.rest else 0.0
 
 
 def members(mesh: Mapping[str, int], axes: Sequence[str]) -> tuple[int, ...]:
@@ -357,30 +357,6 @@ def _made(op: Operation) -> float:
   count = len(op.operands)
   told = op.opcode.endswith('-start') and len(sizes) >= 2 * count
   return float(sum(sizes[count : 2 * count] if told else sizes))
-
-
-def _of_splash(op: Operation) -> float:
-  """By the shapes of queries [..., H, T, K] and keys [..., H, S, K]."""
-  shapes = op.rest.partition('operand_layout_constraints={')[2].partition('}, frontend')[0]
-  arrays = [
-    [int(d) for d in dims.split(',')]
-    for kind, dims, _ in SHAPE.findall(shapes)
-    if kind.startswith(('f', 'bf')) and dims.count(',') >= 2
-  ]
-  (*batch, heads, queries, width), keys = arrays[0], arrays[1][-2]
-  products = 5 if 'dkv' in op.name else 3 if 'dq' in op.name else 2
-  return 2.0 * products * math.prod(batch) * heads * queries * keys * width
-
-
-def _of_cudnn(op: Operation) -> float:
-  """By the shapes of scores [B, H, T, S] and queries [B, T, H, K]."""
-  scores = re.search(r'"intermediate_tensor_shape":.*?"dimensions": ?\[([^\]]*)\]', op.rest)
-  queries = SHAPE.search(op.rest.partition('operand_layout_constraints={')[2])
-  if not scores or not queries:
-    return 0.0
-  pairs = math.prod(int(d) for d in re.findall(r'\d+', scores.group(1)))
-  width = int(queries.group(2).split(',')[-1])
-  return 2.0 * (5 if 'Backward' in op.rest else 2) * pairs * width
 
 
 def _window(rest: str) -> dict[str, list[int]]:
