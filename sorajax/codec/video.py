@@ -27,6 +27,7 @@ from sorajax.codec.video_blocks import (
   Up,
   fold,
   led,
+  patches,
   pixel_norm,
   unfold,
 )
@@ -56,7 +57,8 @@ class Encoder(nnx.Module):
     self.patch = c.patch
 
   def __call__(self, x: jax.Array, frames: Frames) -> tuple[jax.Array, jax.Array]:
-    pixels, x = x, self.stem(fold(x, (1, self.patch, self.patch)), frames)
+    pixels, (x, order) = x, patches(x, self.patch)
+    x = self.stem(x, frames, order)
     for stage in each(self.stages):
       x = stage(x, frames)
     for block in each(self.inner):

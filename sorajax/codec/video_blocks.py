@@ -7,6 +7,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from sorajax import sharding
@@ -15,6 +16,7 @@ from sorajax.nn import layers, param
 from sorajax.nn.conv import Padding, conv
 
 Carried = list[jax.Array | None]
+Order = np.ndarray
 
 
 class Frames:
@@ -41,19 +43,24 @@ class Frames:
     self.left: Carried = []
     self._causal, self._carried = causal, carried
 
-  def window(self, x: jax.Array, size: int) -> jax.Array:
-    """x [B, F, …] with the frames around it that a valid convolution of `size` frames reads."""
+  def window(self, x: jax.Array, size: int) -> tuple[jax.Array, int]:
+    """x [B, F, …] with the frames around it that a valid convolution of `size` frames reads.
+
+    Returns:
+      It, and how many frames at its beginning equal the one after them.
+    """
     if size == 1:
-      return x
+      return x, 0
     after = 0 if self._causal else (size - 1) // 2
-    past = self._take()
+    past, still = self._take(), 0
     if past is None and x.shape[1]:
-      past = jnp.repeat(x[:, :1], size - 1 - after, axis=1)
+      still = size - 1 - after
+      past = jnp.repeat(x[:, :1], still, axis=1)
     whole = x if past is None else jnp.concatenate([past, x], axis=1)
     if self.last and after and whole.shape[1]:
       whole = jnp.concatenate([whole, jnp.repeat(whole[:, -1:], after, axis=1)], axis=1)
     self.left.append(whole[:, -(size - 1) :] if whole.shape[1] else None)
-    return whole
+    return whole, still
 
   def await_windows(self, x: jax.Array, count: int) -> jax.Array:
     """The frames of x whose windows, `count` frames on either side, are complete."""
@@ -96,9 +103,12 @@ class Conv(nnx.Module):
     self.bias = param.zeros((outputs,), (None,))
     self.padding = padding
 
-  def __call__(self, x: jax.Array, frames: Frames) -> jax.Array:
+  def __call__(self, x: jax.Array, frames: Frames, order: Order | None = None) -> jax.Array:
+    """The answers; `order` tells which of its channels each of x is, where that is not itself."""
     kernel = sharding.reshard(self.kernel[...], *(None,) * 5)
-    y = conv(frames.window(x, len(kernel)), kernel, self.padding, split=frames.split)
+    kernel = kernel if order is None else kernel[..., order, :]
+    x, still = frames.window(x, len(kernel))
+    y = conv(x, kernel, self.padding, still=still, split=frames.split)
     return y + self.bias[...].astype(y.dtype)
 
 
@@ -178,7 +188,7 @@ def shifted(x: jax.Array, frames: Frames) -> jax.Array:
       jnp.concatenate([up[:, :, 1:], below], axis=2),
       jnp.concatenate([beside, right[:, :, :, :-1]], axis=3),
       jnp.concatenate([left[:, :, :, 1:], beside], axis=3),
-      frames.window(x[..., 4 * e : 6 * e], 2)[:, :-1],
+      frames.window(x[..., 4 * e : 6 * e], 2)[0][:, :-1],
       x[..., 6 * e :],
     ],
     axis=-1,
@@ -254,6 +264,19 @@ def fold(x: jax.Array, stride: Stride) -> jax.Array:
   x = sharding.reshape(x, (B, F // t, t, H // r, r, W // c, c, C))
   x = x.transpose(0, 1, 3, 5, 7, 2, 4, 6)
   return sharding.reshape(x, (B, F // t, H // r, W // c, C * t * r * c))
+
+
+def patches(x: jax.Array, side: int) -> tuple[jax.Array, Order]:
+  """`fold` by (1, side, side) with channels as they lie in memory: a patch is moved row by row.
+
+  Returns:
+    [B, F, H, W, side²·C], and which of the channels that `fold` gives each of them is.
+  """
+  B, F, H, W, C = x.shape
+  x = sharding.reshape(x, (B, F, H // side, side, W // side, side * C)).transpose(0, 1, 2, 4, 3, 5)
+  folded = np.arange(C * side**2).reshape(C, side, side)
+  x = sharding.reshape(x, (B, F, H // side, W // side, side**2 * C))
+  return x, folded.transpose(1, 2, 0).reshape(-1)
 
 
 def unfold(x: jax.Array, stride: Stride) -> jax.Array:

@@ -28,6 +28,7 @@ def conv(
   kernel: jax.Array,
   padding: Padding = 'zeros',
   *,
+  still: int = 0,
   split: bool = False,
   form: str | None = None,
 ) -> jax.Array:
@@ -37,6 +38,7 @@ def conv(
     x: [B, F, H, W, C]; may be split over devices along B.
     kernel: [kt, kh, kw, C, C'], odd in space, whole on every device; cast to the type of `x`.
     padding: how space goes on beyond its edges; `reflect` does not repeat the edge.
+    still: how many frames at the beginning equal the one after them; they are not read.
     split: whether x is this device's share of the rows; see `sharding.over_picture_rows`.
     form: a name of `FORMS`; chosen by platform and shape where it is None.
 
@@ -46,14 +48,31 @@ def conv(
   kt, kh, kw = kernel.shape[:3]
   if x.shape[1] < kt:
     return jnp.zeros_like(x, shape=(x.shape[0], 0, *x.shape[2:4], kernel.shape[4]))
+  still = min(still, kt - 1)
   if split and kh > 1:
     x = _with_rows_around(x, kh // 2, padding)
   margin = ((0, 0) if split else (kh // 2, kh // 2), (kw // 2, kw // 2))
   if padding != 'zeros' and (kh > 1 or kw > 1):
     x = jnp.pad(x, ((0, 0), (0, 0), *margin, (0, 0)), mode=padding)
     margin = ((0, 0), (0, 0))
-  form = form or choose(jax.default_backend(), x, kernel.shape)
-  return FORMS[form](x, kernel.astype(x.dtype), margin)
+  kernel, platform = kernel.astype(x.dtype), jax.default_backend()
+  form = form or choose(platform, x, kernel.shape)
+  count = x.shape[1] - kt + 1
+  one_left = count == 1 or (form in MINIMAL and count % len(FOUR[-1]) == 1)
+  if form == 'plain' or kt == 1 or not one_left:
+    return FORMS[form](x, kernel, margin)
+  # A clip is one frame and groups of frames: by itself the one takes fewer products.
+  seen, taps = _side_by_side(x[:, :kt], kernel, still)
+  one = FORMS[choose(platform, seen, taps.shape)](seen, taps, margin)
+  rest = [FORMS[form](x[:, 1:], kernel, margin)] if count > 1 else []
+  return jnp.concatenate([one, *rest], axis=1)
+
+
+def _side_by_side(x, kernel, still):
+  """As many frames as the kernel has, as channels of one; frames that stand still count once."""
+  taps = [sum(kernel[1 : still + 1], kernel[0]), *kernel[still + 1 :]]
+  frames = [x[:, i : i + 1] for i in range(still, len(kernel))]
+  return jnp.concatenate(frames, axis=-1), jnp.concatenate(taps, axis=-2)[None]
 
 
 def _with_rows_around(x, rows, padding):
@@ -182,6 +201,7 @@ FORMS: Mapping[str, Callable] = MappingProxyType(
     'columns': _columns,
   }
 )
+MINIMAL = ('minimal', 'minimal_in_time')
 
 
 def _on_frames(x, kernel, margin):

@@ -31,10 +31,26 @@ def largest(a, b) -> float:
 
 
 @pytest.mark.parametrize('padding', ['zeros', 'reflect', 'edge'])
+@pytest.mark.parametrize('answers', [1, 3, 5])
 @pytest.mark.parametrize('form', FORMS)
-def test_every_form_is_the_definition(form, padding):
-  x, w = drawn((3, 3, 3))
+def test_every_form_is_the_definition(form, answers, padding):
+  x, w = drawn((3, 3, 3), frames=answers + 2)
   assert largest(conv(x, w, padding, form=form), by_definition(x, w, padding)) <= 1e-5
+
+
+@pytest.mark.parametrize('still', [1, 2])
+@pytest.mark.parametrize('answers', [1, 2, 5])
+@pytest.mark.parametrize('form', FORMS)
+def test_frames_that_stand_still_count_as_often_as_they_are_there(form, answers, still):
+  x, w = drawn((3, 3, 3), frames=answers + 2)
+  x = jnp.concatenate([x[:, still : still + 1]] * still + [x[:, still:]], axis=1)
+  assert largest(conv(x, w, still=still, form=form), by_definition(x, w, 'zeros')) <= 1e-5
+
+
+def test_of_many_frames_that_stand_still_a_kernel_sees_its_own():
+  x, w = drawn((3, 3, 3), frames=3)
+  x = jnp.repeat(x[:, :1], 3, axis=1)
+  assert largest(conv(x, w, still=9), by_definition(x, w, 'zeros')) <= 1e-5
 
 
 @pytest.mark.parametrize('kernel', [(3, 3, 3), (1, 3, 3), (3, 1, 1), (5, 3, 1), (1, 1, 1)], ids=str)
