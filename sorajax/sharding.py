@@ -131,6 +131,21 @@ def is_laid() -> bool:
   return jax.sharding.AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types
 
 
+def alone() -> bool:
+  """Whether a single device computes, be it of a mesh or not."""
+  return jax.sharding.get_abstract_mesh().size <= 1
+
+
+def whole(x: jax.Array) -> jax.Array:
+  """x, of which every device holds all."""
+  return reshard(x, *(None,) * x.ndim)
+
+
+def like(x: jax.Array, other: jax.Array) -> jax.Array:
+  """x [...], laid as another array of its shape is."""
+  return jax.reshard(x, jax.typeof(other).sharding.spec) if is_laid() else x
+
+
 def divides(size: int, axis: str) -> bool:
   """Whether `size` splits evenly over the current mesh's share of the logical `axis`."""
   return size % shards(axis) == 0

@@ -72,7 +72,8 @@ class Stream(nnx.Module):
 
   def attend_self(self, x, at: Context, rows, skip):
     y = layers.modulate(layers.rms_norm(x), rows[0], rows[1])
-    return x + rows[2] * self.self_attention(y, y, (at.segment,) * 2, (at.rope,) * 2, skip)
+    y = self.self_attention(y, y, (at.segment,) * 2, (at.rope,) * 2, skip)
+    return x + param.spread(rows[2], y) * y
 
   def attend_text(self, x, at: Context, rows):
     y, text, segments = layers.rms_norm(x), at.text, (at.text_segment, at.text_key)
@@ -83,16 +84,19 @@ class Stream(nnx.Module):
     else:
       shift, scale = at.text_rows.split(self.text_table[...])
     y = layers.modulate(y, rows[6], rows[7])
-    return x + rows[8] * self.text_attention(y, layers.modulate(text, shift, scale), segments)
+    y = self.text_attention(y, layers.modulate(text, shift, scale), segments)
+    return x + param.spread(rows[8], y) * y
 
   def attend_other(self, x, y, at: Context, other, other_at: Context):
     """x plus what the modulated own tokens y read in the other stream's modulated tokens."""
     (gate,) = at.cross_gate.split(self.cross_table[4:])
     segments, ropes = (at.segment, other_at.segment), (at.cross_rope, other_at.cross_rope)
-    return x + gate * self.cross_attention(y, other, segments, ropes)
+    y = self.cross_attention(y, other, segments, ropes)
+    return x + param.spread(gate, y) * y
 
   def feed_forward(self, x, rows):
-    return x + rows[5] * self.mlp(layers.modulate(layers.rms_norm(x), rows[3], rows[4]))
+    y = self.mlp(layers.modulate(layers.rms_norm(x), rows[3], rows[4]))
+    return x + param.spread(rows[5], y) * y
 
 
 class Block(nnx.Module):

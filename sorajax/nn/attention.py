@@ -164,11 +164,11 @@ class Attention(nnx.Module):
     if self.gate is not None:
       a = a * reshard(2 * jax.nn.sigmoid(self.gate(x)), 'batch', 'tokens', 'heads')[..., None]
     y = param.einsum('bthk,hkd->btd', a, self.out, 'batch', 'tokens', None)
-    return y + self.out_bias[...].astype(y.dtype)
+    return y + param.spread(self.out_bias[...].astype(y.dtype), y)
 
   def _heads(self, x, kernel, bias, norm=None, turn=None):
     y = param.einsum('btd,dhk->bthk', x, kernel, 'batch', 'tokens', 'heads', None)
-    y = y + bias[...].astype(y.dtype)
+    y = y + param.spread(bias[...].astype(y.dtype), y)
     if norm is not None:
-      y = layers.rms_norm(y, axis=(-2, -1)) * norm[...].astype(y.dtype)
+      y = layers.rms_norm(y, axis=(-2, -1)) * param.spread(norm[...].astype(y.dtype), y)
     return y if turn is None else self.rotate(y, turn)

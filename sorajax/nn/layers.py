@@ -24,7 +24,7 @@ class Linear(nnx.Module):
 
   def __call__(self, x: jax.Array, axes: tuple[str, str | None] = ACTIVATION) -> jax.Array:
     y = param.einsum('bti,io->bto', x, self.kernel, *axes, self.out_axis)
-    return y if self.bias is None else y + self.bias[...].astype(y.dtype)
+    return y if self.bias is None else y + param.spread(self.bias[...].astype(y.dtype), y)
 
 
 class Mlp(nnx.Module):
@@ -63,7 +63,7 @@ def look_up(table: jax.Array, index: jax.Array, mode: str = 'fill') -> jax.Array
 
 def modulate(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
   """x·(1 + scale) + shift."""
-  return x * (1 + scale) + shift
+  return x * (1 + param.spread(scale, x)) + param.spread(shift, x)
 
 
 def sinusoid(value: jax.Array, width: int, longest: float = 10_000.0) -> jax.Array:
@@ -117,9 +117,11 @@ class ByLevel:
     """[B, N, D] → [B, T, D]: choices that fuse with what follows, so that nothing is stored."""
     if self.index is None or x.shape[1] == 1:
       return x
-    out = x[:, :1]
-    for n in range(1, x.shape[1]):
-      out = jnp.where(self.index[..., None] == n, x[:, n : n + 1], out)
+    index = jnp.broadcast_to(self.index[..., None], (*self.index.shape, x.shape[2]))
+    rows = [param.spread(x[:, n : n + 1], index) for n in range(x.shape[1])]
+    out = rows[0]
+    for n, row in enumerate(rows):
+      out = jnp.where(index == n, row, out)
     return out
 
 

@@ -1,5 +1,8 @@
 """Parameters that name their axes, and the one einsum that multiplies by them."""
 
+import functools
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -43,6 +46,8 @@ def einsum(equation: str, x: jax.Array, w: nnx.Param | jax.Array, *axes: str | N
     *axes: the logical axes of the result.
   """
   kernel = w[...].astype(x.dtype)
+  if len(x) == 1 and sharding.alone():
+    return sharding.reshard(_product(equation, x, kernel), *axes)
   if not sharding.is_laid():
     return jnp.einsum(equation, x, kernel)
   layout, out = jax.typeof(kernel).sharding.spec, sharding.spec(*axes)
@@ -66,6 +71,51 @@ def einsum(equation: str, x: jax.Array, w: nnx.Param | jax.Array, *axes: str | N
   copied = tuple(sorted(_named(where) - _named(layout)))  # along these all multiply by the same
   run = jax.shard_map(local, in_specs=(where, layout), out_specs=out)
   return run(jax.reshard(x, where), kernel)
+
+
+def _product(equation: str, x: jax.Array, w: jax.Array) -> jax.Array:
+  """`jnp.einsum` as one product of two matrices, where it is one.
+
+  So the slopes of a long row's need no matrix turned over, which XLA does slowly on a CPU; of many
+  short rows it is no faster.
+  """
+  of_x, of_w, of_out = equation.replace('->', ',').split(',')
+  x, w = sharding.whole(x), sharding.whole(w)
+  n = sum(letter in of_x for letter in of_w)
+  if not (of_x.endswith(of_w[:n]) and of_out == of_x[:-n] + of_w[n:]):
+    return jnp.einsum(equation, x, w)
+  inner = math.prod(w.shape[:n])
+  y = x.reshape(-1, inner) @ w.reshape(inner, -1)
+  return y.reshape(*x.shape[:-n], *w.shape[n:])
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _spread(x, shape):
+  return jnp.broadcast_to(x, shape)
+
+
+def _spread_forwards(x, shape):
+  return _spread(x, shape), x
+
+
+def _spread_backwards(shape, x, slope):
+  slope = sharding.whole(slope).reshape(-1, x.size)
+  total = jnp.ones((1, len(slope)), slope.dtype) @ slope
+  return (sharding.like(total.reshape(x.shape), x),)
+
+
+_spread.defvjp(_spread_forwards, _spread_backwards)
+
+
+def spread(x: jax.Array, like: jax.Array) -> jax.Array:
+  """x, [...] or [B, 1, ...], as it broadcasts to the tokens [B, T, ...] of `like`.
+
+  Of a single row, on a device alone, its slope is a matrix product with ones: XLA's sums over
+  the tokens of one row take ten times as long on a CPU, and of two no longer than that product.
+  """
+  if x.shape == like.shape or len(like) > 1 or not sharding.alone():
+    return x
+  return sharding.like(_spread(sharding.whole(x), like.shape), like)
 
 
 def _named(layout: jax.sharding.PartitionSpec) -> set[str]:
