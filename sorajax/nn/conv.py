@@ -38,7 +38,7 @@ def conv(
     x: [B, F, H, W, C]; may be split over devices along B.
     kernel: [kt, kh, kw, C, C'], odd in space, whole on every device; cast to the type of `x`.
     padding: how space goes on beyond its edges; `reflect` does not repeat the edge.
-    still: how many frames at the beginning equal the one after them; they are not read.
+    still: how many frames at the beginning equal the one after them; they need not be read.
     split: whether x is this device's share of the rows; see `sharding.over_picture_rows`.
     form: a name of `FORMS`; chosen by platform and shape where it is None.
 

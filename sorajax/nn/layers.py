@@ -120,7 +120,7 @@ class ByLevel:
     index = jnp.broadcast_to(self.index[..., None], (*self.index.shape, x.shape[2]))
     rows = [param.spread(x[:, n : n + 1], index) for n in range(x.shape[1])]
     out = rows[0]
-    for n, row in enumerate(rows):
+    for n, row in enumerate(rows[1:], 1):
       out = jnp.where(index == n, row, out)
     return out
 
