@@ -6,6 +6,7 @@ Each time one of the processes gets SIGKILL, SIGTERM or SIGSTOP while the run st
 trains or saves. Then both must end in time (whoever is stopped is killed once the other ended, as
 launch/local.py does it), the same command must go on, and when a run is done its curve must be that
 of the run left alone to the last bit. Prints a table of how long it took until both had ended.
+Stopped itself, it goes on with the next signal when the same command is given again.
 """
 
 import collections
@@ -76,28 +77,30 @@ def main() -> None:
   out = make_folder(Path(_OUT.value).absolute())
   _make_data(out)
   alone, to_first_step_s = _left_alone(out)
-  rng, done = random.Random(_SEED.value), 0
-  took: dict[tuple[str, str], list[float]] = collections.defaultdict(list)
-  cases = _cases(rng)
-  for number in range(1, _KILLS.value + 1):
-    kind, phase, victim = next(cases)
+  written = out / 'hits.jsonl'
+  hits = _read(written) if written.is_file() else []
+  for number in range(len(hits) + 1, _KILLS.value + 1):
+    kind, phase, victim = _case(number)
+    rng, done = random.Random(f'{_SEED.value}, moment {number}'), 0
     while (seconds := _hit(out, kind, phase, victim, rng, to_first_step_s)) is None:
       done += _check_done(out, alone)  # it got through before it was hit
-    took[kind.name, phase].append(seconds)
+    hits.append({'kind': kind.name, 'phase': phase, 'seconds': seconds, 'runs_done': done})
+    with written.open('a', encoding='utf-8') as file:
+      file.write(json.dumps(hits[-1]) + '\n')
     what = f'{kind.name} of process {victim} while {phase}'
     print(f'{number}/{_KILLS.value} {what}: both ended after {seconds:.1f} s', flush=True)
   pair = _start(out, 'hurt')
   _wait(pair, pair.ended, LONGEST_S, 'the last run did not end')
-  done += _check_done(out, alone)
-  print(f'\n{_KILLS.value} times hurt; {done} runs done, their curves equal to the last bit\n')
-  print('\n'.join(_table(took)))
+  done = sum(h['runs_done'] for h in hits) + _check_done(out, alone)
+  print(f'\n{len(hits)} times hurt; {done} runs done, their curves equal to the last bit\n')
+  print('\n'.join(_table(hits)))
 
 
-def _cases(rng: random.Random):
-  """Kinds, phases and victims, each combination as often as any other."""
+def _case(number: int) -> tuple[signal.Signals, str, int]:
+  """Kind, phase and victim of the hit of a number, each combination as often as any other."""
   every = list(itertools.product(KINDS, PHASES, (0, 1)))
-  while True:
-    yield from rng.sample(every, len(every))
+  turn, place = divmod(number - 1, len(every))
+  return random.Random(f'{_SEED.value}, turn {turn}').sample(every, len(every))[place]
 
 
 def _make_data(out: Path) -> None:
@@ -215,11 +218,17 @@ def _check_done(out: Path, alone: list[dict]) -> int:
 
 
 def _curve(workdir: Path) -> list[dict]:
-  lines = (workdir / 'metrics.jsonl').read_text(encoding='utf-8').splitlines()
-  return sorted((json.loads(line) for line in lines), key=lambda x: (x['step'], x['kind']))
+  return sorted(_read(workdir / 'metrics.jsonl'), key=lambda x: (x['step'], x['kind']))
 
 
-def _table(took: dict[tuple[str, str], list[float]]):
+def _read(path: Path) -> list[dict]:
+  return [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines()]
+
+
+def _table(hits: list[dict]):
+  took = collections.defaultdict(list)
+  for hit in hits:
+    took[hit['kind'], hit['phase']].append(hit['seconds'])
   yield '| signal | ' + ' | '.join(f'while {phase}' for phase in PHASES) + ' |'
   yield '|---|' + '---|' * len(PHASES)
   for kind in KINDS:
