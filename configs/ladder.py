@@ -7,7 +7,7 @@
 Shaped as LTX-2 is: a stream of sound half as wide as that of pictures, with as many heads. Latents
 are those of its codec, 5 seconds at 24 frames/s with stereo sound; words are read by an encoder
 that is trained along. The last command compiles a step of each for its slice and prints what it
-takes.
+takes. 22b-distilled, and so on, is sampled in eight steps without guidance.
 Hardware: the slice of the rung in RUNGS. Expect: nothing yet, no rung was trained.
 """
 
@@ -52,11 +52,13 @@ RUNGS = {
 
 
 def get_config(name: str = '20m') -> ml_collections.ConfigDict:
-  if name not in RUNGS:
-    raise ValueError(f'no rung {name!r}; choose one of {", ".join(RUNGS)}')
-  rung, here = RUNGS[name], pathlib.Path(__file__)
+  size, _, kind = name.partition('-')
+  if size not in RUNGS or kind not in ('', 'distilled'):
+    known = ', '.join(RUNGS)
+    raise ValueError(f'no rung {name!r}; choose one of {known}, with -distilled behind it or not')
+  rung, here = RUNGS[size], pathlib.Path(__file__)
   section = runpy.run_path(str(here.with_name('base.py')))['_section']
-  c = runpy.run_path(str(here.with_name('ltx2.py')))['get_config']('2.3')
+  c = runpy.run_path(str(here.with_name('ltx2.py')))['get_config'](f'2.3-{kind}'.rstrip('-'))
   (height, width), D = rung.size, rung.width
   c.name = f'ladder_{name}'
   c.prepare.update(height=height, width=width)

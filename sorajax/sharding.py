@@ -5,6 +5,7 @@ defined; nothing but `RULES` knows which mesh axes those are.
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -30,8 +31,8 @@ RULES: Mapping[str, Any] = {
   'mlp': 'tensor',
 }
 
-AXES = ('data', 'fsdp', 'context', 'tensor')
-PICTURE = P(None, None, AXES)  # the rows of pictures [B, F, H, W, C], over all devices
+Axes = tuple[str, ...]
+AXES: Axes = ('data', 'fsdp', 'context', 'tensor')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,14 +78,16 @@ def make_mesh(config: MeshConfig, topology: Any = None) -> jax.sharding.Mesh:
     shape = f'data={sizes[0]} does not divide over {slices} slices'
     raise UserError(f'mesh {shape}, which lie along it; choose a multiple of {slices}')
   explicit = (jax.sharding.AxisType.Explicit,) * len(AXES)
-  if topology is None and slices == 1:
+  if devices[0].platform != 'tpu' and topology is None:
     return jax.make_mesh(tuple(sizes), AXES, axis_types=explicit)
   within = (sizes[0] // slices, *sizes[1:])
   try:
     if slices == 1:
-      found = mesh_utils.create_device_mesh(within, devices)
+      found = mesh_utils.create_device_mesh(within, devices, allow_split_physical_axes=True)
     else:
-      found = mesh_utils.create_hybrid_device_mesh(within, (slices, 1, 1, 1), devices)
+      found = mesh_utils.create_hybrid_device_mesh(
+        within, (slices, 1, 1, 1), devices, allow_split_physical_axes=True
+      )
   except (NotImplementedError, ValueError) as error:
     raise UserError(
       f'mesh {sizes} does not lie on the torus of these chips; choose sizes that are products of '
@@ -119,11 +122,6 @@ def shards_of(mesh: Mesh, axis: str) -> int:
 def shards(axis: str) -> int:
   """Over how many shards of the current mesh the logical `axis` is split; 1 where none is set."""
   return shards_of(jax.sharding.get_abstract_mesh(), axis) if is_laid() else 1
-
-
-def devices() -> int:
-  """How many devices the current mesh has; 1 where none is set."""
-  return jax.sharding.get_abstract_mesh().size if is_laid() else 1
 
 
 def is_laid() -> bool:
@@ -228,40 +226,60 @@ def gather_tokens(x: jax.Array) -> jax.Array:
   return jax.lax.all_gather(x, RULES['tokens'], axis=1, tiled=True)
 
 
-def over_picture_rows(run: Callable[[Any, Any, bool], Any], whole: Any, pictures: Any) -> Any:
-  """`run(whole, pictures, split)`, each device with its share of the rows of every picture.
+def axes_for_rows(rows: int, least: int) -> Axes:
+  """The axes of the current mesh over which most devices get equal shares of so many rows of a
+  picture, `least` of them or more; none where no mesh is set.
+  """
+  if not is_laid():
+    return ()
+  some = [axes for n in range(len(AXES) + 1) for axes in itertools.combinations(AXES, n)]
+  fits = [axes for axes in some if rows % shards_along(axes) == 0]
+  return max((axes for axes in fits if rows >= least * shards_along(axes)), key=shards_along)
+
+
+def shards_along(axes: Axes) -> int:
+  """How many devices of the current mesh lie along some of its axes."""
+  return math.prod(jax.sharding.get_abstract_mesh().shape[axis] for axis in axes)
+
+
+def over_picture_rows(
+  run: Callable[[Any, Any, Axes], Any], whole: Any, pictures: Any, axes: Axes
+) -> Any:
+  """`run(whole, pictures, axes)`, each device with its share of the rows of every picture.
 
   Args:
-    run: told whether it sees a share; what lies beyond it, `neighbours` tells. Arrays of 5
+    run: told over what it sees a share; what lies beyond it, `neighbours` tells. Arrays of 5
       dimensions that it returns are pictures [B, F, H, W, C], all others the same everywhere.
     whole: arrays that every device sees whole.
-    pictures: arrays [B, F, H, W, C] whose H divide over all devices of the mesh; all others whole.
+    pictures: arrays [B, F, H, W, C] whose H divide over the axes; all others whole.
+    axes: of the mesh; devices along all others do the same.
   """
-  layout = lambda tree: jax.tree.map(lambda a: PICTURE if a.ndim == 5 else P(), tree)
+  shared = P(None, None, axes)
+  layout = lambda tree: jax.tree.map(lambda a: shared if a.ndim == 5 else P(), tree)
   bare = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), (whole, pictures))
   with no_mesh():
-    made = jax.eval_shape(lambda a, b: run(a, b, False), *bare)
+    made = jax.eval_shape(lambda a, b: run(a, b, ()), *bare)
   specs = jax.tree.map(lambda _: P(), whole), layout(pictures)
   shares = jax.tree.map(jax.reshard, (whole, pictures), specs)
-  part = lambda a, b: run(a, b, True)
+  part = lambda a, b: run(a, b, axes)
   return jax.shard_map(part, in_specs=specs, out_specs=layout(made))(*shares)
 
 
-def neighbours(x: jax.Array, rows: int) -> tuple[jax.Array, jax.Array]:
+def neighbours(x: jax.Array, rows: int, axes: Axes) -> tuple[jax.Array, jax.Array]:
   """The last `rows` of the share above and the first of the share below, zeros beyond the picture.
 
   Within `over_picture_rows`, for x [B, F, H, W, C].
   """
-  count = jax.lax.axis_size(AXES)
+  count = jax.lax.axis_size(axes)
   down, up = [(i, i + 1) for i in range(count - 1)], [(i + 1, i) for i in range(count - 1)]
-  above = jax.lax.ppermute(x[:, :, -rows:], AXES, down)
-  return above, jax.lax.ppermute(x[:, :, :rows], AXES, up)
+  above = jax.lax.ppermute(x[:, :, -rows:], axes, down)
+  return above, jax.lax.ppermute(x[:, :, :rows], axes, up)
 
 
-def at_edges() -> tuple[jax.Array, jax.Array]:
+def at_edges(axes: Axes) -> tuple[jax.Array, jax.Array]:
   """Whether this share is the topmost, and whether it is the lowest."""
-  here = jax.lax.axis_index(AXES)
-  return here == 0, here == jax.lax.axis_size(AXES) - 1
+  here = jax.lax.axis_index(axes)
+  return here == 0, here == jax.lax.axis_size(axes) - 1
 
 
 def no_mesh() -> AbstractContextManager:

@@ -16,6 +16,7 @@ from sorajax.codec.video_config import VideoConfig
 from sorajax.errors import UserError
 from sorajax.geometry import VideoGeometry
 
+CHUNK = 4  # latent frames coded at once
 STATISTICS = ('mean', 'scale', 'spread')
 State = Mapping[str, np.ndarray]
 
@@ -40,7 +41,7 @@ class ConvCodec:
   mean: np.ndarray
   scale: np.ndarray
   spread: np.ndarray
-  chunk: int = 4
+  chunk: int = CHUNK
   tiling: Tiling | None = None
 
   @property
@@ -100,7 +101,7 @@ class ConvCodec:
 
 
 def measured(
-  config: VideoConfig, params: video.Params, videos: Iterable[np.ndarray], chunk: int = 4
+  config: VideoConfig, params: video.Params, videos: Iterable[np.ndarray], chunk: int = CHUNK
 ) -> ConvCodec:
   """A codec whose latents have mean 0 and mean square 1 on clips uint8 [F, H, W, 3].
 
@@ -153,7 +154,7 @@ class ConvEncoder:
   def _step(self, pixels, carried, last):
     c = self._codec
     statistics = (c.mean, c.scale)
-    return _encode(c.config, self._params, statistics, pixels, carried, last=last)
+    return encode_next(c.config, self._params, statistics, pixels, carried, last=last)
 
   def _joined(self, parts: Iterable[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.zeros((0, *self._size, self._codec.config.channels), 'f4'), *parts])
@@ -197,7 +198,7 @@ class ConvDecoder:
   def _step(self, latents, carried, last):
     c = self._codec
     statistics = (c.mean, c.scale)
-    return _decode(c.config, self._params, statistics, latents, carried, last=last)
+    return decode_next(c.config, self._params, statistics, latents, carried, last=last)
 
   def _joined(self, parts: Iterable[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.zeros((0, *self._size, 3), np.uint8), *map(as_bytes, parts)])
@@ -253,7 +254,7 @@ class _Stream:
 
 
 @functools.partial(jax.jit, static_argnames=('config', 'last'))
-def _encode(config, params, statistics, pixels, carried, *, last):
+def encode_next(config, params, statistics, pixels, carried, *, last):
   """Frames [B, F, H, W, 3] → normalised latents [B, f, h, w, C], and what the next chunk needs."""
   x = pixels.astype(jnp.float32)
   x = x / 127.5 - 1 if pixels.dtype == jnp.uint8 else x
@@ -263,8 +264,8 @@ def _encode(config, params, statistics, pixels, carried, *, last):
 
 
 @functools.partial(jax.jit, static_argnames=('config', 'last'))
-def _decode(config, params, statistics, latents, carried, *, last):
-  """The inverse of `_encode`, to pixels in about [-1, 1]."""
+def decode_next(config, params, statistics, latents, carried, *, last):
+  """The inverse of `encode_next`, to pixels in about [-1, 1]."""
   x = latents * statistics[1] + statistics[0]
   return video.decode_chunk(config, {'decoder': params}, x, carried, last=last)
 

@@ -259,14 +259,14 @@ def _run(
 ) -> tuple[Any, Carried]:
   """A half over the mesh: devices share the clips, or else the rows of every picture."""
 
-  def coded(weights: Params, given: tuple[jax.Array, Carried | None], split: bool):
+  def coded(weights: Params, given: tuple[jax.Array, Carried | None], split: sharding.Axes):
     pictures, before = given
     frames = Frames(getattr(config, half).causal, before, last, split)
     return plain.joined(HALVES[half], config, weights)(pictures, frames), frames.left
 
-  given, devices = (x, carried), sharding.devices()
   latent_rows = x.shape[2] // (config.geometry.stride[1] if half == 'encoder' else 1)
-  few_clips = not sharding.divides(len(x), 'batch')
-  if few_clips and latent_rows % devices == 0 and latent_rows >= ROWS * devices:
-    return sharding.over_picture_rows(coded, params[half], given)
-  return coded(params[half], (sharding.by_rows(x), carried), split=False)
+  axes = sharding.axes_for_rows(latent_rows, ROWS)
+  by_clips = sharding.shards('batch') if sharding.divides(len(x), 'batch') else 1
+  if sharding.shards_along(axes) > by_clips:
+    return sharding.over_picture_rows(coded, params[half], (x, carried), axes)
+  return coded(params[half], (sharding.by_rows(x), carried), split=())

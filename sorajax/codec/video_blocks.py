@@ -32,13 +32,14 @@ class Frames:
 
   Attributes:
     last: whether no chunk follows.
-    split: whether pictures are this device's share of the rows.
+    split: the mesh axes over which pictures are this device's share of the rows.
     left: what the next chunk of the clip needs.
   """
 
   def __init__(
-    self, causal: bool, carried: Carried | None = None, last: bool = True, split: bool = False
-  ):
+    self, causal: bool, carried: Carried | None = None, last: bool = True,
+    split: sharding.Axes = (),
+  ):  # fmt: skip
     self.last, self.split = last, split
     self.left: Carried = []
     self._causal, self._carried = causal, carried
@@ -180,7 +181,8 @@ def shifted(x: jax.Array, frames: Frames) -> jax.Array:
   down, up, right, left = (x[..., i * e : (i + 1) * e] for i in range(4))
   above, below = jnp.zeros_like(down[:, :, :1]), jnp.zeros_like(up[:, :, :1])
   if frames.split:
-    above, below = sharding.neighbours(down, 1)[0], sharding.neighbours(up, 1)[1]
+    above = sharding.neighbours(down, 1, frames.split)[0]
+    below = sharding.neighbours(up, 1, frames.split)[1]
   beside = jnp.zeros_like(right[:, :, :, :1])
   return jnp.concatenate(
     [

@@ -3,6 +3,8 @@
 Its block follows LTX-2 (Lightricks 2026), of which the released checkpoints are configs.
 """
 
+import math
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -18,11 +20,22 @@ from sorajax.nn.layers import ByLevel
 from sorajax.sharding import reshard
 
 CARRIED = 'carried'  # name of what layers hand on
+
+
+def _narrow(primitive, *avals, **how) -> bool:
+  """Whether this is a product by weights whose result is no larger than what it is made of."""
+  if not jax.checkpoint_policies.dots_with_no_batch_dims_saveable(primitive, *avals, **how):
+    return False
+  contracted = math.prod(avals[0].shape[axis] for axis in how['dimension_numbers'][0][0])
+  return avals[0].size * avals[1].size <= contracted**2 * max(a.size for a in avals)
+
+
+_ATTENTION = jax.checkpoint_policies.save_only_these_names(kernels.KEPT)
 REMAT = {
   'dots': jax.checkpoint_policies.save_from_both_policies(
-    jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    jax.checkpoint_policies.save_only_these_names(kernels.KEPT),
+    jax.checkpoint_policies.dots_with_no_batch_dims_saveable, _ATTENTION
   ),
+  'narrow': jax.checkpoint_policies.save_from_both_policies(_narrow, _ATTENTION),
   'full': jax.checkpoint_policies.nothing_saveable,
   'offload': jax.checkpoint_policies.save_and_offload_only_these_names(
     names_which_can_be_saved=[], names_which_can_be_offloaded=[CARRIED],

@@ -29,7 +29,7 @@ def conv(
   padding: Padding = 'zeros',
   *,
   still: int = 0,
-  split: bool = False,
+  split: sharding.Axes = (),
   form: str | None = None,
 ) -> jax.Array:
   """Valid along time, of the same size in space, without bias.
@@ -39,7 +39,8 @@ def conv(
     kernel: [kt, kh, kw, C, C'], odd in space, whole on every device; cast to the type of `x`.
     padding: how space goes on beyond its edges; `reflect` does not repeat the edge.
     still: how many frames at the beginning equal the one after them; they need not be read.
-    split: whether x is this device's share of the rows; see `sharding.over_picture_rows`.
+    split: the mesh axes over which x is this device's share of the rows; see
+      `sharding.over_picture_rows`.
     form: a name of `FORMS`; chosen by platform and shape where it is None.
 
   Returns:
@@ -50,12 +51,12 @@ def conv(
     return jnp.zeros_like(x, shape=(x.shape[0], 0, *x.shape[2:4], kernel.shape[4]))
   still = min(still, kt - 1)
   if split and kh > 1:
-    x = _with_rows_around(x, kh // 2, padding)
+    x = _with_rows_around(x, kh // 2, padding, split)
   margin = ((0, 0) if split else (kh // 2, kh // 2), (kw // 2, kw // 2))
   if padding != 'zeros' and (kh > 1 or kw > 1):
     x = jnp.pad(x, ((0, 0), (0, 0), *margin, (0, 0)), mode=padding)
     margin = ((0, 0), (0, 0))
-  kernel, platform = kernel.astype(x.dtype), jax.default_backend()
+  kernel, platform = kernel.astype(x.dtype), sharding.platform()
   form = form or choose(platform, x, kernel.shape)
   count = x.shape[1] - kt + 1
   one_left = count == 1 or (form in MINIMAL and count % len(FOUR[-1]) == 1)
@@ -75,12 +76,12 @@ def _side_by_side(x, kernel, still):
   return jnp.concatenate(frames, axis=-1), jnp.concatenate(taps, axis=-2)[None]
 
 
-def _with_rows_around(x, rows, padding):
+def _with_rows_around(x, rows, padding, split):
   """A share of a picture with the rows above and below it, beyond the edges as `padding` says."""
-  above, below = sharding.neighbours(x, rows)
+  above, below = sharding.neighbours(x, rows, split)
   if padding != 'zeros':
     beyond = jnp.pad(x, ((0, 0), (0, 0), (rows, rows), (0, 0), (0, 0)), mode=padding)
-    topmost, lowest = sharding.at_edges()
+    topmost, lowest = sharding.at_edges(split)
     above = jnp.where(topmost, beyond[:, :, :rows], above)
     below = jnp.where(lowest, beyond[:, :, -rows:], below)
   return jnp.concatenate([above, x, below], axis=2)

@@ -168,9 +168,11 @@ def splash(
     use_fused_bwd_kernel=True,
   )  # fmt: skip
   mask = kernel.MultiHeadMask([kernel.FullMask((T, S))] * q.shape[2])
+  dear = q.shape[2] * q.shape[3] <= 2 * S  # a result costs more than one of a product by weights
   run = kernel.make_splash_mha(
-    mask, block_sizes=sizes, head_shards=1, q_seq_shards=1, interpret=interpret
-  )
+    mask, block_sizes=sizes, head_shards=1, q_seq_shards=1, interpret=interpret,
+    residual_checkpoint_name=KEPT if dear else None,
+  )  # fmt: skip
   lowest = jnp.iinfo(jnp.int32).min  # padding is of segments that nothing else has
   q_ids, k_ids = _padded(q_segment, T, lowest), _padded(k_segment, S, lowest + 1)
   heads_first = lambda x, length: _padded(x, length).swapaxes(1, 2)
@@ -227,10 +229,10 @@ CALLS: Mapping[str, Callable[..., jax.Array]] = MappingProxyType(
 
 
 def _tiles(length: int, block: int) -> tuple[int, int]:
-  """(padded length, tile): equal tiles of at most `block`, each a multiple of 128."""
-  count = -(-length // block)
-  tile = -(-length // (count * LANES)) * LANES
-  return count * tile, tile
+  """(padded length, tile): the largest tile, of half a block to a block, that pads least."""
+  largest = min(block, -(-length // LANES) * LANES)
+  tiles = range(largest, largest // 2 - 1, -LANES)
+  return min(((-(-length // tile) * tile, tile) for tile in tiles), key=lambda made: made[0])
 
 
 def _padded(x: jax.Array, length: int, value: int = 0) -> jax.Array:

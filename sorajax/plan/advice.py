@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from sorajax.plan.search import REMATS
-from sorajax.plan.work import Step
+from sorajax.plan.work import Decoding, Step
 
 if TYPE_CHECKING:
   from sorajax.plan.report import Plan
@@ -22,6 +22,8 @@ def advice(plan: 'Plan') -> Iterator[str]:
 
 
 def _of_layout(plan: 'Plan') -> Iterator[str]:
+  if isinstance(plan.work, Decoding):
+    return  # its weights are whole everywhere
   fsdp, tile = plan.compiled.mesh.get('fsdp', 1), plan.chip.tile
   for m, stream in sorted(plan.work.settings.transformer.streams.items()):
     if fsdp > 1 and stream.width / fsdp < tile <= stream.width:

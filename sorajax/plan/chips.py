@@ -31,13 +31,15 @@ class Torus:
   def speed(self, members: Sequence[int], sides: tuple[int, ...]) -> float:
     """Bytes a second that each of the members of a group sends, in a torus of these sides.
 
-    A group is taken to lie along the longest sides that hold it. Along a ring a chip sends both
-    ways, along a line its ends send one way and all wait for them.
+    A group is taken to lie along the longest sides that hold it, next to each other. Along a ring a
+    chip sends both ways; along a line, and so along a part of a ring, its ends send one way and all
+    wait for them.
     """
     ways, reached = 0, 1
     for side in sorted((s for s in sides if s > 1), reverse=True):
       if reached < len(members) and ways < self.links:
-        ways, reached = ways + (2 if side % self.wraps == 0 else 1), reached * side
+        ring = side % self.wraps == 0 and reached * side <= len(members)
+        ways, reached = ways + (2 if ring else 1), reached * side
     return max(ways, 1) * self.link
 
 

@@ -1,7 +1,12 @@
-"""How many floating-point operations the network takes, by formula: 2 for each multiplication."""
+"""How many floating-point operations networks take, by formula: 2 for each multiplication."""
 
 import dataclasses
+import math
 
+import jax
+
+from sorajax.codec import video
+from sorajax.codec.video_config import VideoConfig
 from sorajax.data.schedule import Bucket
 from sorajax.model.config import StreamConfig, TransformerConfig
 
@@ -13,47 +18,82 @@ class Flops:
   """By what they are spent on.
 
   Attributes:
-    products: by weights, in the layers.
-    attention: of queries by keys and of weights by values; tokens that are padding count.
+    narrow: of products by weights, in the layers, whose results are no wider than their tokens.
+    wide: of those whose results are wider.
+    own: of attention in a stream: of queries by keys and of weights by values; padding counts.
+    other: of attention to text and to the other stream.
     ends: outside the layers: embeddings, noise levels, the way out.
   """
 
-  products: float
-  attention: float
+  narrow: float
+  wide: float
+  own: float
+  other: float
   ends: float
+
+  @property
+  def products(self) -> float:
+    return self.narrow + self.wide
+
+  @property
+  def attention(self) -> float:
+    return self.own + self.other
 
   @property
   def total(self) -> float:
     return self.products + self.attention + self.ends
 
   def of_training(self, remat: str) -> 'Flops':
-    """Forwards and backwards, and what `remat` computes again."""
-    again = {'none': (0, 0), 'dots': (0, 1)}.get(remat, (1, 1))
-    return Flops((3 + again[0]) * self.products, (3 + again[1]) * self.attention, 3 * self.ends)
+    """Forwards and backwards, and what `remat` computes again, with attention by splash."""
+    few = {'none': (0, 0, 0, 0), 'dots': (0, 0, 0, 1), 'narrow': (0, 1, 0, 1)}
+    return self._each(*(3 + again for again in few.get(remat, (1, 1, 1, 1))), 3)
 
   def times(self, count: float) -> 'Flops':
     """Of so many such rows."""
-    return Flops(count * self.products, count * self.attention, count * self.ends)
+    return self._each(*(count,) * 5)
+
+  def _each(self, *times: float) -> 'Flops':
+    return Flops(*(n * own for n, own in zip(times, dataclasses.astuple(self), strict=True)))
 
 
 def forwards(c: TransformerConfig, bucket: Bucket, joined: bool = True) -> Flops:
   """Of one row of a bucket through the transformer, whose streams hear each other or not."""
   length = {'audio': bucket.audio, 'video': bucket.video}
   text = bucket.text * bucket.clips
-  products = attention = ends = 0.0
+  spent = dict.fromkeys(('narrow', 'wide', 'own', 'other', 'ends'), 0.0)
   for m, own in c.streams.items():
     (other,) = (o for o in c.streams if o != m) if len(c.streams) > 1 else (m,)
     T, S = length[m], length[other]
     D, F, inner = own.width, own.hidden, own.heads * own.head_dim
     read, cross = c.read_width(own), c.cross_heads * c.cross_head_dim * joined
-    products += 2 * T * (4 * D * inner + 2 * D * F)  # self-attention and MLP
-    products += 2 * (2 * T * D * inner + 2 * text * read * inner)  # text
-    products += 2 * (2 * T * D * cross + 2 * S * c.streams[other].width * cross)  # the other stream
-    if c.gated:
-      products += 2 * T * D * (2 * own.heads + c.cross_heads * joined)
-    attention += 4 * T * (T * inner + text * inner + S * cross)
-    ends += _ends(c, own, T, text, bucket.clips, joined)
-  return Flops(c.layers * products, c.layers * attention, ends)
+    gates = (2 * own.heads + c.cross_heads * joined) * c.gated
+    for rows, before, after, count in (
+      (T, D, inner, 3), (T, inner, D, 1),  # self-attention
+      (T, D, F, 1), (T, F, D, 1),  # MLP
+      (T, D, inner, 1), (T, inner, D, 1), (text, read, inner, 2),  # text
+      (T, D, cross, 1), (T, cross, D, 1), (S, c.streams[other].width, cross, 2),  # other stream
+      (T, D, gates, 1),
+    ):  # fmt: skip
+      kind = 'wide' if after > before else 'narrow'
+      spent[kind] += c.layers * 2 * rows * before * after * count
+    spent['own'] += c.layers * 4 * T * T * inner
+    spent['other'] += c.layers * 4 * T * (text * inner + S * cross)
+    spent['ends'] += _ends(c, own, T, text, bucket.clips, joined)
+  return Flops(**spent)
+
+
+def decoding(config: VideoConfig, latents: int) -> Flops:
+  """Of a picture autoencoder's convolutions, for so many latents, those of all frames together."""
+  half, shapes = config.decoder, video.shapes(config)['decoder']
+  kernels = lambda tree: sum(math.prod(a.shape) for a in jax.tree.leaves(tree) if len(a.shape) == 5)
+  total = latents * kernels([shapes.get(name) for name in ('stem', 'inner', 'straight')])
+  for number, stage in enumerate(half.stages):
+    own = dict(shapes['stages'][str(number)])
+    finer = own.pop('blocks', {})
+    total += latents * kernels(own)
+    latents *= math.prod(stage.stride)
+    total += latents * kernels(finer)
+  return Flops(2 * (total + latents * kernels(shapes['out'])), 0, 0, 0, 0)
 
 
 def _ends(

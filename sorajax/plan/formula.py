@@ -58,20 +58,21 @@ class Formula:
     the values of layers; the batch does not count.
     """
     c = self.of.settings.transformer
-    carried, dots, values = self._values()
+    carried, dots, wide, values = self._values()
     layer = self._gathered() / c.layers
     if not isinstance(self.of, Step):
       own = self._held(self.shapes['transformer'])
       held = self._held() + own * (jnp.dtype(self.weights).itemsize / 4 - 1)
       return Memory({'weights': held}, held + values + 2 * layer)
-    keeps = {'none': values + layer, 'dots': carried + dots, 'full': carried, 'offload': 0.0}
+    dots += carried
+    keeps = {'none': values + layer, 'dots': dots, 'narrow': dots - wide, 'full': carried}
     micro, own, trained = self.of.settings.train.micro_batches, 0.0, self._held()
     slopes = trained
     if self.of.settings.lora.rank:  # all weights with their changes, and slopes of as many
       size = jnp.dtype(start_dtype(self.of.settings)).itemsize / 4
       own = self._held() + (size - 1) * self._held(self.shapes['transformer'])
       trained, slopes = self._changes(), 2 * own
-    passing = slopes + c.layers * keeps[c.remat] / micro + 2 * values / micro + 2 * layer
+    passing = slopes + c.layers * keeps.get(c.remat, 0.0) / micro + 2 * values / micro + 2 * layer
     parts = {'weights': own + trained, 'moving average': trained, 'optimiser': 2 * trained}
     far = c.layers * carried / micro if c.remat == 'offload' else 0.0
     return Memory(parts, sum(parts.values()) + passing, far)
@@ -80,7 +81,7 @@ class Formula:
     """Products, attention, values on their way to memory and back, and the optimiser."""
     c, (forwards, backwards) = self.of.settings.transformer, self.of.turns
     flops, devices = self.of.flops(), math.prod(self.sizes.values())
-    carried, _, values = self._values()
+    carried, _, _, values = self._values()
     turns = forwards + 2 * backwards
     read = turns * self._gathered()
     yield Work('products', '', (flops.products + flops.ends) / devices, 0.0, read, 1.0)
@@ -153,19 +154,22 @@ class Formula:
     if along and times and size:
       yield Collective(kind, along, members(self.sizes, along), size, times, False, '')
 
-  def _values(self) -> tuple[float, float, float]:
-    """Bytes of a layer on one device: what it hands on, results of its products, all its values."""
+  def _values(self) -> tuple[float, float, float, float]:
+    """Bytes of a layer on one device: what it hands on, results of its products and of attention in
+    a stream, those of them that are wider than what they are made of, all its values.
+    """
     c = self.of.settings.transformer
-    carried = dots = values = 0.0
+    carried = dots = wide = values = 0.0
     for m, own in c.streams.items():
       tokens, D, F = self._tokens(m), own.width, own.hidden / self.sizes['tensor']
       inner, cross = self._inner(own)
       products = 4 * inner + 3 * cross + F + 4 * D
       carried += tokens * D
-      dots += tokens * products
+      dots += tokens * (products + inner)
+      wide += tokens * (F * (own.hidden > D) + 4 * inner * (own.heads * own.head_dim > D))
       values += tokens * (products + 8 * D + 5 * inner + cross + F)
     itemsize = jnp.dtype(c.compute).itemsize
-    return itemsize * carried, itemsize * dots, itemsize * values
+    return itemsize * carried, itemsize * dots, itemsize * wide, itemsize * values
 
   def _inner(self, own: StreamConfig) -> tuple[float, float]:
     c, tensor = self.of.settings.transformer, self.sizes['tensor']

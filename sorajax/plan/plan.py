@@ -4,12 +4,15 @@ import dataclasses
 import math
 from collections.abc import Iterator
 
+from sorajax.codec import codec as codec_lib
+from sorajax.codec.convolutional import ConvCodec
 from sorajax.errors import UserError
 from sorajax.plan import chips, report, work
 from sorajax.plan.estimate import Assumptions, estimate
 from sorajax.plan.program import (
   Compiled,
   DoesNotFit,
+  decoding_run,
   lies_on,
   mesh_of,
   sampling_run,
@@ -89,6 +92,29 @@ def of_sampling(
   mesh = mesh_of(settings, place.topology, place.slices)
   clips = work.clips_of(settings, rows, mesh)
   return _planned(clips, sampling_run(clips, mesh, place.quick, place.room, weights), place)
+
+
+def of_decoding(
+  settings: Settings, place: Place, codec: str, rows: int | None = None
+) -> report.Plan:
+  """What it costs to decode the pictures of clips of the config's size.
+
+  Args:
+    settings: of the run whose clips they are.
+    place: where it runs.
+    codec: a folder or name of a codec; ltx2 for the sizes of LTX-2.0's autoencoder.
+    rows: clips at once; 1 where None.
+
+  Raises:
+    UserError: an unknown topology, a codec that is not convolutional, or what does not fit.
+  """
+  _check(rows)
+  mesh = mesh_of(settings, place.topology, place.slices)
+  pictures = None if codec == 'ltx2' else codec_lib.load(codec).video
+  if not isinstance(pictures, ConvCodec | None):
+    raise UserError(f'the pictures of --codec={codec} are not convolutional; name another codec')
+  decoded = work.decoding_of(settings, pictures, rows or 1)
+  return _planned(decoded, decoding_run(decoded, mesh, place.quick, place.room), place)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The very programs that train and sample, compiled for devices that are not here."""
 
 import dataclasses
+import functools
 import math
 import re
 import time
@@ -13,6 +14,8 @@ import numpy as np
 
 from sorajax import build, sharding
 from sorajax.clip import Batch
+from sorajax.codec import video, video_config
+from sorajax.codec.convolutional import decode_next
 from sorajax.data.latents import LatentSource
 from sorajax.data.loader import check_batch
 from sorajax.data.rows import blank
@@ -23,7 +26,7 @@ from sorajax.network import Network
 from sorajax.plan import hlo
 from sorajax.plan.memory import Memory
 from sorajax.plan.topology import describe
-from sorajax.plan.work import Clips, start_dtype
+from sorajax.plan.work import Clips, Decoding, start_dtype
 from sorajax.settings import Settings
 from sorajax.train.state import initial_state, make_step
 from sorajax.train.velocity import VelocityObjective
@@ -137,6 +140,51 @@ def sampling_run(
     compiled = _compile(run.lower(*args), quick, room, f'sampling does not fit; {cure}')
   held = {'weights': _bytes(args[0]), 'tokens, prompts': _bytes(args[1:4])}
   return _read(compiled, mesh, held, trained, began, clips.guided)
+
+
+def decoding_run(
+  work: Decoding, mesh: jax.sharding.Mesh, quick: bool = False, room: float = math.inf
+) -> Compiled:
+  """Compiles a run of a picture decoder in the middle of clips.
+
+  Args:
+    work: what is decoded.
+    mesh: as `mesh_of` gives it.
+    quick: as of `train_step`.
+    room: likewise.
+
+  Raises:
+    DoesNotFit: with how much it needs.
+  """
+  began = time.monotonic()
+  with jax.set_mesh(mesh):
+    args = _, params, _, latents, carried = decoding_arguments(work, mesh)
+    lowered = decode_next.lower(*args, last=False)
+    cure = 'take fewer --rows, which are clips, or more chips'
+    compiled = _compile(lowered, quick, room, f'decoding does not fit; {cure}')
+  held = {'weights': _bytes(params), 'latents': _bytes(latents), 'carried': _bytes(carried)}
+  return _read(compiled, mesh, held, params, began)
+
+
+def decoding_arguments(work: Decoding, mesh: jax.sharding.Mesh) -> tuple:
+  """What `decode_next` is called with in the middle of clips, on the mesh that is set: the config,
+  and the shapes of weights, statistics, latents, and what the runs before left."""
+  everywhere = jax.NamedSharding(mesh, sharding.P())
+  params = jax.tree.map(lambda a: _laid(a, everywhere), video.shapes(work.config)['decoder'])
+  channel = jax.ShapeDtypeStruct((work.config.channels,), jnp.float32)
+  by_rows = sharding.divides(work.clips, 'batch')
+  split = lambda ndim: sharding.rows_sharding(mesh, ndim, inner=None) if by_rows else everywhere
+
+  def latents(count: int):
+    shape = work.clips, count, *work.size[1:], work.config.channels
+    return jax.ShapeDtypeStruct(shape, jnp.float32, sharding=split(5))
+
+  run = functools.partial(decode_next, work.config, params, (channel, channel), last=False)
+  lead = video_config.decoder_lead(work.config.decoder)
+  _, carried = jax.eval_shape(run, latents(lead + work.chunk - 1), None)
+  _, carried = jax.eval_shape(run, latents(work.chunk), carried)
+  carried = jax.tree.map(_laid, carried, sharding.shardings(mesh, carried))
+  return work.config, params, (channel, channel), latents(work.chunk), carried
 
 
 def training_program(settings: Settings, bucket: Bucket, mesh: jax.sharding.Mesh) -> tuple:

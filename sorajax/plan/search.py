@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 from sorajax import build, sharding
 from sorajax.data.loader import check_batch
@@ -16,8 +16,8 @@ from sorajax.plan.work import Clips, Step
 from sorajax.settings import Settings
 from sorajax.sharding import MeshConfig
 
-Remat = Literal['none', 'dots', 'full', 'offload']
-REMATS: tuple[Remat, ...] = ('none', 'dots', 'full', 'offload')
+Remat = Literal['none', 'dots', 'narrow', 'full', 'offload']
+REMATS: tuple[Remat, ...] = get_args(Remat)  # the less each keeps
 ROWS = (1, 2, 4, 8)  # of a micro-batch, on each of the shards of a batch
 
 Maker = Callable[[Settings, int, sharding.Mesh], Step | Clips]

@@ -1,17 +1,20 @@
-"""What a program is run for: a step of training, or a batch of clips."""
+"""What a program is run for: a step of training, a batch of clips, or decoding them."""
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Protocol
 
 from sorajax import build, sharding
 from sorajax.codec import codec
+from sorajax.codec.convolutional import CHUNK, ConvCodec
 from sorajax.codec.linear import linear_geometry
+from sorajax.codec.video_config import VideoConfig, ltx2
 from sorajax.data.schedule import Bucket
 from sorajax.generate.request import Request, blank_latents
 from sorajax.generate.sampling import Pass, bucket_of, evaluations, rows_over, shift_of
 from sorajax.geometry import Geometry
-from sorajax.plan.flops import Flops, forwards
+from sorajax.plan.flops import Flops, decoding, forwards
 from sorajax.settings import Settings
 
 DAY_S = 86_400
@@ -166,6 +169,65 @@ class Clips:
     yield 'clips a day', f'{DAY_S * self.clips / seconds:,.0f}'
     yield 'clip-seconds a day', f'{DAY_S * self.clips * s.seconds / seconds:,.0f}'
     yield 'not counted', 'decoding by the codec, which is another program'
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoding:
+  """The next frames of a batch of clips, decoded from latents; a clip takes several such runs.
+
+  Attributes:
+    settings: of the run whose clips they are.
+    config: of the autoencoder.
+    size: (frames, height, width) of a clip in latents.
+    clips: at once.
+    chunk: latent frames of a run.
+  """
+
+  settings: Settings
+  config: VideoConfig
+  size: tuple[int, int, int]
+  clips: int
+  chunk: int
+  run = 'run of the decoder'
+  ending = '-decode'
+  passing = 'activations'
+  turns = 1, 0
+
+  @property
+  def title(self) -> str:
+    return f'{self.clips} clips at once, {self.pixels[0]} frames of each in a run'
+
+  @property
+  def pixels(self) -> tuple[int, int, int]:
+    """(frames, height, width) of what a run makes of a clip."""
+    (_, h, w), (t, y, x) = self.size, self.config.geometry.stride
+    return self.chunk * t, h * y, w * x
+
+  def flops(self) -> Flops:
+    return decoding(self.config, self.clips * self.chunk * math.prod(self.size[1:]))
+
+  def useful(self) -> float:
+    return self.flops().total
+
+  def figures(self, seconds: float) -> Figures:
+    runs, s = math.ceil(self.size[0] / self.chunk), self.settings.sample
+    whole, pixels = runs * seconds, self.clips * math.prod(self.pixels)
+    yield 'seconds a batch of clips', f'{whole:.2f}, in {runs} runs, of {s.seconds:g} s each'
+    yield 'megapixels a second', f'{pixels / seconds / 1e6:,.0f}'
+    yield 'not counted', f'{3 * 4 * pixels / 1e9:.2f} GB a run that hosts fetch, and mp4 files'
+
+
+def decoding_of(settings: Settings, whose: ConvCodec | None, clips: int) -> Decoding:
+  """What decodes the config's clips: a codec's pictures, or LTX-2's sizes where none is given.
+
+  Raises:
+    UserError: a size that the autoencoder does not make.
+  """
+  config = ltx2() if whose is None else whose.config
+  chunk = CHUNK if whose is None else whose.chunk
+  s, g = settings.sample, config.geometry
+  size = g.latent_size(g.frames_at_least(round(s.seconds * s.fps)), s.height, s.width)
+  return Decoding(settings, config, size, clips, chunk)
 
 
 def clips_of(settings: Settings, rows: int | None, mesh: sharding.Mesh) -> Clips:

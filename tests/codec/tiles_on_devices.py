@@ -106,7 +106,8 @@ def filmed(folder: Path) -> dict:
 
 
 def main() -> None:
-  convolutional._encode, convolutional._decode = watched('_encode'), watched('_decode')
+  for name in ('encode_next', 'decode_next'):
+    setattr(convolutional, name, watched(name))
   found = {}
   with tempfile.TemporaryDirectory() as folder:
     found['film'] = filmed(Path(folder))
@@ -117,6 +118,7 @@ def main() -> None:
   pixels = scene(0, 7, 4 * h, 4 * w)
   latents = np.random.default_rng(0).standard_normal((*LATENTS, 3)).astype(np.float32)
   whole = lambda config: dataclasses.replace(codec(config), tiling=None)
+  square, row = sharding.make_mesh(sharding.MeshConfig(2, 2)), mesh
   for name, make, given, cuts in (
     ('encode', codec(CAUSAL).encoder, pixels, (3,)),
     ('decode', codec(CAUSAL).decoder, latents, (2,)),
@@ -127,8 +129,10 @@ def main() -> None:
     ('decode, edge, whole', whole(EDGE).decoder, latents, (2,)),
     ('encode, shifting, whole', whole(SHIFTING).encoder, pixels, (3,)),
     ('decode, shifting, whole', whole(SHIFTING).decoder, latents, (2,)),
+    ('decode, centred, halves', whole(CENTRED).decoder, latents[:, :10], (2,)),
+    ('decode, shifting, halves', whole(SHIFTING).decoder, latents[:, :10], (2,)),
   ):
-    pieces = np.split(given, cuts)
+    mesh, pieces = square if 'halves' in name else row, np.split(given, cuts)
     alone = streamed(make, pieces, (None, None))
     ran.clear()
     together = streamed(make, pieces, (mesh, mesh))

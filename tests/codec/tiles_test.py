@@ -58,7 +58,8 @@ WHOLE = (
   'encode, whole', 'decode, whole', 'decode, centred, whole', 'decode, edge, whole',
   'encode, shifting, whole', 'decode, shifting, whole',
 )  # fmt: skip
-WAYS = TILES + WHOLE
+HALVES = ('decode, centred, halves', 'decode, shifting, halves')
+WAYS = TILES + WHOLE + HALVES
 
 
 @pytest.mark.parametrize('way', WAYS)
@@ -80,6 +81,15 @@ def test_every_device_holds_its_rows_of_a_single_tile_and_what_it_carries(on_dev
   assert len(held) > 5
   for array in held:
     assert sorted(array) == [[device, 0, 1, device / 4] for device in range(4)]
+
+
+@pytest.mark.parametrize('way', HALVES)
+def test_rows_that_four_do_not_divide_are_shared_by_two_and_two(on_devices, way):
+  """Along the first axis of a mesh of 2 × 2."""
+  held = on_devices[way]['held']
+  assert len(held) > 5
+  for array in held:
+    assert sorted(array) == [[device, 0, 1, device // 2 / 2] for device in range(4)]
 
 
 @pytest.mark.parametrize('way', WAYS)

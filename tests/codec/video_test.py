@@ -53,7 +53,7 @@ F, H, W = 13, 8, 12  # of a clip: 4 latent frames of 2×3
 def quick():
   """Compiles in a third of the time."""
   with pytest.MonkeyPatch.context() as patch:
-    for name in ('_encode', '_decode'):
+    for name in ('encode_next', 'decode_next'):
       plain = getattr(convolutional, name).__wrapped__
       patch.setattr(convolutional, name, tiny.quick_jit(plain, static_argnames=('config', 'last')))
     yield
@@ -263,13 +263,13 @@ def test_a_picture_of_one_tile_is_not_cut():
 
 def test_tiles_are_no_larger_than_asked(monkeypatch):
   sizes = []
-  real = convolutional._encode
+  real = convolutional.encode_next
 
   def spy(config, params, statistics, pixels, carried, *, last):
     sizes.append(pixels.shape[2:4])
     return real(config, params, statistics, pixels, carried, last=last)
 
-  monkeypatch.setattr(convolutional, '_encode', spy)
+  monkeypatch.setattr(convolutional, 'encode_next', spy)
   cut = dataclasses.replace(codec(), tiling=Tiling((3, 4), 1))
   cut.encode(clip(1, 7 * 4, 6 * 4))
   assert set(sizes) == {(3 * 4, 4 * 4)} and len(sizes) == 3 * 2

@@ -163,7 +163,7 @@ def value_and_gradient(config):
   return jax.device_get(tiny.quick_jit(jax.value_and_grad(loss))(tiny.parameters(PLAIN)))
 
 
-@pytest.mark.parametrize('remat, unroll', [('dots', 2), ('full', 1), ('offload', 1)])
+@pytest.mark.parametrize('remat, unroll', [('dots', 2), ('narrow', 1), ('full', 1), ('offload', 1)])
 def test_recomputing_and_unrolling_change_nothing(remat, unroll):
   value, gradient = value_and_gradient(PLAIN)
   other, slopes = value_and_gradient(tiny.transformer(remat=remat, unroll=unroll))

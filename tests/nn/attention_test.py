@@ -14,6 +14,7 @@ from sorajax.evaluate.products import matrix_products
 from sorajax.model.transformer import REMAT
 from sorajax.nn import kernels, rope
 from sorajax.nn.attention import Attention, AttentionConfig, attend
+from sorajax.plan.hlo import Program
 
 HEADS, HEAD_DIM = 2, 8
 
@@ -93,6 +94,30 @@ def test_where_layers_keep_their_products_scores_are_neither_kept_nor_computed_f
   assert sum(x.size for x in kept) < heads * length**2
   products = matrix_products(jax.grad(layer, (0, 1, 2)), q, k, v)
   assert sum(products.values()) == heads * (2 + 5)  # forwards, and scores again and four slopes
+
+
+@pytest.mark.parametrize('keys, products', [(256, 2 + 5), (128, 2 + 2 + 5)])
+def test_splash_is_computed_once_where_its_results_are_dear_to_make(keys, products):
+  """Dearer than a product by weights as large; of few keys they are cheap, and not kept."""
+  q, k, v = (numbers(i, 1, length, 4, 128) for i, length in enumerate((128, keys, keys)))
+  segments = jnp.ones((1, 128), jnp.int32), jnp.ones((1, keys), jnp.int32)
+  layer = lambda x, _: (kernels.splash(x, k, v, *segments, alone=False, interpret=True), None)
+  layer = jax.checkpoint(layer, policy=REMAT['dots'], prevent_cse=False)
+  slopes = jax.grad(lambda x: jax.lax.scan(layer, x, None, length=3)[0].sum())
+  program = Program(jax.jit(slopes).lower(q).compile().as_text(), {'data': 1})
+  counted = sum(work.flops * work.times for work in program.work())
+  assert counted == 3 * products * 2 * 128 * keys * 128 * 4
+
+
+@pytest.mark.parametrize('length', [1, 128, 1025, 6144, 14_720, 15_000])
+@pytest.mark.parametrize('block', [128, 512, 1024])
+def test_tiles_of_splash_pad_least(length, block):
+  """14,720 tokens are 23 tiles of 640, not 15 of 1,024 and a tenth more scores."""
+  padded, tile = kernels._tiles(length, block)
+  assert tile % kernels.LANES == 0 and tile <= block
+  assert padded % tile == 0 and 0 <= padded - length < tile
+  for other in range(max(block // 2, kernels.LANES), block + 1, kernels.LANES):
+    assert padded <= -(-length // other) * other
 
 
 @each_kernel

@@ -49,6 +49,16 @@ def test_sampling_is_planned_and_written_down(tmp_path):
 
 
 @for_tpus
+def test_decoding_is_planned_with_a_codec_that_comes_along(tmp_path):
+  size = '--config.sample.height=64', '--config.sample.width=64', '--config.sample.seconds=4'
+  flags = ('--mode=decode', '--codec=world', '--topology=v5p:2x2x1', '--rows=4')
+  said = run('launch/plan.py', *TINY, *flags, *size, f'--out={tmp_path}')
+  assert '4 clips at once, 52 frames of each in a run' in said and 'of 95: fits' in said
+  assert re.search(r'seconds a batch of clips +\d+\.\d\d, in \d+ runs, of 4 s each', said)
+  assert {p.suffix for p in tmp_path.iterdir()} == {'.html', '.txt'}
+
+
+@for_tpus
 def test_a_rung_of_the_ladder_is_planned_as_a_row():
   said = run('tools/plan_ladder.py', '--rungs=20m')
   assert '| 20m | 20 M | v5e:2x2 | data 4 | 64 of 256×256 |' in said
@@ -129,6 +139,8 @@ def test_what_cannot_be_planned_on_gpus_is_refused_in_one_line(flags, said):
     ),
     (('--topology=v5p:2x2x1', '--weights=bfloat16'), '--weights is for --mode=sample'),
     (('--mode=sample', '--topology=v5p:2x2x1', '--rows=0'), '--rows=0 asks for nothing'),
+    (('--mode=decode', '--topology=v5p:2x2x1', '--search'), '--search looks for no way to decode'),
+    (('--mode=decode', '--topology=v5p:2x2x1', '--codec=no'), 'no codec'),
     (('--mode=sample', '--topology=v5p:2x2x1', '--config.sample.height=20'), 'do not divide by'),
   ],
 )  # fmt: skip

@@ -44,6 +44,13 @@ def test_the_formula_counts_the_products_that_a_program_does(found):
     assert made['program'] == pytest.approx(made['formula'], rel=1e-9)
 
 
+def test_remat_computes_again_what_it_says(found):
+  """`dots` no product, `narrow` those that widen, by formula to the last; the others all."""
+  by = found['recomputed']
+  assert by['dots'] == by['none'] and by['narrow'] == by['dots'] + by['wide']
+  assert by['full'] == by['offload'] > by['narrow']
+
+
 EXACTLY = (
   'all-gather fsdp', 'reduce-scatter fsdp', 'all-to-all context', 'reduce-scatter context'
 )  # fmt: skip
@@ -325,6 +332,14 @@ def test_what_low_rank_changes_hold_is_told_by_formula(found):
     assert one['laid']['moving average'] < 0.3 * one['laid']['weights']
   whole, halved = (one['laid']['weights'] for one in found['changed'][:2])
   assert halved < 0.7 * whole
+
+
+def test_what_is_planned_is_what_decodes(found):
+  """To the letter, and as many products; devices share rows if those divide, or work alike."""
+  for made, alike in zip(found['decoded'], (1, 4, 8), strict=True):
+    run, planned = made['same']
+    assert len(run) > 10_000 and planned == run
+    assert made['program'] == alike * made['formula']
 
 
 def test_what_is_planned_is_what_sampling_runs(found):

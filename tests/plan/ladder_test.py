@@ -32,6 +32,13 @@ def test_a_rung_is_as_large_as_it_is_called_and_fits_its_slice(name):
   assert planned.memory().peak < 0.9 * chip.memory / chip.devices
 
 
+def test_a_distilled_rung_is_sampled_in_few_steps_without_guidance():
+  settings = build.settings(LADDER['get_config']('20m-distilled'))
+  plain = build.settings(LADDER['get_config']('20m'))
+  assert settings.transformer == plain.transformer and len(settings.sample.levels) == 9
+  assert set(settings.sample.guidance.values()) == {1.0} != set(plain.sample.guidance.values())
+
+
 def test_a_rung_that_is_not_there_is_refused():
   with pytest.raises(ValueError, match="no rung '1t'; choose one of 20m, 100m, 400m, 2b, 7b, 22b"):
     LADDER['get_config']('1t')

@@ -9,6 +9,7 @@ import runpy
 import sys
 import types
 from pathlib import Path
+from typing import get_args
 from unittest import mock
 
 os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=8'
@@ -20,17 +21,21 @@ import numpy as np
 import tiny
 
 from sorajax import build, sharding
+from sorajax.codec import convolutional, video
 from sorajax.codec.linear import linear_geometry
+from sorajax.codec.video_config import HalfConfig, Stage, VideoConfig
 from sorajax.data import rows
 from sorajax.data.schedule import Bucket
 from sorajax.generate import sampler
 from sorajax.generate.request import Request
 from sorajax.generate.sampling import sampling
 from sorajax.network import Network
+from sorajax.nn.attention import AttentionConfig
 from sorajax.plan import flops, work
 from sorajax.plan import program as planner
 from sorajax.plan.formula import Formula, shapes_of
 from sorajax.plan.hlo import Program
+from sorajax.plan.search import Remat
 from sorajax.settings import SampleConfig
 
 P = jax.P
@@ -42,6 +47,11 @@ TALK = {  # of float32 [8, 16] on each device
   'all-to-all': (lambda x: jax.lax.all_to_all(x, 'context', 1, 0, tiled=True), 'context'),
   'collective-permute': (lambda x: jax.lax.ppermute(x, 'tensor', [(0, 1), (1, 0)]), 'tensor'),
 }
+AUTOENCODER = VideoConfig(
+  3, 2,
+  HalfConfig(4, (Stage((2, 2, 2), 8, 0),), 0),
+  HalfConfig(8, (Stage((2, 2, 2), 8, 1),), 1, causal=False, padding='reflect'),
+)  # fmt: skip
 TURNS, ROWS, WIDTH = 7, 32, 64
 OPTIONS = (
   {}, {'gated': False, 'text_modulation': False}, {'text_levels': True, 'cross_level': 'other'},
@@ -95,6 +105,21 @@ def forwards(config) -> dict:
   bucket = Bucket(rows=2, video=12, audio=10, text=5, clips=2)
   formula = flops.forwards(config, bucket)
   return {'program': sum(w.flops * w.times for w in work), 'formula': 2 * formula.total}
+
+
+def recomputed() -> dict:
+  """FLOPs of a gradient by what is computed twice, in the program, and those of wide products."""
+  tokens, text = tiny.pack(([1, 2], [3, 4]), video=12, audio=10, text=10)
+  many = lambda x: np.repeat(x, 16, axis=0)  # tokens, more than channels
+  tokens, text = jax.tree.map(many, (tokens, text))
+  by = {'wide': flops.forwards(tiny.transformer(), Bucket(32, 12, 10, 5, clips=2)).wide * 32}
+  for remat in get_args(Remat):
+    config = tiny.transformer(remat=remat, attention=AttentionConfig('by_head'))
+    loss = lambda p: sum(x.sum() for x in tiny.apply(config, p, tokens, text).values())
+    compiled = jax.jit(jax.grad(loss)).lower(tiny.parameters(config)).compile()
+    work = Program(compiled.as_text(), {'data': 1}).work()
+    by[remat] = sum(w.flops * w.times for w in work)
+  return by
 
 
 class Given:
@@ -156,6 +181,32 @@ def planned_and_run(sizes: tuple[int, ...]) -> tuple[str, str]:
   with mock.patch.object(planner, '_compile', stop), contextlib.suppress(StopIteration):
     planner.sampling_run(clips, mesh)
   return tuple(lowered)
+
+
+def decoded(sizes: tuple[int, ...], rows: int) -> dict:
+  """A run of a decoder on a mesh, as it is and as it is planned, and FLOPs of all devices."""
+  sample, one = (
+    dataclasses.replace(SAMPLE(), seconds=4.0, height=4 * rows, width=16),
+    np.ones(3, np.float32),
+  )
+  params = tiny.noisy(lambda: video.init(AUTOENCODER, jax.random.key(0)))
+  codec = convolutional.ConvCodec(AUTOENCODER, params, 0 * one, one, one, chunk=2)
+  what = work.decoding_of(types.SimpleNamespace(sample=sample), codec, 1)
+  mesh, real, ran = sharding.make_mesh(sharding.MeshConfig(*sizes)), convolutional.decode_next, []
+
+  def watched(*args, **how):
+    ran.append(real.lower(*args, **how).as_text())
+    return real(*args, **how)
+
+  with jax.set_mesh(mesh), mock.patch.object(convolutional, 'decode_next', watched):
+    codec.decode(np.zeros((*what.size, 3), np.float32))
+    planned = real.lower(*planner.decoding_arguments(what, mesh), last=False)
+  counted = Program(planned.compile().as_text(), dict(mesh.shape)).work()
+  return {
+    'same': [ran[2], planned.as_text()],
+    'program': 8 * sum(w.flops * w.times for w in counted),
+    'formula': what.flops().total,
+  }
 
 
 def held(sizes: tuple[int, ...]) -> tuple[float, float]:
@@ -227,11 +278,13 @@ def main() -> None:
       {
         'talk': found,
         'forwards': several,
+        'recomputed': recomputed(),
         'sampling': [[sampled(n, *how) for n in (2, 3)] for how in SAMPLING],
         'held': [held(sizes) for sizes in ((8, 1, 1, 1), (1, 4, 1, 2), (1, 2, 2, 2))],
         'changed': [changed(s, p) for s in ((8, 1, 1, 1), (1, 2, 2, 2)) for p in (True, False)],
         'said': [said(sizes) for sizes in ((2, 4, 1, 1), (2, 2, 2, 1), (1, 2, 2, 2))],
         'same': [planned_and_run((1, 2, 2, 2))],
+        'decoded': [decoded((2, 2, 2, 1), 16), decoded((2, 2, 2, 1), 6), decoded((8, 1, 1, 1), 6)],
         'flops': counted,
         'bytes': sum(w.bytes * w.times for w in work),
       }

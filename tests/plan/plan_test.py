@@ -95,6 +95,12 @@ def test_rings_send_both_ways():
   assert cube.exposed == pytest.approx(closed.exposed / 2)
 
 
+def test_a_part_of_a_ring_is_a_line():
+  network = chips.CHIPS['v6e'].network
+  speeds = [network.speed(range(n), (16, 16)) / network.link for n in (2, 8, 16, 64, 256)]
+  assert speeds == [1, 1, 2, 3, 4]
+
+
 def test_talk_between_machines_goes_through_all_their_cards():
   one, whole, apart = range(8), range(64), range(0, 64, 8)
   network = chips.CHIPS['h100'].network
@@ -274,8 +280,8 @@ def test_little_memory_asks_for_less_and_much_for_less_work():
   assert '6 % of memory is left: take fewer --rows, remat=offload or more of fsdp' in said(
     30 * GIB, with_remat('full')
   )
-  assert 'fewer --rows, remat=full or more' in said(30 * GIB, with_remat('dots'))
-  assert 'computed twice: try remat=dots' in said(12 * GIB, with_remat('full'))
+  assert 'fewer --rows, remat=narrow or more' in said(30 * GIB, with_remat('dots'))
+  assert 'computed twice: try remat=narrow' in said(12 * GIB, with_remat('full'))
   assert 'computed twice: try remat=none' in said(12 * GIB, with_remat('dots'))
   assert not said(12 * GIB, with_remat('none')) and not said(12 * GIB, clips())
 
