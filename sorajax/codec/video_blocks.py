@@ -227,9 +227,8 @@ class Down(nnx.Module):
     y = fold(frames.groups(self.conv(x, frames), t), self.stride)
     if not self.residual:
       return y
-    x = fold(frames.groups(frames.await_windows(x, self.frames), t), self.stride)
-    many = x.shape[4] // self.outputs
-    return y + sharding.reshape(x, (*x.shape[:4], self.outputs, many)).mean(axis=-1)
+    x = frames.groups(frames.await_windows(x, self.frames), t)
+    return y + folded_means(x, self.stride, self.outputs)
 
 
 def led(x: jax.Array, t: int, frames: Frames) -> jax.Array:
@@ -266,6 +265,24 @@ def fold(x: jax.Array, stride: Stride) -> jax.Array:
   x = sharding.reshape(x, (B, F // t, t, H // r, r, W // c, c, C))
   x = x.transpose(0, 1, 3, 5, 7, 2, 4, 6)
   return sharding.reshape(x, (B, F // t, H // r, W // c, C * t * r * c))
+
+
+def folded_means(x: jax.Array, stride: Stride, outputs: int) -> jax.Array:
+  """`fold`, and of its channels the means of as many neighbours as leave `outputs`.
+
+  Neighbours are columns, rows or frames of a group, whose mean is taken where they lie; so less is
+  moved.
+  """
+  B, F, H, W, C = x.shape
+  t, r, c = stride
+  many = C * t * r * c // outputs
+  inside = {t * r * c: (2, 4, 6), r * c: (4, 6), c: (6,), 1: ()}
+  if many not in inside:
+    x = fold(x, stride)
+    return sharding.reshape(x, (*x.shape[:4], outputs, many)).mean(axis=-1)
+  x = sharding.reshape(x, (B, F // t, t, H // r, r, W // c, c, C))
+  x = x.mean(axis=inside[many], keepdims=True).transpose(0, 1, 3, 5, 7, 2, 4, 6)
+  return sharding.reshape(x, (B, F // t, H // r, W // c, outputs))
 
 
 def patches(x: jax.Array, side: int) -> tuple[jax.Array, Order]:

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from sorajax.plan.search import REMATS
-from sorajax.plan.work import Decoding, Step
+from sorajax.plan.work import Step
 
 if TYPE_CHECKING:
   from sorajax.plan.report import Plan
 
 TIGHT = 0.1  # share of memory below which a program that fits may not fit another day
 LOOSE = 0.5  # share of memory above which less may be computed twice
+WHOLE = 0.1  # of what is gathered, above which weights are sent whole by all-reduce instead
 LOUD = 0.25  # share of the time above which talk is worth lessening
 
 
@@ -22,9 +23,13 @@ def advice(plan: 'Plan') -> Iterator[str]:
 
 
 def _of_layout(plan: 'Plan') -> Iterator[str]:
-  if isinstance(plan.work, Decoding):
-    return  # its weights are whole everywhere
   fsdp, tile = plan.compiled.mesh.get('fsdp', 1), plan.chip.tile
+  sent = lambda kind: sum(
+    size for (k, axes, _), (size, _) in plan.estimate.by_collective.items()
+    if (k, axes) == (kind, ('fsdp',))
+  )  # fmt: skip
+  if sent('all-reduce') <= WHOLE * sent('all-gather'):
+    return
   for m, stream in sorted(plan.work.settings.transformer.streams.items()):
     if fsdp > 1 and stream.width / fsdp < tile <= stream.width:
       yield (

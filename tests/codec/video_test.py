@@ -18,6 +18,7 @@ from sorajax.codec import convolutional, video, video_config
 from sorajax.codec.convolutional import ConvCodec, ConvDecoder, ConvEncoder
 from sorajax.codec.patches import fit_patches
 from sorajax.codec.tiles import Tiling
+from sorajax.codec.video_blocks import fold, folded_means
 from sorajax.codec.video_config import HalfConfig, Shift, Stage, VideoConfig, compact
 from sorajax.nn import conv
 
@@ -409,6 +410,16 @@ def test_sizes_that_do_not_fit_together_are_refused():
     dataclasses.replace(SHIFTING.decoder, causal=False)
   with pytest.raises(ValueError, match='encoder stride'):
     dataclasses.replace(CAUSAL, decoder=dataclasses.replace(CAUSAL.decoder, stages=()))
+
+
+@pytest.mark.parametrize('stride', [(1, 2, 2), (2, 1, 1), (2, 2, 2)])
+@pytest.mark.parametrize('many', [1, 2, 4, 8, 16])
+def test_means_of_folded_channels_are_those_of_fold(stride, many):
+  """Taken before folding where they are of columns, rows or frames, after it else (16, and 1×1)."""
+  x = np.random.default_rng(0).standard_normal((2, 4, 6, 8, 16)).astype(np.float32)
+  folded = fold(jnp.asarray(x), stride)
+  wanted = folded.reshape(*folded.shape[:4], -1, many).mean(axis=-1)
+  np.testing.assert_allclose(folded_means(x, stride, wanted.shape[4]), wanted, atol=1e-6)
 
 
 def test_a_mesh_gives_the_same_values_gradients_and_steps():

@@ -21,7 +21,8 @@ SMALLER = {
   'tools/measure_sync.py': ('--count=2',),
   'launch/evaluate.py': ('--count=2',),
   'tools/bench_judges.py': ('--count=2',),
-  'tools/measure_tiles.py': ('--size=320x64', '--frames=1', '--tile=16'),
+  'tools/chaos.py': ('--kills=1', '--steps=12'),
+  'tools/measure_tiles.py': ('--size=320x64', '--frames=1', '--tile=16', '--start=0'),
 }
 # Ten minutes of 1080p, of which a smaller one is tested below; the compiler for TPUs, which
 # tests/plan/aot_test.py tests where it is installed; weights of LTX-2, of which
@@ -41,7 +42,7 @@ MADE = (
   'SAMPLES', 'FLASHES', 'FLASH_LATENTS', 'FLASH_RUN', 'HEART_LATENTS', 'HEART', 'CODEC', 'LEARNED',
   'LARGE', 'LINEAR', 'LINEAR_RUN', 'SOUND_CLIPS', 'SOUNDING', 'FILM_LATENTS', 'AGAIN', 'TILES',
   'TUNED', 'WORLD', 'WORLD_CODEC', 'WORLD_LATENTS', 'WORLD_RUN', 'REPORT', 'WORLD_SHOWN',
-  'AFTER', 'DRAWN', 'WAITED', 'SAMPLED',
+  'AFTER', 'DRAWN', 'WAITED', 'SAMPLED', 'CHAOS',
 )  # fmt: skip
 
 

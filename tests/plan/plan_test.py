@@ -269,8 +269,14 @@ def test_nothing_is_said_where_nothing_is_wasted():
 @pytest.mark.parametrize(
   'fsdp, streams', [(1, ''), (16, ''), (32, 'audio'), (64, 'audio video')], ids=str
 )
-def test_weights_that_are_cut_finer_than_a_tile_are_told(fsdp, streams):
-  lines = list(advice(advised(fsdp=fsdp)))
+def test_weights_that_are_cut_finer_than_a_tile_and_sent_whole_are_told(fsdp, streams):
+  talk = {
+    ('all-gather', ('fsdp',), False): (10.0, 0.0),
+    ('all-reduce', ('fsdp',), False): (2.0, 0.0),
+  }
+  whole = dataclasses.replace(QUIET, by_collective=talk)
+  assert not said(fsdp=fsdp)  # the compiler gathered them all the same
+  lines = list(advice(advised(fsdp=fsdp, estimate=whole)))
   assert [line.split(' channels of ')[1].split()[0] for line in lines] == streams.split()
   if fsdp == 64:
     assert 'fsdp=64 leaves 64 of 4096 channels' in lines[1] and 'fsdp of 32 at most' in lines[1]
