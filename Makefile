@@ -28,7 +28,7 @@ test-long: $(READY)  ## codecs trained and a model judged, every stage by its pr
 test-slow: $(READY)  ## 20 random kill -9's, two processes, the README's programs (about 40 minutes)
 	$(BIN)/python -m pytest -m slow
 
-chaos: $(READY)  ## 100 signals to a run of two processes, at random (2 to 3 hours)
+chaos: $(READY)  ## 100 signals to a run of two processes, at random (1½ to 3 hours)
 	$(BIN)/python tools/chaos.py --out=build/chaos --kills=100
 
 notebook: $(READY)  ## runs the Colab notebook with two training steps (about 5 minutes)
