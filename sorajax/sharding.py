@@ -233,8 +233,9 @@ def axes_for_rows(rows: int, least: int) -> Axes:
   if not is_laid():
     return ()
   some = [axes for n in range(len(AXES) + 1) for axes in itertools.combinations(AXES, n)]
-  fits = [axes for axes in some if rows % shards_along(axes) == 0]
-  return max((axes for axes in fits if rows >= least * shards_along(axes)), key=shards_along)
+  even = [axes for axes in some if rows % shards_along(axes) == 0]
+  fits = (axes for axes in even if rows >= least * shards_along(axes))
+  return max(fits, key=shards_along, default=())
 
 
 def shards_along(axes: Axes) -> int:

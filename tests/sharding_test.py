@@ -115,6 +115,18 @@ def test_slices_lie_along_data_in_their_order():
     sharding.make_mesh(MeshConfig(-1, 8, 1, 1), topology)
 
 
+@pytest.mark.parametrize(
+  'rows, axes',
+  [(32, ('data', 'fsdp', 'context')), (34, ('data',)), (12, ('fsdp',)), (7, ()), (1, ()), (2, ())],
+)
+def test_rows_of_a_picture_lie_over_the_axes_that_share_out_most(rows, axes):
+  """Of 2 × 4 × 2 devices, at least two rows to each; of few rows every device has all."""
+  with jax.sharding.use_abstract_mesh(sharding.abstract_mesh((2, 4, 2, 1))):
+    found = sharding.axes_for_rows(rows, least=2)
+    assert sharding.shards_along(found) == sharding.shards_along(axes)
+  assert sharding.axes_for_rows(rows, least=2) == ()
+
+
 def test_one_device_needs_no_mesh():
   x = jax.numpy.ones((2, 3))
   assert sharding.reshard(x, 'batch', 'tokens') is x

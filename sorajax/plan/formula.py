@@ -3,7 +3,7 @@
 It counts what grows with the network: the products, the values of the layers that go to memory and
 back, and the talk that the layout of `sharding.RULES` asks for. It knows of no scheduling, padding
 or fusion, takes all talk as waited for, and takes attention to keep no scores. Weights that are cut
-finer than a tile of the chip are taken to be summed whole, as XLA does with them.
+finer than a tile of the chip are taken to be summed whole, as XLA does with some of them.
 """
 
 import dataclasses
