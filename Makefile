@@ -51,10 +51,11 @@ bench-codec: $(READY)  ## the autoencoder beside diffusers' on the same cores (2
 	$(BIN)/python -m pip install --quiet --editable '.[dev,parity]'
 	$(BIN)/python tools/bench_codec.py
 
-bench-peers: $(READY)  ## the transformer beside diffusers' on the same cores (3 to 10 minutes, installs torch)
+bench-peers: $(READY)  ## the transformer beside diffusers' on the same cores (5 to 15 minutes, installs torch)
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0'
 	$(BIN)/python -m pip install --quiet --editable '.[dev,parity]'
-	$(BIN)/python tools/bench_peers.py
+	GLIBC_TUNABLES='$(subst top_pad=100000000,top_pad=2000000,$(GLIBC_TUNABLES))' \
+	  $(BIN)/python tools/bench_peers.py --types=float32,bfloat16
 
 bench-judges: $(READY)  ## the judges of the generated world on truth and on planted faults (9 minutes)
 	$(BIN)/python tools/bench_judges.py

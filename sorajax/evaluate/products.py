@@ -7,6 +7,7 @@ of a branch, every side counts.
 
 import collections
 import dataclasses
+import functools
 import math
 import statistics
 import time
@@ -20,12 +21,13 @@ from jax import lax
 
 @dataclasses.dataclass(frozen=True)
 class Product:
-  """One `dot_general`: operand shapes, the dimensions contracted and batched, the dtype."""
+  """One `dot_general`: operand shapes, the dimensions contracted and batched, both types."""
 
   lhs: tuple[int, ...]
   rhs: tuple[int, ...]
   dimensions: tuple
   dtype: str
+  sums: str
 
   @property
   def flops(self) -> int:
@@ -60,7 +62,8 @@ def _collect(jaxpr: Any, times: int, found: collections.Counter[Product]) -> Non
     name, params = equation.primitive.name, equation.params
     if name == 'dot_general':
       lhs, rhs = (v.aval for v in equation.invars)
-      found[Product(lhs.shape, rhs.shape, params['dimension_numbers'], str(lhs.dtype))] += times
+      types = str(lhs.dtype), str(equation.outvars[0].aval.dtype)
+      found[Product(lhs.shape, rhs.shape, params['dimension_numbers'], *types)] += times
     inner = list(_inner(params))
     if inner and name == 'while':
       raise ValueError('a while loop does not say how often it turns')
@@ -84,7 +87,11 @@ def _time(product: Product, repeats: int) -> float:
     jax.random.normal(key, shape, jnp.float32).astype(product.dtype)
     for key, shape in zip(keys, (product.lhs, product.rhs))
   )
-  multiply = jax.jit(lambda a, b: lax.dot_general(a, b, product.dimensions))
+  multiply = jax.jit(
+    functools.partial(
+      lax.dot_general, dimension_numbers=product.dimensions, preferred_element_type=product.sums
+    )
+  )
   jax.block_until_ready(multiply(lhs, rhs))
   seconds = []
   for _ in range(repeats):

@@ -109,7 +109,8 @@ def _one_head_forwards(q, k, v, q_segment, k_segment):
     top = score.max(axis=-1, keepdims=True)
     weight = jnp.where(allowed, jnp.exp(score - top), 0.0)
     total = jnp.maximum(weight.sum(axis=-1, keepdims=True), 1e-6)
-    out = (weight.astype(v.dtype) @ v / total).astype(q.dtype)
+    heard = jnp.matmul(weight.astype(v.dtype), v, preferred_element_type=jnp.float32)
+    out = (heard / total).astype(q.dtype)
     return checkpoint_name((out, top + jnp.log(total)), KEPT)
 
   out, size = jax.lax.map(piece, (q, q_segment))

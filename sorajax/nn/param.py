@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +38,8 @@ def einsum(equation: str, x: jax.Array, w: nnx.Param | jax.Array, *axes: str | N
   Where parameters are split over `fsdp`, each device gathers what it multiplies by, and the
   slopes are summed and split again in one go (`reduce-scatter`), in the activations' type. Left to
   itself, XLA sums all slopes everywhere before it splits them, which is twice the talk. Copies of
-  parameters sum the parts that are left: on the way back everything goes in the other order.
+  parameters sum the parts that are left, over all axes at once where XLA would over one after the
+  other: on the way back everything goes in the other order.
 
   Args:
     equation: such as `btd,dhk->bthk`, with the letters B T D H K F L C.
@@ -45,14 +47,18 @@ def einsum(equation: str, x: jax.Array, w: nnx.Param | jax.Array, *axes: str | N
     w: a parameter or a matrix of 8 bits, cast to the type of `x`.
     *axes: the logical axes of the result.
   """
+  if sharding.alone() and _is_product(equation):
+    if _halved(x):
+      weight = w[...] if isinstance(w[...], jax.Array) else w[...].astype(x.dtype)
+      return sharding.reshard(_product(_rounded, equation, x, weight), *axes)
+    if len(x) == 1:
+      return sharding.reshard(_product(jnp.matmul, equation, x, w[...].astype(x.dtype)), *axes)
   kernel = w[...].astype(x.dtype)
-  if len(x) == 1 and sharding.alone():
-    return sharding.reshard(_product(equation, x, kernel), *axes)
   if not sharding.is_laid():
     return jnp.einsum(equation, x, kernel)
   layout, out = jax.typeof(kernel).sharding.spec, sharding.spec(*axes)
   gathered = [i for i, axis in enumerate(layout) if axis == sharding.RULES['embed']]
-  if not gathered or sharding.shards('embed') == 1:
+  if sharding.alone():
     return jnp.einsum(equation, x, kernel, out_sharding=out)
   of_x, of_w, of_out = equation.replace('->', ',').split(',')
   over = [layout[of_w.index(letter)] for letter in of_x if letter in of_w]
@@ -73,20 +79,69 @@ def einsum(equation: str, x: jax.Array, w: nnx.Param | jax.Array, *axes: str | N
   return run(jax.reshard(x, where), kernel)
 
 
-def _product(equation: str, x: jax.Array, w: jax.Array) -> jax.Array:
-  """`jnp.einsum` as one product of two matrices, where it is one.
+def _summed(equation: str) -> int:
+  """How many letters are summed over."""
+  of_x, of_w, _ = equation.replace('->', ',').split(',')
+  return sum(letter in of_x for letter in of_w)
+
+
+def _is_product(equation: str) -> bool:
+  """Whether the last axes of x meet the first of w, so that it is a product of two matrices."""
+  of_x, of_w, of_out = equation.replace('->', ',').split(',')
+  n = _summed(equation)
+  return of_x.endswith(of_w[:n]) and of_out == of_x[:-n] + of_w[n:]
+
+
+def _product(multiply: Callable, equation: str, x: jax.Array, w: jax.Array) -> jax.Array:
+  """`jnp.einsum` as one product of two matrices.
 
   So the slopes of a long row's need no matrix turned over, which XLA does slowly on a CPU; of many
   short rows it is no faster.
   """
-  of_x, of_w, of_out = equation.replace('->', ',').split(',')
+  n = _summed(equation)
   x, w = sharding.whole(x), sharding.whole(w)
-  n = sum(letter in of_x for letter in of_w)
-  if not (of_x.endswith(of_w[:n]) and of_out == of_x[:-n] + of_w[n:]):
-    return jnp.einsum(equation, x, w)
   inner = math.prod(w.shape[:n])
-  y = x.reshape(-1, inner) @ w.reshape(inner, -1)
+  y = multiply(x.reshape(-1, inner), w.reshape(inner, -1))
   return y.reshape(*x.shape[:-n], *w.shape[n:])
+
+
+def _halved(x: jax.Array) -> bool:
+  """Whether x is of 16 bits on a CPU.
+
+  There XLA multiplies such twice as fast as those of 32 bits where it may give the sums in 32, and
+  turns them into 32 first where it may not.
+  """
+  return x.dtype == jnp.bfloat16 and sharding.platform() == 'cpu'
+
+
+@jax.custom_vjp
+def _rounded(x, w):
+  """bfloat16 [M, K] · [K, N] of any type, rounded, summed in float32 → bfloat16 [M, N]."""
+  return _rounded_forwards(x, w)[0]
+
+
+def _rounded_forwards(x, w):
+  return _sums('mk,kn->mn', x, w).astype(x.dtype), (x, w)
+
+
+def _rounded_backwards(saved, slope):
+  x, w = saved
+  of_w = _sums('km,mn->kn', _turned(x), slope)
+  return _sums('mn,kn->mk', slope, w).astype(x.dtype), of_w.astype(w.dtype)
+
+
+_rounded.defvjp(_rounded_forwards, _rounded_backwards)
+
+
+def _sums(equation: str, a: jax.Array, b: jax.Array) -> jax.Array:
+  a, b = a.astype(jnp.bfloat16), b.astype(jnp.bfloat16)
+  return jnp.einsum(equation, a, b, preferred_element_type=jnp.float32)
+
+
+def _turned(x: jax.Array) -> jax.Array:
+  """[M, K] → [K, M], so that XLA makes it no part of a product: such it has for 32 bits alone."""
+  pair = math.gcd(x.shape[1], 2)
+  return x.reshape(-1, x.shape[1] // pair, pair).transpose(1, 2, 0).reshape(x.shape[::-1])
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))

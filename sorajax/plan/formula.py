@@ -94,7 +94,7 @@ class Formula:
 
   def collectives(self) -> Iterator[Collective]:
     """All talk between devices, none of it hidden."""
-    c, (forwards, backwards) = self.of.settings.transformer, self.of.turns
+    c, (forwards, _) = self.of.settings.transformer, self.of.turns
     micro = self.of.settings.train.micro_batches if isinstance(self.of, Step) else 1
     once = micro if isinstance(self.of, Step) else forwards
     for kind, fine in (('all-gather', False), ('all-reduce', True)):
@@ -107,12 +107,24 @@ class Formula:
       rest = sum(self._part(leaf) for leaf in self._leaves() if 'fsdp' not in _axes(leaf))
       yield from self._talk('all-reduce', ('data', 'fsdp', 'context'), rest, micro)
     for m, own in c.streams.items():
-      one = self._tokens(m) * jnp.dtype(c.compute).itemsize
-      sums = 4 * forwards + 8 * backwards
-      yield from self._talk('all-reduce', ('tensor',), one * own.width, sums * c.layers)
+      yield from self._of_tensor(m, own)
       yield from self._of_context(m, own)
     if isinstance(self.of, Step):
       yield from self._of_text()
+
+  def _of_tensor(self, m: str, own: StreamConfig) -> Iterator[Collective]:
+    """Sums of what heads and hidden units give, of slopes of what they read, and of the squares
+    over which queries and keys are normed; on the way back, slopes of gates from all heads.
+    """
+    c, (forwards, backwards) = self.of.settings.transformer, self.of.turns
+    itemsize, local, texts = jnp.dtype(c.compute).itemsize, self._tokens(m), self._texts()
+    sums = local * own.width * (4 * forwards + 8 * backwards)
+    sums += 2 * texts * c.read_width(own) * backwards
+    means = 4 * (5 * local + texts) * (forwards + backwards)
+    yield from self._talk('all-reduce', ('tensor',), itemsize * sums + means, c.layers)
+    if c.gated:
+      gates = itemsize * local * (2 * own.heads + c.cross_heads)
+      yield from self._talk('all-gather', ('tensor',), gates, backwards * c.layers)
 
   def _of_context(self, m: str, own: StreamConfig) -> Iterator[Collective]:
     """What attention sends where tokens are split; see `nn.attention`."""
@@ -139,9 +151,11 @@ class Formula:
     yield from self._talk('reduce-scatter', ('context',), size, backwards)
 
   def _of_text(self) -> Iterator[Collective]:
-    """What the attention of a small text encoder sends, forwards and backwards."""
+    """What the layers of a small text encoder send, forwards and backwards."""
     encoder = build.text_encoder(self.of.settings.text)
     if isinstance(encoder, SmallEncoder):
+      sums = 4 * self._texts() * (6 * encoder.width + 4)  # the last of squares, as in `_of_tensor`
+      yield from self._talk('all-reduce', ('tensor',), sums, encoder.depth)
       one = 4 * self._texts() * encoder.width / self.sizes['tensor']
       turns = (encoder.depth, encoder.depth)
       swaps = encoder.heads % (self.sizes['context'] * self.sizes['tensor']) == 0

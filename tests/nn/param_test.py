@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from sorajax import sharding
+from sorajax.evaluate.products import matrix_products
 from sorajax.nn import param
 
 DRAWN = np.random.default_rng(0)
+WEIGHTS = jnp.sin(jnp.arange(1000)).astype(jnp.bfloat16).astype(jnp.float32)  # exact in 16 bits
 
 
 def drawn(*shape: int) -> jax.Array:
@@ -20,7 +22,7 @@ def with_slopes(function, *args):
 
   def objective(*args):
     y = function(*args)
-    return (jnp.sin(jnp.arange(y.size)).reshape(y.shape) * y).sum(), y
+    return (WEIGHTS[: y.size].reshape(y.shape) * y).sum(), y
 
   slopes, values = jax.jit(jax.grad(objective, tuple(range(len(args))), has_aux=True))(*args)
   return values, *slopes
@@ -47,6 +49,39 @@ def test_a_product_is_the_einsum_with_its_slopes(equation, of_x, of_w, axes, row
     found = with_slopes(product, x, w)
   for a, b in zip(found, wanted):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('meshed', [False, True])
+@pytest.mark.parametrize(
+  ('equation', 'of_x', 'of_w', 'axes'),
+  [
+    ('bti,io->bto', (7, 6), (6, 5), ('batch', 'tokens', None)),
+    ('bti,io->bto', (7, 5), (5, 1), ('batch', 'tokens', None)),
+    ('bthk,hkd->btd', (7, 2, 4), (2, 4, 6), ('batch', 'tokens', None)),
+  ],
+)
+def test_products_of_16_bits_lose_no_more_than_their_rounding(equation, of_x, of_w, axes, meshed):
+  x, w = drawn(2, *of_x).astype(jnp.bfloat16), drawn(*of_w)
+  as_rounded = w.astype(jnp.bfloat16).astype(jnp.float32)
+  wanted = with_slopes(functools.partial(jnp.einsum, equation), x.astype(jnp.float32), as_rounded)
+  product = lambda x, w: param.einsum(equation, x, w, *axes).astype(jnp.float32)
+  if meshed:
+    with jax.set_mesh(sharding.make_mesh(sharding.MeshConfig())):
+      found = with_slopes(product, *sharding.everywhere((x, w)))
+  else:
+    found = with_slopes(product, x, w)
+  assert [a.dtype for a in found] == [jnp.float32, jnp.bfloat16, jnp.float32]
+  for a, b in zip(found, wanted):
+    np.testing.assert_allclose(a.astype(jnp.float32), b, rtol=2**-8, atol=1e-5)
+
+
+@pytest.mark.skipif(jax.default_backend() != 'cpu', reason='elsewhere XLA knows by itself')
+def test_on_a_cpu_products_of_16_bits_give_sums_of_32():
+  x, w = drawn(2, 8, 16).astype(jnp.bfloat16), drawn(16, 32)
+  product = lambda x, w: param.einsum('bti,io->bto', x, w, 'batch', 'tokens', None)
+  slopes = jax.jit(jax.grad(lambda x, w: product(x, w).astype(jnp.float32).sum(), (0, 1)))
+  products = [*matrix_products(product, x, w), *matrix_products(slopes, x, w)]
+  assert {(p.dtype, p.sums) for p in products} == {('bfloat16', 'float32')}
 
 
 @pytest.mark.parametrize('meshed', [False, True])

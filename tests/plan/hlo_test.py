@@ -52,18 +52,21 @@ def test_remat_computes_again_what_it_says(found):
 
 
 EXACTLY = (
-  'all-gather fsdp', 'reduce-scatter fsdp', 'all-to-all context', 'reduce-scatter context'
+  'all-gather fsdp', 'reduce-scatter fsdp', 'all-to-all context', 'reduce-scatter context',
+  'all-gather tensor',
 )  # fmt: skip
-FEW = 1024  # bytes of losses that are summed, and of the numbers of clips that tokens belong to
+FEW = 1024  # bytes of losses and norms that are summed, and of the clips that tokens belong to
 
 
 def test_the_formula_counts_what_weights_and_tokens_ask_to_be_sent(found):
-  """Over data and fsdp all but losses; over context what attention needs."""
+  """Over data, fsdp and tensor all but losses and norms; over context what attention needs."""
   for made in found['said']:
     program, formula = made['program'], made['formula']
     for key in EXACTLY:
       assert program.get(key) == formula.get(key)
     assert abs(slopes(program) - slopes(formula)) < FEW
+    sums = [volume.get('all-reduce tensor', 0.0) for volume in (program, formula)]
+    assert 0 <= sums[0] - sums[1] < FEW
     keys = [volume.get('all-gather context', 0.0) for volume in (program, formula)]
     assert 0 <= keys[0] - keys[1] < 4 * FEW
   assert {key for made in found['said'] for key in EXACTLY if key in made['formula']} == {*EXACTLY}

@@ -282,7 +282,7 @@ def main() -> None:
         'sampling': [[sampled(n, *how) for n in (2, 3)] for how in SAMPLING],
         'held': [held(sizes) for sizes in ((8, 1, 1, 1), (1, 4, 1, 2), (1, 2, 2, 2))],
         'changed': [changed(s, p) for s in ((8, 1, 1, 1), (1, 2, 2, 2)) for p in (True, False)],
-        'said': [said(sizes) for sizes in ((2, 4, 1, 1), (2, 2, 2, 1), (1, 2, 2, 2))],
+        'said': [said(sizes) for sizes in ((2, 4, 1, 1), (2, 2, 2, 1), (4, 1, 1, 2), (1, 2, 2, 2))],
         'same': [planned_and_run((1, 2, 2, 2))],
         'decoded': [decoded((2, 2, 2, 1), 16), decoded((2, 2, 2, 1), 6), decoded((8, 1, 1, 1), 6)],
         'flops': counted,
