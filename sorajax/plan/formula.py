@@ -8,6 +8,7 @@ finer than a tile of the chip are taken to be summed whole, as XLA does with som
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -26,6 +27,8 @@ from sorajax.settings import Settings
 from sorajax.text.small import SmallEncoder
 
 LISTED = 'blocks'  # in the paths of parameters of layers
+OF_LEVELS = ('level', "['table']", 'cross_table', 'out_table')  # the same of what noise levels tell
+MATRIX = re.compile(r"\['(kernel|query|key|value|out|table)'\]$")  # their ends, where they multiply
 
 
 def shapes_of(settings: Settings) -> Any:
@@ -103,14 +106,40 @@ class Formula:
     if isinstance(self.of, Step):
       cut = (self._gathered() + self._gathered(listed=False)) / self.sizes['fsdp']
       yield from self._talk('reduce-scatter', ('fsdp',), cut, micro)
-      yield from self._talk('all-reduce', ('data', 'context'), cut, micro)
-      rest = sum(self._part(leaf) for leaf in self._leaves() if 'fsdp' not in _axes(leaf))
-      yield from self._talk('all-reduce', ('data', 'fsdp', 'context'), rest, micro)
+      yield from self._of_slopes(micro)
+    tokens = sum(map(self._tokens, c.streams)) + self._texts()  # which clip each of them is of
+    yield from self._talk('all-gather', ('context',), 4 * self.sizes['context'] * tokens, micro)
     for m, own in c.streams.items():
       yield from self._of_tensor(m, own)
       yield from self._of_context(m, own)
     if isinstance(self.of, Step):
       yield from self._of_text()
+
+  def _of_slopes(self, times: int) -> Iterator[Collective]:
+    """Sums of slopes over rows, and over tokens: those of matrices at once, of all else apart.
+
+    What depends on noise levels alone is of rows, whose slopes are summed over tokens before.
+    """
+    c, levels = self.of.settings.transformer, self.of.bucket.clips + 1
+    sums: dict[tuple[str, ...], float] = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(self.shapes)[0]:
+      name = jax.tree_util.keystr(path)
+      rows: tuple[str, ...] = ('data', 'fsdp')
+      if 'fsdp' in _axes(leaf):
+        rows, size = ('data',), self._bytes_of(name, leaf) / self.sizes['fsdp']
+      else:
+        size = self._part(leaf)
+      by_level = 'transformer' in name and any(part in name for part in OF_LEVELS)
+      at_once = [(*rows, 'context')] if MATRIX.search(name) else [rows, ('context',)]
+      for axes in [rows] if by_level else at_once:
+        sums[axes] = sums.get(axes, 0.0) + size
+    for axes, size in sums.items():
+      yield from self._talk('all-reduce', axes, size, times)
+    for own in c.streams.values():
+      one = jnp.dtype(c.compute).itemsize * self._rows() * levels * own.width
+      modulated = 14 if c.text_modulation else 11
+      yield from self._talk('all-reduce', ('context',), one * modulated, c.layers)
+      yield from self._talk('all-reduce', ('context',), one * 2, 1)
 
   def _of_tensor(self, m: str, own: StreamConfig) -> Iterator[Collective]:
     """Sums of what heads and hidden units give, of slopes of what they read, and of the squares
@@ -137,6 +166,8 @@ class Formula:
     if swaps:
       sent = local * (4 * inner + 2 * inner + 4 * cross) + 2 * texts * inner
       yield from self._swaps(itemsize * sent, turns)
+      shots = 4 * context * local  # of which every token is, to match the text's
+      yield from self._talk('all-gather', ('context',), shots, 1)
     else:
       sent = 2 * local * (inner + cross) + 2 * texts * inner
       yield from self._gathers(itemsize * sent, turns)
@@ -156,6 +187,8 @@ class Formula:
     if isinstance(encoder, SmallEncoder):
       sums = 4 * self._texts() * (6 * encoder.width + 4)  # the last of squares, as in `_of_tensor`
       yield from self._talk('all-reduce', ('tensor',), sums, encoder.depth)
+      clips = 4 * self.sizes['context'] * self._texts()
+      yield from self._talk('all-gather', ('context',), clips, 1)
       one = 4 * self._texts() * encoder.width / self.sizes['tensor']
       turns = (encoder.depth, encoder.depth)
       swaps = encoder.heads % (self.sizes['context'] * self.sizes['tensor']) == 0
@@ -191,8 +224,11 @@ class Formula:
 
   def _tokens(self, m: str) -> float:
     """Of one stream on one device."""
-    rows = self.of.bucket.rows / (self.sizes['data'] * self.sizes['fsdp'])
-    return rows * getattr(self.of.bucket, m) / self.sizes['context']
+    return self._rows() * getattr(self.of.bucket, m) / self.sizes['context']
+
+  def _rows(self) -> float:
+    """Of a batch on one device."""
+    return self.of.bucket.rows / (self.sizes['data'] * self.sizes['fsdp'])
 
   def _texts(self) -> float:
     """Tokens of prompts on one device."""
@@ -222,17 +258,20 @@ class Formula:
       fine: whether of those that are cut finer than a tile, or of the others; None for all.
       listed: whether of those of the layers, or of all others.
     """
-    compute = jnp.dtype(self.of.settings.transformer.compute).itemsize
     total = 0.0
     for path, leaf in jax.tree_util.tree_flatten_with_path(self.shapes)[0]:
       name = jax.tree_util.keystr(path)
       if (LISTED in name) == listed and 'fsdp' in _axes(leaf):
-        itemsize = compute if 'transformer' in name else 4
         cut = leaf.shape[list(leaf.sharding.spec).index('fsdp')] / self.sizes['fsdp']
         if fine is None or fine == (cut < self.tile):
-          split = self.sizes['tensor'] if 'tensor' in _axes(leaf) else 1
-          total += itemsize * math.prod(leaf.shape) / split
+          total += self._bytes_of(name, leaf)
     return total
+
+  def _bytes_of(self, name: str, leaf: Any) -> float:
+    """Bytes of a matrix, whole along `fsdp`, in the type of its products."""
+    compute = jnp.dtype(self.of.settings.transformer.compute).itemsize
+    split = self.sizes['tensor'] if 'tensor' in _axes(leaf) else 1
+    return (compute if 'transformer' in name else 4) * math.prod(leaf.shape) / split
 
 
 def _axes(leaf: Any) -> list[str]:

@@ -53,6 +53,7 @@ AUTOENCODER = VideoConfig(
   HalfConfig(8, (Stage((2, 2, 2), 8, 1),), 1, causal=False, padding='reflect'),
 )  # fmt: skip
 TURNS, ROWS, WIDTH = 7, 32, 64
+SAID = (2, 4, 1, 1), (2, 2, 2, 1), (4, 1, 1, 2), (1, 2, 2, 2), (2, 1, 4, 1)
 OPTIONS = (
   {}, {'gated': False, 'text_modulation': False}, {'text_levels': True, 'cross_level': 'other'},
   {'cross_gate_level': 'other'},
@@ -282,7 +283,7 @@ def main() -> None:
         'sampling': [[sampled(n, *how) for n in (2, 3)] for how in SAMPLING],
         'held': [held(sizes) for sizes in ((8, 1, 1, 1), (1, 4, 1, 2), (1, 2, 2, 2))],
         'changed': [changed(s, p) for s in ((8, 1, 1, 1), (1, 2, 2, 2)) for p in (True, False)],
-        'said': [said(sizes) for sizes in ((2, 4, 1, 1), (2, 2, 2, 1), (4, 1, 1, 2), (1, 2, 2, 2))],
+        'said': [said(sizes) for sizes in SAID],
         'same': [planned_and_run((1, 2, 2, 2))],
         'decoded': [decoded((2, 2, 2, 1), 16), decoded((2, 2, 2, 1), 6), decoded((8, 1, 1, 1), 6)],
         'flops': counted,
