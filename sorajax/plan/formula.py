@@ -130,8 +130,8 @@ class Formula:
       else:
         size = self._part(leaf)
       by_level = 'transformer' in name and any(part in name for part in OF_LEVELS)
-      at_once = [(*rows, 'context')] if MATRIX.search(name) else [rows, ('context',)]
-      for axes in [rows] if by_level else at_once:
+      over = [(*rows, 'context')] if MATRIX.search(name) else [rows, ('context',)]
+      for axes in [rows] if by_level else over:
         sums[axes] = sums.get(axes, 0.0) + size
     for axes, size in sums.items():
       yield from self._talk('all-reduce', axes, size, times)
