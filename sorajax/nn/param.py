@@ -38,8 +38,7 @@ def einsum(equation: str, x: jax.Array, w: nnx.Param | jax.Array, *axes: str | N
   Where parameters are split over `fsdp`, each device gathers what it multiplies by, and the
   slopes are summed and split again in one go (`reduce-scatter`), in the activations' type. Left to
   itself, XLA sums all slopes everywhere before it splits them, which is twice the talk. Copies of
-  parameters sum the parts that are left, over all axes at once where XLA would over one after the
-  other: on the way back everything goes in the other order.
+  parameters sum the parts that are left: on the way back everything goes in the other order.
 
   Args:
     equation: such as `btd,dhk->bthk`, with the letters B T D H K F L C.
@@ -58,7 +57,7 @@ def einsum(equation: str, x: jax.Array, w: nnx.Param | jax.Array, *axes: str | N
     return jnp.einsum(equation, x, kernel)
   layout, out = jax.typeof(kernel).sharding.spec, sharding.spec(*axes)
   gathered = [i for i, axis in enumerate(layout) if axis == sharding.RULES['embed']]
-  if sharding.alone():
+  if not gathered or sharding.shards('embed') == 1:
     return jnp.einsum(equation, x, kernel, out_sharding=out)
   of_x, of_w, of_out = equation.replace('->', ',').split(',')
   over = [layout[of_w.index(letter)] for letter in of_x if letter in of_w]

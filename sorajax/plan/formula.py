@@ -8,7 +8,6 @@ finer than a tile of the chip are taken to be summed whole, as XLA does with som
 
 import dataclasses
 import math
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -28,7 +27,6 @@ from sorajax.text.small import SmallEncoder
 
 LISTED = 'blocks'  # in the paths of parameters of layers
 OF_LEVELS = ('level', "['table']", 'cross_table', 'out_table')  # the same of what noise levels tell
-MATRIX = re.compile(r"\['(kernel|query|key|value|out|table)'\]$")  # their ends, where they multiply
 
 
 def shapes_of(settings: Settings) -> Any:
@@ -116,7 +114,7 @@ class Formula:
       yield from self._of_text()
 
   def _of_slopes(self, times: int) -> Iterator[Collective]:
-    """Sums of slopes over rows, and over tokens: those of matrices at once, of all else apart.
+    """Sums of slopes over rows, and over tokens: those of what is split at once, of all else apart.
 
     What depends on noise levels alone is of rows, whose slopes are summed over tokens before.
     """
@@ -130,7 +128,7 @@ class Formula:
       else:
         size = self._part(leaf)
       by_level = 'transformer' in name and any(part in name for part in OF_LEVELS)
-      over = [(*rows, 'context')] if MATRIX.search(name) else [rows, ('context',)]
+      over = [(*rows, 'context')] if 'fsdp' in _axes(leaf) else [rows, ('context',)]
       for axes in [rows] if by_level else over:
         sums[axes] = sums.get(axes, 0.0) + size
     for axes, size in sums.items():

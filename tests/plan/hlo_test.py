@@ -55,7 +55,7 @@ FEW = 1024  # bytes of losses and norms that are summed
 
 
 def test_the_formula_counts_what_weights_and_tokens_ask_to_be_sent(found):
-  """To the byte, for every kind and every axes, but for sums of losses and of norms."""
+  """To the byte, where weights are split, for every kind and axes, but for losses and norms."""
   kinds = set()
   for made in found['said']:
     program, formula = made['program'], made['formula']

@@ -53,7 +53,7 @@ AUTOENCODER = VideoConfig(
   HalfConfig(8, (Stage((2, 2, 2), 8, 1),), 1, causal=False, padding='reflect'),
 )  # fmt: skip
 TURNS, ROWS, WIDTH = 7, 32, 64
-SAID = (2, 4, 1, 1), (2, 2, 2, 1), (4, 1, 1, 2), (1, 2, 2, 2), (2, 1, 4, 1)
+SAID = (2, 4, 1, 1), (2, 2, 2, 1), (2, 2, 1, 2), (1, 2, 2, 2), (1, 2, 4, 1)
 OPTIONS = (
   {}, {'gated': False, 'text_modulation': False}, {'text_levels': True, 'cross_level': 'other'},
   {'cross_gate_level': 'other'},
