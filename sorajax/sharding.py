@@ -139,6 +139,11 @@ def whole(x: jax.Array) -> jax.Array:
   return reshard(x, *(None,) * x.ndim)
 
 
+def layout(x: jax.Array) -> jax.NamedSharding | None:
+  """How an array lies over the mesh that is set; None where none is."""
+  return jax.typeof(x).sharding if is_laid() else None
+
+
 def like(x: jax.Array, other: jax.Array) -> jax.Array:
   """x [...], laid as another array of its shape is."""
   return jax.reshard(x, jax.typeof(other).sharding.spec) if is_laid() else x

@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from sorajax import sharding
+
 LOGVAR = (-30.0, 20.0)  # what exp can take in float32
 
 
@@ -14,7 +16,8 @@ def split(moments: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def draw(key: jax.Array, mean: jax.Array, logvar: jax.Array) -> jax.Array:
   """A sample, differentiable in both moments."""
-  return mean + jnp.exp(0.5 * logvar) * jax.random.normal(key, mean.shape, mean.dtype)
+  noise = jax.random.normal(key, mean.shape, mean.dtype, out_sharding=sharding.layout(mean))
+  return mean + jnp.exp(0.5 * logvar) * noise
 
 
 def kl(mean: jax.Array, logvar: jax.Array) -> jax.Array:

@@ -191,8 +191,8 @@ class Attention(nnx.Module):
       """What some heads add to all of them."""
       *projections, back = weights
       q, k, v = ((x @ w + b).reshape(shape) for w, b in projections)
-      q = rope.rotate_neighbours(self.query_norm(q) * K**-0.5, turns)
-      k = rope.rotate_neighbours(self.key_norm(k), turns)
+      q = rope.rotate(self.query_norm(q) * K**-0.5, turns)
+      k = rope.rotate(self.key_norm(k), turns)
       heard = neighbourhood.attend(q, k, v, self.window)
       return total + heard.reshape(B, L, together) @ back, None
 
@@ -206,7 +206,7 @@ def _arrays(linear: Linear) -> tuple[jax.Array, jax.Array]:
 
 
 def places(size: Size, head_dim: int) -> rope.Rope:
-  """Cosines and sines [T, H, W, 1, K/2]: a quarter of a head turns by its frame, the rest in space.
+  """The rotation of [T, H, W, 1, K]: a quarter of a head turns by its frame, the rest in space.
 
   Every axis turns whole pairs, so that time may get a pair less.
   """
@@ -219,8 +219,7 @@ def places(size: Size, head_dim: int) -> rope.Rope:
     shape = [1, 1, 1, 1, width // 2]
     shape[axis] = size[axis]
     turns.append(jnp.broadcast_to(angle.reshape(shape), (*size, 1, width // 2)))
-  angle = jnp.concatenate(turns, axis=-1)
-  return jnp.cos(angle), jnp.sin(angle)
+  return rope.by(jnp.concatenate(turns, axis=-1), 'interleaved')
 
 
 class GatedMlp(nnx.Module):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from sorajax import sharding
 from sorajax.clip import Tokens
 from sorajax.flow import path
 from sorajax.flow.levels import LevelSampler
@@ -46,11 +47,11 @@ def spread(by_clip: jax.Array, segment: jax.Array) -> jax.Array:
 
 
 def draw_noise(key: jax.Array, streams: Streams) -> dict[str, jax.Array]:
-  """Standard normal noise for every latent, modality → [B, T, C]."""
-  return {
-    m: jax.random.normal(jax.random.fold_in(key, i), t.latent.shape)
-    for i, (m, t) in enumerate(sorted(streams.items()))
-  }
+  """Standard normal noise for every latent, modality → [B, T, C], each device its own part."""
+  draw = lambda i, like: jax.random.normal(
+    jax.random.fold_in(key, i), like.shape, out_sharding=sharding.layout(like)
+  )
+  return {m: draw(i, t.latent) for i, (m, t) in enumerate(sorted(streams.items()))}
 
 
 def noised(streams: Streams, noise: dict[str, jax.Array], levels: dict[str, jax.Array]) -> Streams:

@@ -10,7 +10,7 @@ from sorajax.model.config import StreamConfig, TransformerConfig
 from sorajax.nn import layers, param
 from sorajax.nn.attention import Attention
 from sorajax.nn.layers import ByLevel
-from sorajax.nn.rope import ROTATIONS, Rope
+from sorajax.nn.rope import Rope
 
 
 @jax.tree_util.register_dataclass
@@ -50,9 +50,7 @@ class Stream(nnx.Module):
     D = own.width
     self_size, cross_size = (own.heads, own.head_dim), (c.cross_heads, c.cross_head_dim)
     text_width = c.read_width(own)
-    attention = functools.partial(
-      Attention, gated=c.gated, rotate=ROTATIONS[c.rope_pairs], how=c.attention, rngs=rngs
-    )
+    attention = functools.partial(Attention, gated=c.gated, how=c.attention, rngs=rngs)
     self.self_attention = attention(D, D, *self_size)
     self.text_attention = attention(D, text_width, *self_size)
     self.cross_attention = attention(D, other_width, *cross_size, start=c.aligned)

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Literal
 
 from sorajax.nn.attention import AUTO, AttentionConfig
+from sorajax.nn.rope import Pairs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +62,9 @@ class TransformerConfig:
       at 1 and not at 0: above 0, tokens hear from the start what is at their own moment.
     rope_pairs: which two channels of a head turn together: k and k + K/2, or 2k and 2k + 1.
     remat: what the backward pass recomputes: nothing; all but matrix products and attention by
-      head or by splash (`dots`); those products too that widen (`narrow`); or everything (`full`);
-      with `offload` what layers hand on waits in the memory of the host.
+      head or by splash (`dots`); those products too that widen (`narrow`); all but that attention
+      (`attention`); or everything (`full`); with `offload` what layers hand on waits in the memory
+      of the host.
     unroll: layers unrolled in each turn of the scan.
     compute: type of activations and matrix products.
     attention: how it is computed.
@@ -83,8 +85,8 @@ class TransformerConfig:
   rope_theta: float = 10_000.0
   cross_rope_theta: float = 0.0
   aligned: float = 0.0
-  rope_pairs: Literal['split', 'interleaved'] = 'split'
-  remat: Literal['none', 'dots', 'narrow', 'full', 'offload'] = 'none'
+  rope_pairs: Pairs = 'split'
+  remat: Literal['none', 'dots', 'narrow', 'attention', 'full', 'offload'] = 'none'
   unroll: int = 1
   compute: Literal['float32', 'bfloat16'] = 'float32'
   attention: AttentionConfig = AUTO

@@ -3,6 +3,7 @@
 Its block follows LTX-2 (Lightricks 2026), of which the released checkpoints are configs.
 """
 
+import functools
 import math
 
 import chex
@@ -36,6 +37,7 @@ REMAT = {
     jax.checkpoint_policies.dots_with_no_batch_dims_saveable, _ATTENTION
   ),
   'narrow': jax.checkpoint_policies.save_from_both_policies(_narrow, _ATTENTION),
+  'attention': _ATTENTION,
   'full': jax.checkpoint_policies.nothing_saveable,
   'offload': jax.checkpoint_policies.save_and_offload_only_these_names(
     names_which_can_be_saved=[], names_which_can_be_offloaded=[CARRIED],
@@ -142,6 +144,7 @@ class Transformer(nnx.Module):
     text = _part_of(text, m, c)
     seconds = max(s.rope_max[0] for s in c.streams.values())
     theta = c.cross_rope_theta or c.rope_theta
+    turn = functools.partial(rope.table, t.position, pairs=c.rope_pairs)
     context = Context(
       segment=t.segment,
       text_segment=_text_key(t.segment, t.shot, padding=-2),
@@ -151,8 +154,8 @@ class Transformer(nnx.Module):
       cross_rows=cross_rows,
       cross_gate=cross_gate,
       text_rows=text_rows,
-      rope=rope.table(t.position, own.heads, own.head_dim, own.rope_max, c.rope_theta),
-      cross_rope=rope.table(t.position, c.cross_heads, c.cross_head_dim, (seconds,), theta),
+      rope=turn(own.heads, own.head_dim, own.rope_max, c.rope_theta),
+      cross_rope=turn(c.cross_heads, c.cross_head_dim, (seconds,), theta),
     )
     return context, embedding
 

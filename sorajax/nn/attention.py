@@ -128,12 +128,12 @@ def _with_all_keys(kernel):
 class Attention(nnx.Module):
   """Multi-head attention with RMS-normed queries and keys and a gate per head.
 
-  Queries and keys are normed over the whole inner width H·K before `rotate` turns them. Their
+  Queries and keys are normed over the whole inner width H·K before they are turned. Their
   biases begin as `start`: the further above 0, the more a query hears first what is at its place.
   """
 
   def __init__(
-    self, width, context_width, heads, head_dim, *, gated: bool, rotate=rope.rotate,
+    self, width, context_width, heads, head_dim, *, gated: bool,
     how: AttentionConfig = AUTO, start: float = 0.0, rngs: nnx.Rngs,
   ):  # fmt: skip
     inner, axes = (heads, head_dim), ('embed', 'heads', None)
@@ -147,7 +147,7 @@ class Attention(nnx.Module):
     self.out_bias = param.zeros((width,), (None,))
     self.query_norm, self.key_norm = (param.ones(inner, ('heads', None)) for _ in range(2))
     self.gate = layers.Linear(width, heads, scale=0.0, rngs=rngs) if gated else None
-    self.rotate, self.how = rotate, how
+    self.how = how
 
   def __call__(self, x, context, segments, ropes=(None, None), skip: jax.Array | None = None):
     """x [B, T, D], context [B, S, D'], their segments and rotations → [B, T, D].
@@ -171,4 +171,4 @@ class Attention(nnx.Module):
     y = y + param.spread(bias[...].astype(y.dtype), y)
     if norm is not None:
       y = layers.rms_norm(y, axis=(-2, -1)) * param.spread(norm[...].astype(y.dtype), y)
-    return y if turn is None else self.rotate(y, turn)
+    return y if turn is None else rope.rotate(y, turn)

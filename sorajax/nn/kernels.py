@@ -25,7 +25,9 @@ CHUNK = 512  # queries whose scores `chunked` holds at once
 CACHE_BYTES = 8 * 2**20  # of scores that `by_head` holds at once
 KEPT = 'attention'  # the name of what its backward pass reads, for remat policies
 FEWEST = 128  # queries that it takes at once all the same
-BLOCK = 1024  # tokens of a tile of splash, at most; 1024 × 1024 scores fill its scratch memory
+BLOCK = 1024  # tokens of a tile of splash, at most
+SCRATCH_BYTES = 16 * 2**20  # of splash, on the chips that have least
+PART, TURN = 64, 64  # keys that splash meets in the time of what `_tiles_of_keys` weighs
 LANES = 128  # a tile of a TPU is a multiple of so many
 SMALL_BYTES = 64 * 2**20  # of scores in float32; below, plain products are as fast as any kernel
 SMALL_BYTES_ON_CPU = 16 * 2**20
@@ -163,10 +165,11 @@ def splash(
   """
   from jax.experimental.pallas.ops.tpu import splash_attention as kernel
 
-  (T, tile_q), (S, tile_k) = (_tiles(x.shape[1], block) for x in (q, k))
+  T, tile = _tiles(q.shape[1], block)
+  S, some, at_once = _tiles_of_keys(k.shape[1], block, tile, k.shape[-1])
   sizes = kernel.BlockSizes(
-    block_q=tile_q, block_kv=tile_k, block_q_dkv=tile_q, block_kv_dkv=tile_k,
-    use_fused_bwd_kernel=True,
+    block_q=tile, block_kv=at_once, block_q_dkv=tile, block_kv_dkv=some,
+    block_kv_dkv_compute=at_once, use_fused_bwd_kernel=True,
   )  # fmt: skip
   mask = kernel.MultiHeadMask([kernel.FullMask((T, S))] * q.shape[2])
   dear = q.shape[2] * q.shape[3] <= 2 * S  # a result costs more than one of a product by weights
@@ -234,6 +237,26 @@ def _tiles(length: int, block: int) -> tuple[int, int]:
   largest = min(block, -(-length // LANES) * LANES)
   tiles = range(largest, largest // 2 - 1, -LANES)
   return min(((-(-length // tile) * tile, tile) for tile in tiles), key=lambda made: made[0])
+
+
+def _tiles_of_keys(length: int, block: int, queries: int, width: int) -> tuple[int, int, int]:
+  """(padded length, keys in scratch memory, keys of a tile), for tiles of so many queries.
+
+  The backward pass makes a part of the slopes of queries for all keys that lie in scratch memory
+  together, which XLA adds up then. So few parts are worth some padding; and large tiles, since each
+  takes some time to begin.
+  """
+  largest = min(block, -(-length // LANES) * LANES)
+  lanes = -(-width // LANES) * LANES
+  found = []
+  for tile in range(largest, largest // 2 - 1, -LANES):
+    room = SCRATCH_BYTES - 8 * queries * tile  # scores and their slopes in float32
+    most = max(room // (24 * lanes * tile), 1) if lanes == LANES else 1  # with slopes and sums
+    for several in range(1, min(most, -(-length // tile)) + 1):
+      padded = -(-length // (several * tile)) * several * tile
+      cost = padded + PART * padded // (several * tile) + TURN * padded // tile
+      found.append((cost, padded, several * tile, tile))
+  return min(found, key=lambda one: one[0])[1:]
 
 
 def _padded(x: jax.Array, length: int, value: int = 0) -> jax.Array:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from sorajax import sharding
 from sorajax.nn import param
 
 ACTIVATION = ('batch', 'tokens')
@@ -56,8 +57,8 @@ def look_up(table: jax.Array, index: jax.Array, mode: str = 'fill') -> jax.Array
 
   Beyond the table, `fill` gives NaN and `clip` the nearest row.
   """
-  layout = jax.typeof(index).sharding  # of an empty mesh where none is set
-  layout = None if layout.mesh.empty else layout.update(spec=jax.P(*layout.spec, None))
+  layout = sharding.layout(index)
+  layout = layout and layout.update(spec=jax.P(*layout.spec, None))
   return table.at[index].get(mode=mode, out_sharding=layout)
 
 

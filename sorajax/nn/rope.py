@@ -5,20 +5,50 @@ The angle of position p along one axis is θ^e · π/2 · (2p/max − 1), with e
 head sees different ones. Frequencies are computed in float64 on the host.
 """
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+import dataclasses
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-Rope = tuple[jax.Array, jax.Array]
+from sorajax import sharding
+
+Pairs = Literal['split', 'interleaved']
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Rope:
+  """By what the channels of a head turn.
+
+  Attributes:
+    cos: float32 [..., K], of each channel's angle.
+    sin: [..., K], with − for the first of a pair.
+    pairs: which two channels turn together: k and k + K/2 (`split`), or 2k and 2k + 1.
+  """
+
+  cos: jax.Array
+  sin: jax.Array
+  pairs: Pairs = dataclasses.field(default='split', metadata={'static': True})
+
+  @property
+  def back(self) -> 'Rope':
+    """The other way round."""
+    return dataclasses.replace(self, sin=-self.sin)
+
+
+def by(angle: jax.Array, pairs: Pairs = 'split') -> Rope:
+  """The rotation of each pair by its angle [..., K/2]."""
+  cos, sin = jnp.cos(angle), jnp.sin(angle)
+  return Rope(_joined(cos, cos, pairs), _joined(-sin, sin, pairs), pairs)
 
 
 def table(
-  position: jax.Array, heads: int, head_dim: int, maximum: tuple[float, ...], theta: float
-) -> Rope:
-  """The cosines and sines by which queries and keys turn.
+  position: jax.Array, heads: int, head_dim: int, maximum: tuple[float, ...], theta: float,
+  pairs: Pairs = 'split',
+) -> Rope:  # fmt: skip
+  """The rotation of queries and keys by their places.
 
   Args:
     position: float32 [B, T, 3]; the first `len(maximum)` coordinates are used.
@@ -26,38 +56,49 @@ def table(
     head_dim: K, even.
     maximum: the largest expected value of each coordinate, in seconds and pixels.
     theta: ratio of the highest to the lowest frequency.
+    pairs: which two channels turn together.
 
   Returns:
-    cos and sin, float32 [B, T, H, K/2].
+    of [B, T, H, K].
   """
-  axes, pairs = len(maximum), heads * head_dim // 2
-  count = pairs // axes
+  axes, count_of_pairs = len(maximum), heads * head_dim // 2
+  count = count_of_pairs // axes
   frequency = np.power(theta, np.linspace(0.0, 1.0, count, dtype=np.float64)) * np.pi / 2
   fraction = 2 * position[..., :axes] / np.asarray(maximum, np.float32) - 1
   angle = fraction[..., None, :] * frequency.astype(np.float32)[:, None]
   angle = angle.reshape(*position.shape[:-1], count * axes)
-  angle = jnp.pad(angle, ((0, 0), (0, 0), (pairs - count * axes, 0)))
-  angle = angle.reshape(*position.shape[:-1], heads, head_dim // 2)
-  return jnp.cos(angle), jnp.sin(angle)
+  angle = jnp.pad(angle, ((0, 0), (0, 0), (count_of_pairs - count * axes, 0)))
+  return by(angle.reshape(*position.shape[:-1], heads, head_dim // 2), pairs)
 
 
 def rotate(x: jax.Array, rope: Rope) -> jax.Array:
-  """Turns the pair (x[k], x[k + K/2]) by its angle: [B, T, H, K] → the same, in float32 within."""
-  cos, sin = rope
-  first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-  turned = [first * cos - second * sin, second * cos + first * sin]
-  return jnp.concatenate(turned, axis=-1).astype(x.dtype)
+  """Turns the pairs of x [..., K] by their angles, in float32 within, back in the type of x."""
+  y = x.astype(jnp.float32) * rope.cos + _swapped(x, rope.pairs) * rope.sin
+  return y.astype(x.dtype)
 
 
-def rotate_neighbours(x: jax.Array, rope: Rope) -> jax.Array:
-  """Turns the pair (x[2k], x[2k + 1]) by its angle: [B, T, H, K] → the same, in float32 within."""
-  cos, sin = rope
-  pairs = x.astype(jnp.float32).reshape(*x.shape[:-1], -1, 2)
-  first, second = pairs[..., 0], pairs[..., 1]
-  turned = jnp.stack([first * cos - second * sin, second * cos + first * sin], axis=-1)
-  return turned.reshape(x.shape).astype(x.dtype)
+def _swapped(x: jax.Array, pairs: Pairs) -> jax.Array:
+  """The other channel of each pair, in float32.
+
+  On a TPU, whose registers have a place for each channel, by a product with ones and zeros: half a
+  head would fill a whole one, and be written to memory between.
+  """
+  if sharding.platform() == 'tpu':
+    other = _exchanged(np.eye(x.shape[-1], dtype=np.float32), pairs).astype(x.dtype)
+    return jnp.matmul(x, other, precision='highest', preferred_element_type=jnp.float32)
+  return _exchanged(x.astype(jnp.float32), pairs)
 
 
-ROTATIONS: Mapping[str, Callable[[jax.Array, Rope], jax.Array]] = MappingProxyType(
-  {'split': rotate, 'interleaved': rotate_neighbours}
-)
+def _exchanged(x, pairs: Pairs) -> jax.Array:
+  if pairs == 'split':
+    first, second = jnp.split(x, 2, axis=-1)
+  else:
+    first, second = x[..., ::2], x[..., 1::2]
+  return _joined(second, first, pairs)
+
+
+def _joined(first: jax.Array, second: jax.Array, pairs: Pairs) -> jax.Array:
+  """[..., K/2], of the first and the second of each pair → [..., K]."""
+  if pairs == 'split':
+    return jnp.concatenate([first, second], axis=-1)
+  return jnp.stack([first, second], axis=-1).reshape(*first.shape[:-1], -1)

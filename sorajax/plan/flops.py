@@ -45,7 +45,9 @@ class Flops:
 
   def of_training(self, remat: str) -> 'Flops':
     """Forwards and backwards, and what `remat` computes again, with attention by splash."""
-    few = {'none': (0, 0, 0, 0), 'dots': (0, 0, 0, 1), 'narrow': (0, 1, 0, 1)}
+    few = {
+      'none': (0, 0, 0, 0), 'dots': (0, 0, 0, 1), 'narrow': (0, 1, 0, 1), 'attention': (1, 1, 0, 1),
+    }  # fmt: skip
     return self._each(*(3 + again for again in few.get(remat, (1, 1, 1, 1))), 3)
 
   def times(self, count: float) -> 'Flops':

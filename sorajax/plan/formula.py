@@ -59,14 +59,17 @@ class Formula:
     the values of layers; the batch does not count.
     """
     c = self.of.settings.transformer
-    carried, dots, wide, values = self._values()
+    carried, heard, dots, wide, values = self._values()
     layer = self._gathered() / c.layers
     if not isinstance(self.of, Step):
       own = self._held(self.shapes['transformer'])
       held = self._held() + own * (jnp.dtype(self.weights).itemsize / 4 - 1)
       return Memory({'weights': held}, held + values + 2 * layer)
     dots += carried
-    keeps = {'none': values + layer, 'dots': dots, 'narrow': dots - wide, 'full': carried}
+    keeps = {
+      'none': values + layer, 'dots': dots, 'narrow': dots - wide, 'attention': carried + heard,
+      'full': carried,
+    }  # fmt: skip
     micro, own, trained = self.of.settings.train.micro_batches, 0.0, self._held()
     slopes = trained
     if self.of.settings.lora.rank:  # all weights with their changes, and slopes of as many
@@ -82,7 +85,7 @@ class Formula:
     """Products, attention, values on their way to memory and back, and the optimiser."""
     c, (forwards, backwards) = self.of.settings.transformer, self.of.turns
     flops, devices = self.of.flops(), math.prod(self.sizes.values())
-    carried, _, _, values = self._values()
+    carried, *_, values = self._values()
     turns = forwards + 2 * backwards
     read = turns * self._gathered()
     yield Work('products', '', (flops.products + flops.ends) / devices, 0.0, read, 1.0)
@@ -199,22 +202,24 @@ class Formula:
     if along and times and size:
       yield Collective(kind, along, members(self.sizes, along), size, times, False, '')
 
-  def _values(self) -> tuple[float, float, float, float]:
-    """Bytes of a layer on one device: what it hands on, results of its products and of attention in
-    a stream, those of them that are wider than what they are made of, all its values.
+  def _values(self) -> tuple[float, float, float, float, float]:
+    """Bytes of a layer on one device: what it hands on, what attention in a stream makes, that with
+    the results of products, those that are wider than what they are made of, and all its values.
     """
     c = self.of.settings.transformer
-    carried = dots = wide = values = 0.0
+    carried = heard = dots = wide = values = 0.0
     for m, own in c.streams.items():
       tokens, D, F = self._tokens(m), own.width, own.hidden / self.sizes['tensor']
       inner, cross = self._inner(own)
       products = 4 * inner + 3 * cross + F + 4 * D
       carried += tokens * D
+      heard += tokens * inner
       dots += tokens * (products + inner)
       wide += tokens * (F * (own.hidden > D) + 4 * inner * (own.heads * own.head_dim > D))
       values += tokens * (products + 8 * D + 5 * inner + cross + F)
     itemsize = jnp.dtype(c.compute).itemsize
-    return itemsize * carried, itemsize * dots, itemsize * wide, itemsize * values
+    of = lambda count: itemsize * count
+    return of(carried), of(heard), of(dots), of(wide), of(values)
 
   def _inner(self, own: StreamConfig) -> tuple[float, float]:
     c, tensor = self.of.settings.transformer, self.sizes['tensor']

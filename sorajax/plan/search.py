@@ -16,7 +16,7 @@ from sorajax.plan.work import Clips, Step
 from sorajax.settings import Settings
 from sorajax.sharding import MeshConfig
 
-Remat = Literal['none', 'dots', 'narrow', 'full', 'offload']
+Remat = Literal['none', 'dots', 'narrow', 'attention', 'full', 'offload']
 REMATS: tuple[Remat, ...] = get_args(Remat)  # the less each keeps
 ROWS = (1, 2, 4, 8)  # of a micro-batch, on each of the shards of a batch
 

@@ -69,7 +69,7 @@ class ConnectorsConfig:
   bias: bool = True
   longest: float = 4096.0
   theta: float = 10_000.0
-  rope_pairs: Literal['split', 'interleaved'] = 'split'
+  rope_pairs: rope.Pairs = 'split'
 
   def __post_init__(self) -> None:
     widths = {stream.width for stream in self.streams.values()}
@@ -94,11 +94,8 @@ class ConnectorsConfig:
 
 
 class _Layer(nnx.Module):
-  def __init__(self, c: ConnectorConfig, pairs: str, *, rngs: nnx.Rngs):
-    rotate = rope.ROTATIONS[pairs]
-    self.attention = Attention(
-      c.width, c.width, c.heads, c.head_dim, gated=c.gated, rotate=rotate, rngs=rngs
-    )
+  def __init__(self, c: ConnectorConfig, *, rngs: nnx.Rngs):
+    self.attention = Attention(c.width, c.width, c.heads, c.head_dim, gated=c.gated, rngs=rngs)
     self.mlp = layers.Mlp(c.width, 4 * c.width, rngs=rngs)
 
   def __call__(self, x: jax.Array, segment: jax.Array, turn: rope.Rope) -> jax.Array:
@@ -110,10 +107,10 @@ class _Layer(nnx.Module):
 class _Connector(nnx.Module):
   """One stream's."""
 
-  def __init__(self, c: ConnectorConfig, pairs: str, *, rngs: nnx.Rngs):
+  def __init__(self, c: ConnectorConfig, *, rngs: nnx.Rngs):
     self.registers = param.normal(rngs, (c.registers, c.width), (None, None), scale=0.5)
     keys = jax.random.split(rngs.params(), c.layers)
-    self.layers = jax.vmap(lambda key: _Layer(c, pairs, rngs=nnx.Rngs(key)))(keys)
+    self.layers = jax.vmap(lambda key: _Layer(c, rngs=nnx.Rngs(key)))(keys)
 
   def __call__(self, x: jax.Array, valid: jax.Array, turn: rope.Rope) -> jax.Array:
     registers = jnp.tile(self.registers[...].astype(x.dtype), (x.shape[1] // self.count, 1))
@@ -132,9 +129,7 @@ class Mixers(nnx.Module):
 
   def __init__(self, config: ConnectorsConfig, *, rngs: nnx.Rngs):
     self.config, c = config, config
-    self.streams = nnx.Dict(
-      {m: _Connector(c.streams[m], c.rope_pairs, rngs=rngs) for m in c.streams}
-    )
+    self.streams = nnx.Dict({m: _Connector(c.streams[m], rngs=rngs) for m in c.streams})
 
   def mix(self, projected: dict[str, jax.Array], valid: jax.Array) -> jax.Array:
     """What the streams read of prompts.
@@ -151,7 +146,8 @@ class Mixers(nnx.Module):
     index = jnp.arange(valid.shape[1], dtype=jnp.float32)[None, :, None]
     for m, stream in c.streams.items():
       x = projected['all' if c.shared else m]
-      turn = rope.table(index, stream.heads, stream.head_dim, (c.longest,), c.theta)
+      size = stream.heads, stream.head_dim
+      turn = rope.table(index, *size, (c.longest,), c.theta, c.rope_pairs)
       made.append(self.streams[m](reshard(x, 'batch', 'tokens', None), valid, turn))
     return jnp.concatenate(made, axis=-1)
 

@@ -182,7 +182,6 @@ def frequencies(head_dim: int, theta: float) -> np.ndarray:
 
 
 def turning(frequency: np.ndarray, length: int) -> rope.Rope:
-  """cos and sin [1, L, 1, K/2] of places 0 … L − 1."""
+  """The rotation of places 0 … L − 1, of [1, L, 1, K]."""
   index = jnp.arange(length, dtype=jnp.float32)[None, :, None, None]
-  angle = index * frequency.astype(np.float32)
-  return jnp.cos(angle), jnp.sin(angle)
+  return rope.by(index * frequency.astype(np.float32))

@@ -39,7 +39,7 @@ class HeadsConfig:
   shared: bool = False
 
   def turning(self, length: int) -> rope.Rope:
-    """cos and sin [1, L, 1, K/2]; those that stay have a frequency of 0."""
+    """Of [1, L, 1, K]; those that stay have a frequency of 0."""
     turned = np.arange(self.head_dim // 2) < int(self.turned * self.head_dim // 2)
     return turning(turned * frequencies(self.head_dim, self.theta) / self.stretch, length)
 

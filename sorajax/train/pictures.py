@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from sorajax import build
+from sorajax import build, sharding
 from sorajax.codec import loss as losses
 from sorajax.codec import moments, video
 from sorajax.codec.codec import Codec
@@ -87,4 +87,5 @@ def noised(key: jax.Array, latents: jax.Array, levels: jax.Array) -> jax.Array:
   Larger latents get more noise, so that they cannot outgrow it.
   """
   spread = jnp.sqrt(latents.var(axis=(0, 1, 2, 3)).mean())
-  return latents + levels * jax.lax.stop_gradient(spread) * jax.random.normal(key, latents.shape)
+  noise = jax.random.normal(key, latents.shape, out_sharding=sharding.layout(latents))
+  return latents + levels * jax.lax.stop_gradient(spread) * noise

@@ -109,6 +109,36 @@ def test_splash_is_computed_once_where_its_results_are_dear_to_make(keys, produc
   assert counted == 3 * products * 2 * 128 * keys * 128 * 4
 
 
+@pytest.mark.parametrize('tiles, parts', [(1, 4), (2, 2), (4, 1)])
+def test_slopes_of_queries_are_the_sum_of_their_parts(tiles, parts, monkeypatch):
+  """500 keys in tiles of 128, of which so many lie in scratch memory at once."""
+  monkeypatch.setattr(kernels, 'SCRATCH_BYTES', (8 + 24 * tiles) * 128 * 128)
+  q, k, v, weight = (numbers(i, 1, n, HEADS, HEAD_DIM) for i, n in enumerate((40, 500, 500, 40)))
+  rng = np.random.default_rng(0)
+  segments = rng.integers(1, 4, (1, 40)), rng.integers(1, 4, (1, 500))
+  total = lambda kernel: lambda *x: (weight * kernel(*x, *map(jnp.asarray, segments))).sum()
+  splash = functools.partial(kernels.splash, block=128, interpret=True)
+  found, wanted = (
+    tiny.quick_jit(jax.grad(total(kernel), (0, 1, 2)))(q, k, v)
+    for kernel in (splash, kernels.reference)
+  )
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), found, wanted)
+  made = str(jax.make_jaxpr(jax.grad(total(splash)))(q, k, v))
+  assert f'f32[{parts},{HEADS},128,{HEAD_DIM}]' in made.replace('f32[1,', 'f32[')
+
+
+@pytest.mark.parametrize('width', [64, 128, 256])
+@pytest.mark.parametrize('length', [1, 128, 1025, 6144, 14_720, 75_600])
+def test_tiles_of_keys_fit_scratch_memory_and_make_few_parts(length, width):
+  padded, some, tile = kernels._tiles_of_keys(length, kernels.BLOCK, 640, width)
+  assert padded >= length and padded % some == some % tile == tile % kernels.LANES == 0
+  lanes = max(width, kernels.LANES)
+  assert some == tile or 8 * 640 * tile + 24 * lanes * some <= kernels.SCRATCH_BYTES
+  assert padded <= 1.05 * length + kernels.BLOCK
+  if length > 4096 and width <= 128:
+    assert padded // some <= padded / 2048
+
+
 @pytest.mark.parametrize('length', [1, 128, 1025, 6144, 14_720, 15_000])
 @pytest.mark.parametrize('block', [128, 512, 1024])
 def test_tiles_of_splash_pad_least(length, block):

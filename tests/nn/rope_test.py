@@ -1,5 +1,8 @@
 import functools
+from typing import get_args
 
+import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -20,8 +23,8 @@ def vectors(seed: int, *shape: int) -> np.ndarray:
   return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def table(position, maximum=VIDEO):
-  return rope.table(position, HEADS, HEAD_DIM, maximum, THETA)
+def table(position, maximum=VIDEO, pairs='split'):
+  return rope.table(position, HEADS, HEAD_DIM, maximum, THETA, pairs)
 
 
 @functools.partial(tiny.quick_jit, static_argnums=2)
@@ -52,8 +55,7 @@ def test_every_axis_is_told_apart(axis):
 def test_sound_turns_by_its_seconds_alone():
   position = positions(0)
   elsewhere = position * np.array([1, 0, 0], np.float32)
-  for a, b in zip(table(position, AUDIO), table(elsewhere, AUDIO)):
-    np.testing.assert_array_equal(a, b)
+  chex.assert_trees_all_equal(table(position, AUDIO), table(elsewhere, AUDIO))
 
 
 def test_norms_are_kept():
@@ -65,8 +67,8 @@ def test_norms_are_kept():
 
 
 def test_turning_back_undoes_turning():
-  x, (cos, sin) = vectors(0), table(positions(0))
-  np.testing.assert_allclose(rope.rotate(rope.rotate(x, (cos, sin)), (cos, -sin)), x, atol=1e-5)
+  x, turn = vectors(0), table(positions(0))
+  np.testing.assert_allclose(rope.rotate(rope.rotate(x, turn), turn.back), x, atol=1e-5)
 
 
 def test_pairs_that_the_axes_leave_over_stand_still():
@@ -81,17 +83,19 @@ def test_pairs_that_the_axes_leave_over_stand_still():
 def test_angles_are_those_of_their_definition():
   """Of one axis, one head: θ^e · π/2 · (2p/max − 1) with e from 0 to 1."""
   position = np.array([[[1.5, 0, 0]]], np.float32)
-  cos, sin = rope.table(position, 1, 8, (4.0,), THETA)
+  turn = rope.table(position, 1, 8, (4.0,), THETA)
   angle = THETA ** np.linspace(0, 1, 4) * np.pi / 2 * (2 * 1.5 / 4 - 1)
-  np.testing.assert_allclose(cos[0, 0, 0], np.cos(angle), atol=1e-5)
-  np.testing.assert_allclose(sin[0, 0, 0], np.sin(angle), atol=1e-5)
+  first, second = np.split(np.asarray(turn.sin[0, 0, 0]), 2)
+  np.testing.assert_allclose(turn.cos[0, 0, 0], np.cos(np.tile(angle, 2)), atol=1e-5)
+  np.testing.assert_allclose([-first, second], [np.sin(angle)] * 2, atol=1e-5)
 
 
 def test_interleaved_pairs_are_split_pairs_in_another_order():
   x, turn = vectors(0), table(positions(0))
   order = np.arange(HEAD_DIM).reshape(-1, 2).T.ravel()  # the first of each pair, then the second
   split = rope.rotate(x[..., order], turn)
-  np.testing.assert_array_equal(rope.rotate_neighbours(x, turn)[..., order], split)
+  others = rope.rotate(x, table(positions(0), pairs='interleaved'))
+  np.testing.assert_array_equal(others[..., order], split)
 
 
 def test_half_precision_stays_half_precision():
@@ -100,3 +104,21 @@ def test_half_precision_stays_half_precision():
   assert turned.dtype == jnp.bfloat16
   exact = rope.rotate(x.astype(jnp.float32), table(positions(0)))
   np.testing.assert_allclose(turned.astype(jnp.float32), exact, rtol=2**-8)
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+@pytest.mark.parametrize('pairs', get_args(rope.Pairs))
+def test_the_form_for_a_tpu_turns_and_slopes_alike(pairs, dtype, monkeypatch):
+  x, turn = jnp.asarray(vectors(0), dtype), table(positions(0), pairs=pairs)
+
+  def both():
+    turned, back = jax.vjp(lambda x: rope.rotate(x, turn), x)
+    return turned.astype(jnp.float32), back(jnp.asarray(vectors(1), dtype))[0].astype(jnp.float32)
+
+  (turned, slope) = both()
+  monkeypatch.setattr(rope.sharding, 'platform', lambda: 'tpu')
+  turned_there, slope_there = both()
+  np.testing.assert_array_equal(turned_there, turned)
+  np.testing.assert_allclose(
+    slope_there, slope, rtol=2**-8, atol=2**-8 if dtype == 'bfloat16' else 1e-6
+  )

@@ -293,7 +293,7 @@ def test_positions_and_rotations_equal_the_reference(modality, kind, seed):
   np.testing.assert_allclose(position[:, : len(maximum)], middles, rtol=1e-6, atol=1e-6)
   exact = np.concatenate([middles, 0 * position[:, len(maximum) :]], axis=-1)
   x = rng.standard_normal((1, len(position), heads, size)).astype(np.float32)
-  turned = rope.ROTATIONS[kind](x, rope.table(exact[None], heads, size, maximum, 1e4))
+  turned = rope.rotate(x, rope.table(exact[None], heads, size, maximum, 1e4, kind))
   flat = torch.from_numpy(x.reshape(1, len(position), -1))
   wanted = getattr(ltx2, f'apply_{kind}_rotary_emb')(flat, module(coords))
   error = apart(np.asarray(turned).reshape(flat.shape), wanted)

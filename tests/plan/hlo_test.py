@@ -1,7 +1,9 @@
 import json
+import math
 from pathlib import Path
 
 import pytest
+import tiny
 from programs import run
 
 from sorajax.plan.hlo import Program, members
@@ -45,10 +47,19 @@ def test_the_formula_counts_the_products_that_a_program_does(found):
 
 
 def test_remat_computes_again_what_it_says(found):
-  """`dots` no product, `narrow` those that widen, by formula to the last; the others all."""
+  """`dots` no product, `narrow` those that widen, by formula to the last; the others all.
+
+  `attention` computes no attention again that goes head by head, as all does here.
+  """
   by = found['recomputed']
   assert by['dots'] == by['none'] and by['narrow'] == by['dots'] + by['wide']
-  assert by['full'] == by['offload'] > by['narrow']
+  assert by['full'] == by['offload'] == by['attention'] + by['heard']
+  assert by['attention'] > by['narrow']
+
+
+def test_each_device_draws_the_noise_of_its_own_rows(found):
+  sizes = [math.prod(shape) for shape in found['noise']]
+  assert sizes and max(sizes) <= ROWS // 8 * 12 * tiny.CHANNELS['video']
 
 
 FEW = 1024  # bytes of losses and norms that are summed

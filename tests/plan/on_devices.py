@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import itertools
 import json
 import os
 import runpy
@@ -26,6 +27,7 @@ from sorajax.codec.linear import linear_geometry
 from sorajax.codec.video_config import HalfConfig, Stage, VideoConfig
 from sorajax.data import rows
 from sorajax.data.schedule import Bucket
+from sorajax.flow.loss import draw_noise
 from sorajax.generate import sampler
 from sorajax.generate.request import Request
 from sorajax.generate.sampling import sampling
@@ -113,7 +115,8 @@ def recomputed() -> dict:
   tokens, text = tiny.pack(([1, 2], [3, 4]), video=12, audio=10, text=10)
   many = lambda x: np.repeat(x, 16, axis=0)  # tokens, more than channels
   tokens, text = jax.tree.map(many, (tokens, text))
-  by = {'wide': flops.forwards(tiny.transformer(), Bucket(32, 12, 10, 5, clips=2)).wide * 32}
+  of_row = flops.forwards(tiny.transformer(), Bucket(32, 12, 10, 5, clips=2))
+  by = {'wide': of_row.wide * 32, 'heard': of_row.attention * 32}
   for remat in get_args(Remat):
     config = tiny.transformer(remat=remat, attention=AttentionConfig('by_head'))
     loss = lambda p: sum(x.sum() for x in tiny.apply(config, p, tokens, text).values())
@@ -260,6 +263,18 @@ def said(sizes: tuple[int, ...]) -> dict:
   return {'program': volumes(program), 'formula': volumes(formula)}
 
 
+def of_noise() -> list[list[int]]:
+  """Shapes of what one device makes of noise for rows that are split over eight."""
+  tokens, _ = tiny.pack(([1],) * ROWS, video=12, audio=10)
+  mesh = sharding.make_mesh(sharding.MeshConfig(2, 4, 1, 1))
+  with jax.set_mesh(mesh):
+    split = jax.tree.map(lambda x: sharding.rows_sharding(mesh, x.ndim), tokens)
+    tokens = jax.device_put(tokens, split)
+    text = jax.jit(draw_noise).lower(jax.random.key(0), tokens).compile().as_text()
+  ops = itertools.chain(*Program(text, dict(mesh.shape)).computations.values())
+  return [dims for op in ops for _, dims, _ in op.shapes]
+
+
 def volumes(does) -> dict[str, float]:
   found: dict[str, float] = {}
   for one in does.collectives():
@@ -286,6 +301,7 @@ def main() -> None:
         'said': [said(sizes) for sizes in SAID],
         'same': [planned_and_run((1, 2, 2, 2))],
         'decoded': [decoded((2, 2, 2, 1), 16), decoded((2, 2, 2, 1), 6), decoded((8, 1, 1, 1), 6)],
+        'noise': of_noise(),
         'flops': counted,
         'bytes': sum(w.bytes * w.times for w in work),
       }

@@ -287,7 +287,8 @@ def test_little_memory_asks_for_less_and_much_for_less_work():
     30 * GIB, with_remat('full')
   )
   assert 'fewer --rows, remat=narrow or more' in said(30 * GIB, with_remat('dots'))
-  assert 'computed twice: try remat=narrow' in said(12 * GIB, with_remat('full'))
+  assert 'fewer --rows, remat=full or more' in said(30 * GIB, with_remat('attention'))
+  assert 'computed twice: try remat=attention' in said(12 * GIB, with_remat('full'))
   assert 'computed twice: try remat=none' in said(12 * GIB, with_remat('dots'))
   assert not said(12 * GIB, with_remat('none')) and not said(12 * GIB, clips())
 
