@@ -27,7 +27,7 @@ KEPT = 'attention'  # the name of what its backward pass reads, for remat polici
 FEWEST = 128  # queries that it takes at once all the same
 BLOCK = 1024  # tokens of a tile of splash, at most
 SCRATCH_BYTES = 16 * 2**20  # of splash, on the chips that have least
-PART, TURN = 64, 64  # keys that splash meets in the time of what `_tiles_of_keys` weighs
+PART, TURN = 96, 64  # keys that splash meets in the time of what `_tiles_of_keys` weighs
 LANES = 128  # a tile of a TPU is a multiple of so many
 SMALL_BYTES = 64 * 2**20  # of scores in float32; below, plain products are as fast as any kernel
 SMALL_BYTES_ON_CPU = 16 * 2**20
@@ -166,10 +166,11 @@ def splash(
   from jax.experimental.pallas.ops.tpu import splash_attention as kernel
 
   T, tile = _tiles(q.shape[1], block)
-  S, some, at_once = _tiles_of_keys(k.shape[1], block, tile, k.shape[-1])
+  fewer = tile // 2 if tile % (2 * LANES) == 0 else tile  # which leaves more room for keys
+  S, some, at_once = _tiles_of_keys(k.shape[1], block, fewer, k.shape[-1])
   sizes = kernel.BlockSizes(
-    block_q=tile, block_kv=at_once, block_q_dkv=tile, block_kv_dkv=some,
-    block_kv_dkv_compute=at_once, use_fused_bwd_kernel=True,
+    block_q=tile, block_kv=at_once, block_q_dkv=tile if some == at_once else fewer,
+    block_kv_dkv=some, block_kv_dkv_compute=at_once, use_fused_bwd_kernel=True,
   )  # fmt: skip
   mask = kernel.MultiHeadMask([kernel.FullMask((T, S))] * q.shape[2])
   dear = q.shape[2] * q.shape[3] <= 2 * S  # a result costs more than one of a product by weights
@@ -250,8 +251,8 @@ def _tiles_of_keys(length: int, block: int, queries: int, width: int) -> tuple[i
   lanes = -(-width // LANES) * LANES
   found = []
   for tile in range(largest, largest // 2 - 1, -LANES):
-    room = SCRATCH_BYTES - 8 * queries * tile  # scores and their slopes in float32
-    most = max(room // (24 * lanes * tile), 1) if lanes == LANES else 1  # with slopes and sums
+    room = SCRATCH_BYTES - queries * (24 * lanes + 8 * tile)  # with scores and their slopes
+    most = max(room // (40 * lanes * tile), 1) if lanes == LANES else 1  # with slopes and sums
     for several in range(1, min(most, -(-length // tile)) + 1):
       padded = -(-length // (several * tile)) * several * tile
       cost = padded + PART * padded // (several * tile) + TURN * padded // tile

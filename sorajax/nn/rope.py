@@ -81,11 +81,13 @@ def _swapped(x: jax.Array, pairs: Pairs) -> jax.Array:
   """The other channel of each pair, in float32.
 
   On a TPU, whose registers have a place for each channel, by a product with ones and zeros: half a
-  head would fill a whole one, and be written to memory between.
+  head would fill a whole one, and be written to memory between. It is written as a batch of one,
+  since a policy that keeps the products of layers keeps those without.
   """
   if sharding.platform() == 'tpu':
     other = _exchanged(np.eye(x.shape[-1], dtype=np.float32), pairs).astype(x.dtype)
-    return jnp.matmul(x, other, precision='highest', preferred_element_type=jnp.float32)
+    made = {'precision': 'highest', 'preferred_element_type': jnp.float32}
+    return jnp.einsum('n...k,nkl->n...l', x[None], other[None], **made)[0]
   return _exchanged(x.astype(jnp.float32), pairs)
 
 

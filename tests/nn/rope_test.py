@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tiny
 
+from sorajax.model.transformer import REMAT
 from sorajax.nn import rope
 
 HEADS, HEAD_DIM, THETA = 3, 8, 30.0
@@ -115,10 +116,21 @@ def test_the_form_for_a_tpu_turns_and_slopes_alike(pairs, dtype, monkeypatch):
     turned, back = jax.vjp(lambda x: rope.rotate(x, turn), x)
     return turned.astype(jnp.float32), back(jnp.asarray(vectors(1), dtype))[0].astype(jnp.float32)
 
-  (turned, slope) = both()
+  turned, slope = both()
   monkeypatch.setattr(rope.sharding, 'platform', lambda: 'tpu')
   turned_there, slope_there = both()
   np.testing.assert_array_equal(turned_there, turned)
   np.testing.assert_allclose(
     slope_there, slope, rtol=2**-8, atol=2**-8 if dtype == 'bfloat16' else 1e-6
   )
+
+
+@pytest.mark.parametrize('remat', ['dots', 'narrow', 'attention', 'full'])
+def test_what_is_turned_for_a_tpu_is_turned_again_and_not_kept(remat, monkeypatch):
+  """The product by which channels change places is none of those that layers keep."""
+  monkeypatch.setattr(rope.sharding, 'platform', lambda: 'tpu')
+  turn, x = table(positions(0)), vectors(0)
+  layer = jax.checkpoint(lambda x: jnp.square(rope.rotate(x, turn)).sum(), policy=REMAT[remat])
+  kept = jax.tree.leaves(jax.eval_shape(lambda x: jax.vjp(layer, x)[1], x))
+  needed = x.size, turn.cos.size, turn.sin.size, HEAD_DIM**2  # the last are ones and zeros
+  assert sum(leaf.size for leaf in kept) == sum(needed)
