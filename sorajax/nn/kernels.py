@@ -245,7 +245,7 @@ def _tiles_of_keys(length: int, block: int, queries: int, width: int) -> tuple[i
 
   The backward pass makes a part of the slopes of queries for all keys that lie in scratch memory
   together, which XLA adds up then. So few parts are worth some padding; and large tiles, since each
-  takes some time to begin.
+  takes some time to begin. Bytes are by what the compiler asked for, or a little more.
   """
   largest = min(block, -(-length // LANES) * LANES)
   lanes = -(-width // LANES) * LANES

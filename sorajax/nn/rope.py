@@ -72,31 +72,49 @@ def table(
 
 
 def rotate(x: jax.Array, rope: Rope) -> jax.Array:
-  """Turns the pairs of x [..., K] by their angles, in float32 within, back in the type of x."""
-  y = x.astype(jnp.float32) * rope.cos + _swapped(x, rope.pairs) * rope.sin
+  """Turns the pairs of x [..., K] by their angles, in float32 within, back in the type of x.
+
+  On a TPU, whose registers have a place for each channel of a head, the two of a pair change places
+  by a product with ones and zeros: half a head would fill a whole register, and be written to
+  memory between. Elsewhere each half is turned by itself.
+  """
+  if sharding.platform() == 'tpu':
+    return _by_product(x, rope)
+  y, pairs = x.astype(jnp.float32), rope.pairs
+  (first, second), (cos, _), (_, sin) = (_apart(part, pairs) for part in (y, rope.cos, rope.sin))
+  return _joined(first * cos - second * sin, second * cos + first * sin, pairs).astype(x.dtype)
+
+
+@jax.custom_vjp
+def _by_product(x: jax.Array, rope: Rope) -> jax.Array:
+  y = x.astype(jnp.float32) * rope.cos + _exchanged(x, rope.pairs) * rope.sin
   return y.astype(x.dtype)
 
 
-def _swapped(x: jax.Array, pairs: Pairs) -> jax.Array:
+# Slopes turn back; as the sum of those of both terms they would be rounded thrice.
+_by_product.defvjp(
+  lambda x, rope: (_by_product(x, rope), rope),
+  lambda rope, slope: (_by_product(slope, rope.back), None),
+)
+
+
+def _exchanged(x: jax.Array, pairs: Pairs) -> jax.Array:
   """The other channel of each pair, in float32.
 
-  On a TPU, whose registers have a place for each channel, by a product with ones and zeros: half a
-  head would fill a whole one, and be written to memory between. It is written as a batch of one,
-  since a policy that keeps the products of layers keeps those without.
+  Written as a batch of one, since a policy that keeps the products of layers keeps those without.
   """
-  if sharding.platform() == 'tpu':
-    other = _exchanged(np.eye(x.shape[-1], dtype=np.float32), pairs).astype(x.dtype)
-    made = {'precision': 'highest', 'preferred_element_type': jnp.float32}
-    return jnp.einsum('n...k,nkl->n...l', x[None], other[None], **made)[0]
-  return _exchanged(x.astype(jnp.float32), pairs)
+  first, second = _apart(np.eye(x.shape[-1], dtype=np.float32), pairs)
+  other = _joined(second, first, pairs).astype(x.dtype)
+  made = {'precision': 'highest', 'preferred_element_type': jnp.float32}
+  return jnp.einsum('n...k,nkl->n...l', x[None], other[None], **made)[0]
 
 
-def _exchanged(x, pairs: Pairs) -> jax.Array:
+def _apart(x, pairs: Pairs):
+  """[..., K] → the first and the second of each pair, [..., K/2] each."""
   if pairs == 'split':
-    first, second = jnp.split(x, 2, axis=-1)
-  else:
-    first, second = x[..., ::2], x[..., 1::2]
-  return _joined(second, first, pairs)
+    return jnp.split(x, 2, axis=-1)
+  apart = x.reshape(*x.shape[:-1], -1, 2)
+  return apart[..., 0], apart[..., 1]
 
 
 def _joined(first: jax.Array, second: jax.Array, pairs: Pairs) -> jax.Array:
