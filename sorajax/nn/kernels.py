@@ -27,7 +27,8 @@ KEPT = 'attention'  # the name of what its backward pass reads, for remat polici
 FEWEST = 128  # queries that it takes at once all the same
 BLOCK = 1024  # tokens of a tile of splash, at most
 SCRATCH_BYTES = 16 * 2**20  # of splash, on the chips that have least
-PART, TURN = 96, 64  # keys that splash meets in the time of what `_tiles_of_keys` weighs
+# Keys that splash meets while a part of the slopes is added up, or a tile begins; by assumption.
+PART, TURN = 96, 64
 LANES = 128  # a tile of a TPU is a multiple of so many
 SMALL_BYTES = 64 * 2**20  # of scores in float32; below, plain products are as fast as any kernel
 SMALL_BYTES_ON_CPU = 16 * 2**20
