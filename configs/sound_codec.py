@@ -7,8 +7,8 @@
     --workdir=SOUNDING
   python launch/encode.py --config=configs/film.py --sound=SOUNDING/codec --input=CLIPS --output=NEW
 
-`configs/sound_codec.py:mel` is a mel autoencoder with its vocoder instead, trained together, which
-makes a sound of the same spectrum rather than of the same samples.
+`configs/sound_codec.py:mel` is a mel autoencoder with its vocoder instead, trained side by side,
+which makes a sound of the same spectrum rather than of the same samples.
 
 Hardware: 2 CPU cores, some hours. Expect: the distance of held-out sounds in SOUNDING/curves.png.
 """
@@ -43,9 +43,10 @@ def get_config(kind: str = 'squeeze') -> ml_collections.ConfigDict:
       'multipliers': (1, 2, 4, 4), 'blocks': 1,
     },
     'vocoder': {
-      'inputs': 64, 'outputs': 1, 'width': 128, 'factors': (5, 4, 4, 2), 'sizes': (9, 8, 8, 4),
-      'kernels': (3, 7), 'dilations': ((1,), (1, 3)), 'activation': 'snake',
+      'inputs': 64, 'outputs': 1, 'width': 256, 'hidden': 768, 'blocks': 6, 'kernel': 7,
+      'n_fft': 640, 'factor': 160,
     },
   })  # fmt: skip
-  c.loss.update(waveform=0.0, spectrogram=1.0)
+  c.optimizer.clip_norm = 100.0  # slopes are about 10
+  c.loss.update(waveform=0.0, convergence=0.0, spectrogram=1.0, smooth=True)
   return c

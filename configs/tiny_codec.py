@@ -33,9 +33,7 @@ def get_config(half: str = 'picture') -> ml_collections.ConfigDict:
     with m.unlocked():
       m.mel.update(sample_rate_hz=c.prepare.sample_rate_hz, n_fft=256, hop_samples=80, mels=16)
     m.autoencoder.update(mels=16, latent_channels=2, width=4, multipliers=(1, 2))
-    m.vocoder.update(
-      inputs=16, width=8, factors=(10, 8), sizes=(20, 16), kernels=(3,), dilations=((1, 3),)
-    )
+    m.vocoder.update(inputs=16, width=8, hidden=16, blocks=2, kernel=3, n_fft=320, factor=80)
   else:
     rates = {'sample_rate_hz': c.prepare.sample_rate_hz, 'frame_samples': c.codec.frame_samples}
     sizes = {'channels': 16, 'width': 8, 'hidden': 8, 'blocks': 1, 'fine': 1}

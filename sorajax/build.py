@@ -146,7 +146,7 @@ def codec_settings(config: Any) -> CodecSettings | SoundCodecSettings | MelCodec
     _check_hears(own.mel, 'mel_codec.mel', mels.prepare)
     if own.vocoder.factor != own.mel.hop_samples:
       raise UserError(
-        f'config.mel_codec.vocoder.factors make {own.vocoder.factor} samples a mel frame and '
+        f'config.mel_codec.vocoder makes {own.vocoder.factor} samples a mel frame and '
         f'config.mel_codec.mel.hop_samples is {own.mel.hop_samples}; make them equal'
       )
     return mels
@@ -260,6 +260,10 @@ def _difference(before: Any, now: Any, name: str) -> str:
   return '' if before == now else name
 
 
+def _fields(hint: Any) -> set[str]:
+  return {f.name for f in dataclasses.fields(hint)} if dataclasses.is_dataclass(hint) else set()
+
+
 def _coerce(hint: Any, value: Any, name: str) -> Any:
   """`value` as the type that `hint` names; an int may stand for a float, a list for a tuple."""
   origin, args = typing.get_origin(hint), typing.get_args(hint)
@@ -268,7 +272,9 @@ def _coerce(hint: Any, value: Any, name: str) -> Any:
   if origin in (typing.Union, types.UnionType):
     if value is None and type(None) in args:
       return None
-    return _coerce(next(a for a in args if a is not type(None)), value, name)
+    kinds = [a for a in args if a is not type(None)]
+    given = set(value) if isinstance(value, Mapping | ml_collections.ConfigDict) else set()
+    return _coerce(max(kinds, key=lambda kind: len(_fields(kind) & given)), value, name)
   if origin is typing.Literal:
     if value not in args:
       choices = ', '.join(repr(a) for a in args)

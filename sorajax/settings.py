@@ -326,6 +326,7 @@ class SoundLossConfig:
     convergence: of amplitudes, over those of the sound.
     mel: of log-mel spectra.
     divergence: of the latents from a standard normal distribution.
+    smooth: whether logarithms have a slope at silence.
   """
 
   waveform: float = 10.0
@@ -333,6 +334,7 @@ class SoundLossConfig:
   convergence: float = 1.0
   mel: float = 1.0
   divergence: float = 1e-4
+  smooth: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -367,7 +369,7 @@ class MelCodecSettings(CodecRun):
   """A whole config file of a mel autoencoder and its vocoder.
 
   Attributes:
-    mel_codec: the spectrogram and the networks; the vocoder is not a `WideConfig`.
+    mel_codec: the spectrogram and the networks; the vocoder is that which has the keys given.
     loss: what is minimised.
   """
 

@@ -11,6 +11,7 @@ import tiny
 from tiny import refused
 
 from sorajax import build, sharding
+from sorajax.codec.vocoder import VocoderConfig
 from sorajax.generate import sampling
 from sorajax.settings import CodecRun, MelCodecSettings, Settings, TextConfig
 
@@ -234,6 +235,17 @@ def test_a_mel_codec_survives_its_json(name):
   assert isinstance(made, MelCodecSettings) and again == made
 
 
+def test_a_vocoder_is_of_the_kind_that_has_its_keys():
+  other = config('sound_codec', 'mel')
+  with other.unlocked():
+    other.mel_codec.vocoder = {'inputs': 64, 'outputs': 1, 'factors': (16, 10), 'sizes': (16, 10)}
+  made = build.codec_settings(other).mel_codec.vocoder
+  assert isinstance(made, VocoderConfig) and made.factors == (16, 10)
+  other.mel_codec.vocoder.width = 'wide'
+  with refused("config.mel_codec.vocoder.width is 'wide'; it must be of type int"):
+    build.codec_settings(other)
+
+
 def test_a_mel_latent_covers_as_much_as_one_of_the_other_sound_codec():
   mel, sound = (build.codec_settings(config('sound_codec', k)) for k in ('mel', 'squeeze'))
   a, b = mel.mel_codec.geometry, sound.sound.geometry
@@ -248,11 +260,11 @@ def test_a_mel_latent_covers_as_much_as_one_of_the_other_sound_codec():
       'config.mel_codec.mel.sample_rate_hz is 24000 and that of config.prepare 16000',
     ),
     (
-      {'vocoder': {'factors': (5, 4, 4, 4)}},
-      'config.mel_codec.vocoder.factors make 320 samples a mel .* is 160; make them equal',
+      {'vocoder': {'factor': 320}},
+      'config.mel_codec.vocoder makes 320 samples a mel .* is 160; make them equal',
     ),
     ({'autoencoder': {'mels': 32}}, 'config.mel_codec: the autoencoder reads 1 × 32 mels'),
-    ({'vocoder': {'sizes': (9, 8, 8)}}, 'config.mel_codec.vocoder: 4 factors for 3 sizes'),
+    ({'vocoder': {'n_fft': 650}}, 'config.mel_codec.vocoder: n_fft 650 must be even and at least'),
     (
       {'mel': {'hop_sample': 3}},
       "config.mel_codec.mel has no key 'hop_sample'; did you mean hop_samples",

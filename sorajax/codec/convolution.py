@@ -14,25 +14,35 @@ LAYOUT = {1: ('NWC', 'WIO', 'NWC'), 2: ('NHWC', 'HWIO', 'NHWC')}
 
 
 class Conv(nnx.Module):
-  """[B, …, in] → [B, …, out], a convolution over the axes between, without padding."""
+  """[B, …, in] → [B, …, out], a convolution over the axes between, without padding.
+
+  With `groups`, as many parts of the channels are each convolved by themselves.
+  """
 
   def __init__(
     self, inputs: int, outputs: int, size: tuple[int, ...], *, stride: int = 1, dilation: int = 1,
-    bias: bool = True, rngs: nnx.Rngs,
+    groups: int = 1, bias: bool = True, rngs: nnx.Rngs,
   ):  # fmt: skip
     axes = (None,) * (len(size) + 2)
-    fan = inputs * math.prod(size)
-    self.kernel = param.normal(rngs, (*size, inputs, outputs), axes, scale=fan**-0.5)
+    shape = (*size, inputs // groups, outputs)
+    self.kernel = param.normal(rngs, shape, axes, scale=math.prod(shape[:-1]) ** -0.5)
     self.bias = param.zeros((outputs,), (None,)) if bias else None
-    self.stride, self.dilation = stride, dilation
+    self.stride, self.dilation, self.groups = stride, dilation, groups
 
   def __call__(self, x: jax.Array) -> jax.Array:
     dims = x.ndim - 2
     y = jax.lax.conv_general_dilated(
       x, self.kernel[...].astype(x.dtype), (self.stride,) * dims, 'VALID',
       rhs_dilation=(self.dilation,) * dims, dimension_numbers=LAYOUT[dims],
+      feature_group_count=self.groups,
     )  # fmt: skip
     return y if self.bias is None else y + self.bias[...].astype(y.dtype)
+
+
+def same(conv: Conv, x: jax.Array) -> jax.Array:
+  """[B, T, in] → [B, T, out] of a convolution of odd size: zeros lie on either side."""
+  side = (conv.kernel.shape[0] - 1) // 2 * conv.dilation
+  return conv(jnp.pad(x, ((0, 0), (side, side), (0, 0))))
 
 
 class CausalConv1d(nnx.Module):

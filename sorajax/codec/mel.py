@@ -10,6 +10,7 @@ import numpy as np
 
 LINEAR_HZ = 200 / 3  # a mel below 1 kHz
 LOG_STEP = np.log(6.4) / 27  # the logarithm of a mel's ratio above
+LEAST_WEIGHT = 1e-3  # of windows, below which samples fade out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +63,31 @@ def frames(x: jax.Array, size: int, hop: int) -> jax.Array:
   """[B, S, A] → [B, T, size, A], T = 1 + (S − size) // hop windows."""
   count = (x.shape[1] - size) // hop + 1
   return x[:, np.arange(count)[:, None] * hop + np.arange(size)]
+
+
+def overlapped(spectra: jax.Array, hop: int, there: jax.Array | None = None) -> jax.Array:
+  """The samples nearest to what windows are to hold (Griffin & Lim 1984).
+
+  Args:
+    spectra: complex [B, T, n_fft/2 + 1], of Hann windows.
+    hop: samples between them, of which n_fft is a multiple.
+    there: [T], how much each counts; all alike if None.
+
+  Returns:
+    float32 [B, (T − 1) · hop + n_fft].
+  """
+  T, size = spectra.shape[1], 2 * (spectra.shape[2] - 1)
+  parts = size // hop
+  window = hann(size) if there is None else hann(size) * there[:, None]
+
+  def added(pieces: jax.Array) -> jax.Array:
+    pieces = pieces.reshape(len(pieces), T, parts, hop)
+    sides = lambda i: ((0, 0), (i, parts - 1 - i), (0, 0))
+    shifted = [jnp.pad(pieces[:, :, i], sides(i)) for i in range(parts)]
+    return jnp.stack(shifted).sum(axis=0).reshape(len(pieces), -1)
+
+  weight = added(jnp.broadcast_to(window * hann(size), (1, T, size)))
+  return added(jnp.fft.irfft(spectra, size, axis=2) * window) / jnp.maximum(weight, LEAST_WEIGHT)
 
 
 def magnitude(real: jax.Array, imaginary: jax.Array) -> jax.Array:

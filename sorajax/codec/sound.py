@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from sorajax.codec import plain, statistics
 from sorajax.codec.audio import Autoencoder, AutoencoderConfig
@@ -19,11 +20,18 @@ from sorajax.codec.squeeze import Squeeze, SqueezeConfig
 from sorajax.codec.statistics import Statistics, unmeasured
 from sorajax.codec.streams import Carried, Direct, Framing, Overlap, Streamed
 from sorajax.codec.vocoder import Vocoder, VocoderConfig, WideConfig, WideVocoder, flattened
+from sorajax.codec.vocos import Vocos, VocosConfig
 from sorajax.errors import UserError
 from sorajax.geometry import AudioGeometry
 
 CHUNK = 16  # latents
 STATISTICS = ('mean', 'scale', 'spread')
+AnyVocoder = VocoderConfig | WideConfig | VocosConfig
+VOCODERS: dict[type, type[nnx.Module]] = {
+  VocoderConfig: Vocoder,
+  WideConfig: WideVocoder,
+  VocosConfig: Vocos,
+}
 
 
 class _Learned(Streamed):
@@ -128,7 +136,7 @@ class MelCodecConfig:
 
   mel: MelConfig = dataclasses.field(default_factory=MelConfig)
   autoencoder: AutoencoderConfig = dataclasses.field(default_factory=AutoencoderConfig)
-  vocoder: VocoderConfig | WideConfig = dataclasses.field(default_factory=VocoderConfig)
+  vocoder: AnyVocoder = dataclasses.field(default_factory=VocoderConfig)
 
   def __post_init__(self) -> None:
     mel, auto, vocoder = self.mel, self.autoencoder, self.vocoder
@@ -275,9 +283,9 @@ def whole_mel(audio: jax.Array, config: MelCodecConfig) -> jax.Array:
   return log_mel(audio, config.mel)[:, :count]
 
 
-def vocoder_module(config: VocoderConfig | WideConfig) -> type[Vocoder] | type[WideVocoder]:
+def vocoder_module(config: AnyVocoder) -> type[nnx.Module]:
   """The vocoder that a config is of."""
-  return Vocoder if isinstance(config, VocoderConfig) else WideVocoder
+  return VOCODERS[type(config)]
 
 
 @contextlib.contextmanager
@@ -300,9 +308,9 @@ def _mel_config(shape: dict[str, Any]) -> MelCodecConfig:
   vocoder = parts['vocoder']
   if 'narrow' in vocoder:
     stages = {n: VocoderConfig(**vocoder[n]) for n in ('narrow', 'extension')}
-    made: VocoderConfig | WideConfig = WideConfig(**{**vocoder, **stages})
+    made: AnyVocoder = WideConfig(**{**vocoder, **stages})
   else:
-    made = VocoderConfig(**vocoder)
+    made = VocosConfig(**vocoder) if 'n_fft' in vocoder else VocoderConfig(**vocoder)
   mel, autoencoder = MelConfig(**parts['mel']), AutoencoderConfig(**parts['autoencoder'])
   return MelCodecConfig(mel, autoencoder, made)
 

@@ -1,6 +1,7 @@
 """How far a sound is from another, in the ways that an autoencoder is trained on.
 
-All take float [B, S, A] and give a mean over everything.
+All take float [B, S, A] and give a mean over everything. Logarithms take all amplitudes below
+`FLOOR` to be alike, and so have no slope there; where `smooth`, they add it: silence can learn.
 """
 
 from collections.abc import Iterator
@@ -21,12 +22,15 @@ def waveform(a: jax.Array, b: jax.Array) -> jax.Array:
   return jnp.abs(a - b).mean()
 
 
-def spectra(a: jax.Array, b: jax.Array) -> jax.Array:
+def spectra(a: jax.Array, b: jax.Array, smooth: bool = False) -> jax.Array:
   """Mean absolute difference of log amplitudes, in nats, over short-time spectra of many widths.
 
   The logarithmic half of the multi-resolution loss of Yamamoto et al. (2020).
   """
-  parts = [jnp.abs(_log(x) - _log(y)).mean() for x, y in zip(_amplitudes(a), _amplitudes(b))]
+  parts = [
+    jnp.abs(_log(x, smooth) - _log(y, smooth)).mean()
+    for x, y in zip(_amplitudes(a), _amplitudes(b))
+  ]
   return sum(parts, jnp.zeros(())) / len(WINDOWS)
 
 
@@ -39,15 +43,15 @@ def convergence(a: jax.Array, b: jax.Array) -> jax.Array:
   return total / len(WINDOWS)
 
 
-def mel(a: jax.Array, b: jax.Array, sample_rate_hz: int) -> jax.Array:
+def mel(a: jax.Array, b: jax.Array, sample_rate_hz: int, smooth: bool = False) -> jax.Array:
   """Mean absolute difference of log-mel spectra, in nats."""
   bank = mel_bank(sample_rate_hz, MEL_WINDOW, MELS) * (sample_rate_hz / MEL_WINDOW)
-  banded = lambda x: _log(jnp.einsum('btna,nf->btfa', _amplitude(x, MEL_WINDOW), bank))
+  banded = lambda x: _log(jnp.einsum('btna,nf->btfa', _amplitude(x, MEL_WINDOW), bank), smooth)
   return jnp.abs(banded(a) - banded(b)).mean()
 
 
-def _log(x: jax.Array) -> jax.Array:
-  return floored_log(x, FLOOR)
+def _log(x: jax.Array, smooth: bool) -> jax.Array:
+  return jnp.log(x + FLOOR) if smooth else floored_log(x, FLOOR)
 
 
 def _amplitudes(x: jax.Array) -> Iterator[jax.Array]:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sorajax.codec.mel import MelConfig, frames, hann, log_mel_inside, mel_bank
+from sorajax.codec.mel import MelConfig, frames, hann, log_mel_inside, mel_bank, overlapped
 from sorajax.codec.pca import Pca, fit
 from sorajax.codec.streams import Carried, Framing, Streamed
 from sorajax.geometry import AudioGeometry
@@ -207,7 +207,7 @@ def _waves(mel: MelConfig, bands: jax.Array, there: jax.Array, known: jax.Array)
   first = known.T
   phases = 2 * jnp.pi * jax.random.uniform(jax.random.key(0), wanted.shape)
   keep = lambda x: x.at[:, : first.shape[1]].set(first)
-  sounding = lambda unit: keep(overlapped(wanted * unit, there, mel))
+  sounding = lambda unit: keep(overlapped(wanted * unit, mel.hop_samples, there))
 
   def better(_: Any, now: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
     unit, before = now
@@ -236,18 +236,3 @@ def windowed(samples: jax.Array, mel: MelConfig) -> jax.Array:
   """[A, (T − 1) · hop + n_fft] → the spectra of its windows, complex [A, T, n_fft/2 + 1]."""
   windows = frames(samples[..., None], mel.n_fft, mel.hop_samples)[..., 0]
   return jnp.fft.rfft(windows * hann(mel.n_fft), axis=2)
-
-
-def overlapped(spectra: jax.Array, there: jax.Array, mel: MelConfig) -> jax.Array:
-  """The samples nearest to spectra [A, T, n_fft/2 + 1] of windows; `there` [T] weighs these."""
-  parts, window = mel.n_fft // mel.hop_samples, jnp.asarray(hann(mel.n_fft))
-  frames = jnp.fft.irfft(spectra, mel.n_fft, axis=2) * window * there[:, None]
-
-  def added(frames: jax.Array) -> jax.Array:
-    pieces = frames.reshape(*frames.shape[:2], parts, mel.hop_samples)
-    sides = lambda i: ((0, 0), (i, parts - 1 - i), (0, 0))
-    shifted = [jnp.pad(pieces[:, :, i], sides(i)) for i in range(parts)]
-    return jnp.stack(shifted).sum(axis=0).reshape(len(frames), -1)
-
-  weight = added((window * window * there[:, None])[None])
-  return added(frames) / jnp.maximum(weight, 1e-3)

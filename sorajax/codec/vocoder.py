@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from sorajax.codec.convolution import Conv, Upsampler, centre, reach
+from sorajax.codec.convolution import Conv, Upsampler, centre, reach, same
 from sorajax.codec.mel import floored_log, fourier_basis, frames, magnitude, mel_bank
 from sorajax.codec.resample import (
   anti_aliased,
@@ -208,20 +208,14 @@ class ResBlock(nnx.Module):
   def __call__(self, x: jax.Array, lowpass: jax.Array | None) -> jax.Array:
     parts = map(layers.each, (self.acts1, self.convs1, self.acts2, self.convs2))
     for act1, conv1, act2, conv2 in zip(*parts):
-      h = _same(conv1, self._act(act1, x, lowpass))
-      x = x + _same(conv2, self._act(act2, h, lowpass))
+      h = same(conv1, self._act(act1, x, lowpass))
+      x = x + same(conv2, self._act(act2, h, lowpass))
     return x
 
   def _act(self, act: Leaky | Snake, x: jax.Array, lowpass: jax.Array | None) -> jax.Array:
     if self.oversampling == 1 or lowpass is None:
       return act(x)
     return anti_aliased(act, x, lowpass, self.oversampling)
-
-
-def _same(conv: Conv, x: jax.Array) -> jax.Array:
-  """Padded with zeros to as many frames as there were."""
-  side = (conv.kernel.shape[0] - 1) // 2 * conv.dilation
-  return conv(jnp.pad(x, ((0, 0), (side, side), (0, 0))))
 
 
 class Vocoder(nnx.Module):
@@ -253,7 +247,7 @@ class Vocoder(nnx.Module):
   def _run(self, x: jax.Array) -> jax.Array:
     c = self.config
     lowpass = None if self.lowpass is None else jax.lax.stop_gradient(self.lowpass[...])
-    x = _same(self.first, x)
+    x = same(self.first, x)
     for up, blocks in zip(layers.each(self.ups), layers.each(self.blocks)):
       if self.snake is None:
         x = jax.nn.leaky_relu(x, c.slope)
@@ -263,7 +257,7 @@ class Vocoder(nnx.Module):
       x = jax.nn.leaky_relu(x, LAST_SLOPE)
     else:
       x = anti_aliased(self.snake, x, lowpass, self.ratio)
-    return _ended(_same(self.last, x), c.ending)
+    return _ended(same(self.last, x), c.ending)
 
 
 def _ended(x: jax.Array, ending: str) -> jax.Array:

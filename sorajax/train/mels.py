@@ -1,4 +1,4 @@
-"""Training a mel autoencoder and its vocoder together, from samples to samples."""
+"""Training a mel autoencoder, and beside it the vocoder on what the autoencoder makes."""
 
 import dataclasses
 import functools
@@ -15,20 +15,20 @@ from sorajax.codec.past import Past
 from sorajax.codec.sound import MelCodecConfig, vocoder_module, whole_mel
 from sorajax.codec.squeeze import FIRST_LOGVAR
 from sorajax.codec.statistics import unmeasured
-from sorajax.codec.vocoder import CONSTANT, flattened
+from sorajax.codec.vocoder import CONSTANT, VocoderConfig, flattened
 from sorajax.settings import MelCodecSettings
 from sorajax.train.sounds import Made, SoundObjective
 
 HEARD_CLIPS = 48  # from which the level and the spread of mel frames are measured
-QUIET = 0.02  # of the drawn vocoder's last layer, so that its samples are first far from ±1
+QUIET = 0.02  # of a drawn last layer that makes samples, so that they are first far from ±1
 
 
 @dataclasses.dataclass(frozen=True)
 class MelObjective(SoundObjective):
   """Log-mel frames through an autoencoder, and what it makes of them through a vocoder.
 
-  Beside the losses of all sounds, `spectrogram` holds the frames between the two networks near
-  those of the sound.
+  `spectrogram` holds the frames between the two networks near those of the sound, and is what the
+  autoencoder learns from; the losses of all sounds are the vocoder's, and do not reach beyond it.
   """
 
   settings: MelCodecSettings
@@ -54,7 +54,8 @@ class MelObjective(SoundObjective):
   def init(self, key: jax.Array) -> Any:
     params = self.started(self.config)
     if params is None:
-      params = levelled(sound.new_mel(self.config, key).params, *self.level)
+      quiet = QUIET if isinstance(self.config.vocoder, VocoderConfig) else 1.0
+      params = levelled(sound.new_mel(self.config, key).params, *self.level, quiet)
     return jax.tree.map(jnp.asarray, plain.parted(params, CONSTANT)[0])
 
   def frozen(self) -> Any:
@@ -71,7 +72,8 @@ class MelObjective(SoundObjective):
     heard = plain.whole(params, frozen['constant'])['vocoder']
     vocoder = plain.joined(vocoder_module(self.config.vocoder), self.config.vocoder, heard)
     difference = jnp.abs(mel - whole_mel(audio, self.config)).mean()
-    return vocoder(flattened(mel))[:, : audio.shape[1]], {'spectrogram': difference}
+    made = vocoder(flattened(jax.lax.stop_gradient(mel)))[:, : audio.shape[1]]
+    return made, {'spectrogram': difference}
 
   def codec(self, weights: Any) -> Codec:
     """The learned sound half, its latents normalised over training clips, and a linear picture."""
@@ -85,11 +87,11 @@ class MelObjective(SoundObjective):
     return plain.joined(Autoencoder, self.config.autoencoder, params['autoencoder'])
 
 
-def levelled(params: plain.Params, mean: float, scale: float) -> plain.Params:
+def levelled(params: plain.Params, mean: float, scale: float, quiet: float) -> plain.Params:
   """Drawn parameters that take frames of this mean and scale as if these were 0 and 1.
 
   Layers are drawn for values around 1, and frames lie around −6 nats. Latents begin
-  with little noise, and the vocoder begins quiet.
+  with little noise, and the vocoder's last layer begins `quiet` times as loud.
   """
   autoencoder, vocoder = params['autoencoder'], params['vocoder']
   encoder, decoder = autoencoder['encoder'], autoencoder['decoder']
@@ -111,6 +113,6 @@ def levelled(params: plain.Params, mean: float, scale: float) -> plain.Params:
   }
   decoder_end = {'last': {'conv': tells(decoder['last']['conv'])}}
   autoencoder = {'encoder': {**encoder, **encoder_ends}, 'decoder': {**decoder, **decoder_end}}
-  last = {**vocoder['last'], 'kernel': vocoder['last']['kernel'] * QUIET}
+  last = {**vocoder['last'], 'kernel': vocoder['last']['kernel'] * quiet}
   vocoder = {**vocoder, 'first': reads(vocoder['first']), 'last': last}
   return {'autoencoder': autoencoder, 'vocoder': vocoder}

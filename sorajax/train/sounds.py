@@ -29,13 +29,14 @@ class SoundObjective(Reconstruction):
 
   def loss(self, params, frozen, batch: Any, key, counts):
     audio, rate = batch['audio'], self.settings.prepare.sample_rate_hz
+    smooth = self.settings.loss.smooth
     mean, logvar = self.encode(params, frozen, audio)
     made, terms = self.decode(params, frozen, moments.draw(key, mean, logvar), audio)
     terms |= {
       'waveform': sound_loss.waveform(made, audio),
-      'spectra': sound_loss.spectra(made, audio),
+      'spectra': sound_loss.spectra(made, audio, smooth),
       'convergence': sound_loss.convergence(made, audio),
-      'mel': sound_loss.mel(made, audio, rate),
+      'mel': sound_loss.mel(made, audio, rate, smooth),
       'divergence': moments.kl(mean, logvar).mean(),
     }
     return self.weighed(terms, counts)

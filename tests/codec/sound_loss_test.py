@@ -12,6 +12,8 @@ DISTANCES = {
   'spectra': loss.spectra,
   'convergence': loss.convergence,
   'mel': functools.partial(loss.mel, sample_rate_hz=16_000),
+  'smooth spectra': functools.partial(loss.spectra, smooth=True),
+  'smooth mel': functools.partial(loss.mel, sample_rate_hz=16_000, smooth=True),
 }
 each = pytest.mark.parametrize('distance', DISTANCES.values(), ids=DISTANCES)
 RATE_HZ = 16_000
@@ -38,6 +40,12 @@ def test_silence_and_a_sound_have_finite_slopes(distance):
   for a, b in ((A * 0, A), (A, A * 0), (A * 0, A * 0)):
     value, slope = jax.value_and_grad(distance)(a, b)
     assert np.isfinite(value) and np.isfinite(slope).all()
+
+
+@pytest.mark.parametrize('name', ['spectra', 'mel'])
+def test_a_sound_below_the_floor_learns_to_be_louder_where_logarithms_are_smooth(name):
+  slope = lambda distance: jax.grad(lambda level: distance(level * B, A))(1e-8)
+  assert slope(DISTANCES[name]) == 0 > slope(DISTANCES[f'smooth {name}'])
 
 
 def test_spectra_do_not_mind_phase_and_waveforms_do():

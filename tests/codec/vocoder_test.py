@@ -8,8 +8,9 @@ import sounds
 import tiny
 from flax import nnx
 
-from sorajax.codec import plain, resample
+from sorajax.codec import plain, resample, sound
 from sorajax.codec.convolution import Upsampler
+from sorajax.codec.mel import hann
 from sorajax.codec.streams import Overlap
 from sorajax.codec.vocoder import (
   CONSTANT,
@@ -19,6 +20,7 @@ from sorajax.codec.vocoder import (
   WideVocoder,
   flattened,
 )
+from sorajax.codec.vocos import FIRST_LEVEL, Vocos, VocosConfig
 
 LEAKY = sounds.VOCODER
 SNAKE = dataclasses.replace(
@@ -29,8 +31,11 @@ WIDE = WideConfig(
   dataclasses.replace(SNAKE, inputs=8, factors=(3, 4), sizes=(5, 4)),
   narrow_rate_hz=sounds.RATE_HZ, ratio=3, n_fft=16, hop_samples=4, mels=4,
 )  # fmt: skip
-CASES = {'leaky': LEAKY, 'snake': SNAKE, 'wide': WIDE}
-module_of = lambda config: WideVocoder if isinstance(config, WideConfig) else Vocoder
+VOCOS = VocosConfig(
+  inputs=16, outputs=2, width=8, hidden=12, blocks=2, kernel=3, n_fft=24, factor=8
+)
+CASES = {'leaky': LEAKY, 'snake': SNAKE, 'wide': WIDE, 'vocos': VOCOS}
+module_of = sound.vocoder_module
 
 
 run = tiny.quick_jit(
@@ -73,6 +78,24 @@ def test_a_frame_is_heard_within_reach_and_nowhere_else(name):
   changed = run(config, params(config), before) != run(config, params(config), other)
   heard = np.flatnonzero(np.asarray(changed)[0].any(axis=1)) / config.factor
   assert at - config.reach <= heard.min() < at < heard.max() < at + config.reach + 1
+
+
+def test_a_sound_is_heard_where_its_spectra_are_told():
+  """The window of frame t has sample t·factor in its middle."""
+  c, frames = VOCOS, 9
+  sound_ = sounds.noise(frames * c.factor, c.outputs)
+  padded = jnp.pad(sound_.T, ((0, 0), (c.n_fft // 2, c.n_fft // 2)))
+  spectra = jnp.stack(
+    [
+      jnp.fft.rfft(padded[:, t * c.factor : t * c.factor + c.n_fft] * hann(c.n_fft))
+      for t in range(frames)
+    ]
+  )  # [T, A, K]
+  told = jnp.stack([jnp.log(jnp.abs(spectra)) - FIRST_LEVEL, jnp.angle(spectra)], axis=1)
+  module = plain.joined(Vocos, c, params(c))
+  made = module._waves(told[None])[0]
+  until = (frames - 1) * c.factor
+  np.testing.assert_allclose(made[:until], sound_[:until], atol=1e-5)
 
 
 def test_everything_is_float32_whatever_comes():
@@ -179,6 +202,8 @@ def test_sizes_that_do_not_fit_are_refused():
     'size 7 less factor 4 must be even': lambda: dataclasses.replace(LEAKY, sizes=(7, 4)),
     'must be odd': lambda: dataclasses.replace(LEAKY, kernels=(4,)),
     '1 kernels for 2 dilations': lambda: dataclasses.replace(LEAKY, dilations=((1,), (1,))),
+    'n_fft 24 must be even and at least': lambda: dataclasses.replace(VOCOS, factor=16),
+    'kernel 2 must be odd': lambda: dataclasses.replace(VOCOS, kernel=2),
     r'makes 12 samples a hop, not 4 · 2': lambda: dataclasses.replace(WIDE, ratio=2),
     r'reads 8 values, not 5 mels · 2': lambda: dataclasses.replace(WIDE, mels=5),
   }

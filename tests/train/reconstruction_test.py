@@ -14,7 +14,7 @@ from tiny import refused
 from sorajax import build, sharding
 from sorajax.clip import Clip
 from sorajax.codec import plain, sound
-from sorajax.codec.vocoder import CONSTANT
+from sorajax.codec.vocoder import CONSTANT, VocoderConfig
 from sorajax.data import clips as clips_lib
 from sorajax.evaluate.fidelity import mel_distance, psnr_db, snr_db
 from sorajax.optim import OptimizerConfig
@@ -27,6 +27,10 @@ from sorajax.train.state import initial_state, make_step
 CONFIG = Path(__file__).parents[2] / 'configs' / 'tiny_codec.py'
 FRAMES = 9
 HALVES = {'picture': PictureObjective, 'sound': SqueezeObjective, 'mel': MelObjective}
+HIFI = VocoderConfig(
+  inputs=16, outputs=1, width=8, factors=(10, 8), sizes=(20, 16), kernels=(3,),
+  dilations=((1, 3),), activation='snake',
+)  # fmt: skip
 each_half = pytest.mark.parametrize('half', HALVES)
 
 
@@ -126,11 +130,29 @@ def test_mel_networks_begin_at_the_level_of_the_sounds():
   assert found['spectrogram'] < 3 * scale
 
 
+def test_a_vocoder_learns_from_sounds_and_the_autoencoder_from_frames():
+  """Neither is moved by what the other is judged by."""
+  made = objective('mel', divergence=0.0)
+  params, batch = made.init(jax.random.key(0)), next(iter(made.held(1))).audio[None]
+
+  def moved(**weights: float) -> set[str]:
+    loss = dataclasses.replace(made.settings.loss, **{'spectra': 0.0, 'mel': 0.0, **weights})
+    own = dataclasses.replace(made, settings=dataclasses.replace(made.settings, loss=loss))
+    counts = {'micro_batches': jnp.ones(())}
+    total = lambda p: own.loss(p, own.frozen(), {'audio': batch}, jax.random.key(0), counts)[0]
+    slopes = jax.jit(jax.grad(total))(params)
+    return {part for part in slopes if any(s.any() for s in jax.tree.leaves(slopes[part]))}
+
+  assert moved(spectrogram=1.0) == {'autoencoder'}
+  assert moved(spectrogram=0.0, spectra=1.0, mel=1.0) == {'vocoder'}
+
+
 def test_the_constants_of_a_vocoder_stay_as_they_are():
   """Whatever the optimiser does to all that it is given."""
   made = objective('mel')
   optimizer = OptimizerConfig(learning_rate=0.1, warmup_steps=0, weight_decay=0.5, ema=0.5)
-  settings = dataclasses.replace(made.settings, optimizer=optimizer)
+  codec = dataclasses.replace(made.config, vocoder=HIFI)
+  settings = dataclasses.replace(made.settings, optimizer=optimizer, mel_codec=codec)
   made = dataclasses.replace(made, settings=settings)
   with jax.set_mesh(made.mesh):
     state = jax.jit(initial_state(made))()
