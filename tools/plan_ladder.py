@@ -13,7 +13,8 @@ from absl import flags
 from sorajax import build, cli
 from sorajax.errors import UserError
 from sorajax.plan import plan
-from sorajax.plan.report import GIB, Plan
+from sorajax.plan.planned import Plan
+from sorajax.plan.report import GIB
 
 _RUNGS = flags.DEFINE_list('rungs', [], 'Names of those to plan; all by default.')
 _QUICK = flags.DEFINE_bool('quick', True, 'Compile with less effort, in a fraction of the time.')

@@ -59,7 +59,7 @@ def einsum(equation: str, x: jax.Array, w: nnx.Param | jax.Array, *axes: str | N
   gathered = [i for i, axis in enumerate(layout) if axis == sharding.RULES['embed']]
   if not gathered or sharding.shards('embed') == 1:
     return jnp.einsum(equation, x, kernel, out_sharding=out)
-  of_x, of_w, of_out = equation.replace('->', ',').split(',')
+  of_x, of_w, of_out = _letters(equation)
   over = [layout[of_w.index(letter)] for letter in of_x if letter in of_w]
   summed = tuple(axis for axis in over if axis not in (None, sharding.RULES['embed']))
 
@@ -78,15 +78,20 @@ def einsum(equation: str, x: jax.Array, w: nnx.Param | jax.Array, *axes: str | N
   return run(jax.reshard(x, where), kernel)
 
 
+def _letters(equation: str) -> list[str]:
+  """Those of x, of w and of what is made of them."""
+  return equation.replace('->', ',').split(',')
+
+
 def _summed(equation: str) -> int:
   """How many letters are summed over."""
-  of_x, of_w, _ = equation.replace('->', ',').split(',')
+  of_x, of_w, _ = _letters(equation)
   return sum(letter in of_x for letter in of_w)
 
 
 def _is_product(equation: str) -> bool:
   """Whether the last axes of x meet the first of w, so that it is a product of two matrices."""
-  of_x, of_w, of_out = equation.replace('->', ',').split(',')
+  of_x, of_w, of_out = _letters(equation)
   n = _summed(equation)
   return of_x.endswith(of_w[:n]) and of_out == of_x[:-n] + of_w[n:]
 

@@ -1,13 +1,10 @@
 """What to change in a plan that wastes something."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from sorajax.plan.planned import Plan
 from sorajax.plan.search import REMATS
 from sorajax.plan.work import Step
-
-if TYPE_CHECKING:
-  from sorajax.plan.report import Plan
 
 TIGHT = 0.1  # share of memory below which a program that fits may not fit another day
 LOOSE = 0.5  # share of memory above which less may be computed twice
@@ -15,14 +12,14 @@ WHOLE = 0.1  # of what is gathered, above which weights are sent whole by all-re
 LOUD = 0.25  # share of the time above which talk is worth lessening
 
 
-def advice(plan: 'Plan') -> Iterator[str]:
+def advice(plan: Plan) -> Iterator[str]:
   """A line for each thing that is worth a change; none where all is well."""
   yield from _of_layout(plan)
   yield from _of_memory(plan)
   yield from _of_talk(plan)
 
 
-def _of_layout(plan: 'Plan') -> Iterator[str]:
+def _of_layout(plan: Plan) -> Iterator[str]:
   fsdp, tile = plan.compiled.mesh.get('fsdp', 1), plan.chip.tile
   sent = lambda kind: sum(
     size for (k, axes, _), (size, _) in plan.estimate.by_collective.items()
@@ -39,7 +36,7 @@ def _of_layout(plan: 'Plan') -> Iterator[str]:
       )
 
 
-def _of_memory(plan: 'Plan') -> Iterator[str]:
+def _of_memory(plan: Plan) -> Iterator[str]:
   remat = plan.work.settings.transformer.remat
   if plan.room < TIGHT:
     trains = isinstance(plan.work, Step) and remat != REMATS[-1]
@@ -53,7 +50,7 @@ def _of_memory(plan: 'Plan') -> Iterator[str]:
     )
 
 
-def _of_talk(plan: 'Plan') -> Iterator[str]:
+def _of_talk(plan: Plan) -> Iterator[str]:
   found = plan.estimate
   if found.exposed <= LOUD * found.seconds:
     return

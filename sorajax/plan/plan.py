@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from sorajax.codec import codec as codec_lib
 from sorajax.codec.convolutional import ConvCodec
 from sorajax.errors import UserError
-from sorajax.plan import chips, report, work
+from sorajax.plan import chips, work
 from sorajax.plan.estimate import Assumptions, estimate
+from sorajax.plan.planned import Plan
 from sorajax.plan.program import (
   Compiled,
   DoesNotFit,
@@ -56,7 +57,7 @@ class Place:
     return chip.memory / chip.devices
 
 
-def of_training(settings: Settings, place: Place, rows: int | None = None) -> Iterator[report.Plan]:
+def of_training(settings: Settings, place: Place, rows: int | None = None) -> Iterator[Plan]:
   """What a step of training costs, for each bucket of clips.
 
   Args:
@@ -76,7 +77,7 @@ def of_training(settings: Settings, place: Place, rows: int | None = None) -> It
 
 def of_sampling(
   settings: Settings, place: Place, rows: int | None = None, weights: str = 'float32'
-) -> report.Plan:
+) -> Plan:
   """What it costs to sample a batch of clips of the config's size, from prompts.
 
   Args:
@@ -94,9 +95,7 @@ def of_sampling(
   return _planned(clips, sampling_run(clips, mesh, place.quick, place.room, weights), place)
 
 
-def of_decoding(
-  settings: Settings, place: Place, codec: str, rows: int | None = None
-) -> report.Plan:
+def of_decoding(settings: Settings, place: Place, codec: str, rows: int | None = None) -> Plan:
   """What it costs to decode the pictures of clips of the config's size.
 
   Args:
@@ -128,7 +127,7 @@ class Tried:
   """
 
   candidate: Candidate
-  plan: report.Plan | None = None
+  plan: Plan | None = None
   refusal: str = ''
 
 
@@ -182,10 +181,10 @@ def _compiled(one: Candidate, place: Place, weights: str) -> Tried:
   return Tried(one, _planned(one.of, program, place))
 
 
-def _planned(what: work.Work, compiled: Compiled, place: Place) -> report.Plan:
+def _planned(what: work.Work, compiled: Compiled, place: Place) -> Plan:
   chip, sides = chips.chip_of(place.topology), chips.sides_of(place.topology)
   assume = Assumptions()
-  return report.Plan(
+  return Plan(
     place.name, place.where, chip, place.slices * math.prod(sides), what, compiled,
     estimate(compiled.program, chip, sides, assume), assume, place.price,
   )  # fmt: skip

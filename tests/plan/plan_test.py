@@ -13,6 +13,7 @@ from sorajax.plan.advice import advice
 from sorajax.plan.estimate import Assumptions, Estimate, estimate
 from sorajax.plan.hlo import Program
 from sorajax.plan.memory import Memory
+from sorajax.plan.planned import Plan
 from sorajax.plan.program import Compiled
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -66,11 +67,11 @@ def clips(rows: int | None = 10, **sample) -> work.Clips:
   return work.clips_of(chosen, rows, sharding.abstract_mesh((1, 4, 4, 1)))
 
 
-def made(peak: float = 20 * GIB, price: float = 0.0, what: work.Work | None = None) -> report.Plan:
+def made(peak: float = 20 * GIB, price: float = 0.0, what: work.Work | None = None) -> Plan:
   program = Program(LOOP, MESH)
   held = {'weights': 4.0 * GIB, 'moving average': 4.0 * GIB, 'optimiser': 8.0 * GIB}
   compiled = Compiled(Memory(held, peak), program, MESH, 60.0, 19_000_000_000)
-  return report.Plan(
+  return Plan(
     'big', 'v6e:4x4', chips.CHIPS['v6e'], 16, what or step(), compiled,
     estimate(program, chips.CHIPS['v6e'], (4, 4), EXACT), EXACT, price,
   )  # fmt: skip
@@ -243,7 +244,7 @@ def test_nothing_asked_for_and_codecs_that_are_not_there_are_refused():
 QUIET = Estimate(1.0, 0.0, 0.0, 0.0, 0.0, 1.0, {})
 
 
-def advised(peak: float = 24 * GIB, what=None, fsdp: int = 16, estimate=QUIET) -> report.Plan:
+def advised(peak: float = 24 * GIB, what=None, fsdp: int = 16, estimate=QUIET) -> Plan:
   found = made(peak, what=what)
   compiled = dataclasses.replace(found.compiled, mesh={**MESH, 'fsdp': fsdp})
   return dataclasses.replace(found, compiled=compiled, estimate=estimate)

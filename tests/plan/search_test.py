@@ -8,11 +8,12 @@ import pytest
 
 from sorajax import build, sharding
 from sorajax.data.loader import check_batch
-from sorajax.plan import chips, plan, report, search, search_report, work
+from sorajax.plan import chips, plan, search, search_report, work
 from sorajax.plan.estimate import Assumptions
 from sorajax.plan.formula import Formula
 from sorajax.plan.memory import Memory
 from sorajax.plan.plan import Tried
+from sorajax.plan.planned import Plan
 from sorajax.plan.program import Compiled
 from sorajax.sharding import MeshConfig
 
@@ -135,10 +136,10 @@ def test_split_tokens_are_sent_as_attention_splits_them(shapes, split, kind):
   assert not any('context' in axes for _, axes in talk(formula(shapes, (4, 4, 1, 1))))
 
 
-def planned(one: search.Candidate, seconds: float, peak: float) -> report.Plan:
+def planned(one: search.Candidate, seconds: float, peak: float) -> Plan:
   spent = dataclasses.replace(one.estimate, products=seconds, kernels=0.0, memory=0.0, exposed=0.0)
   compiled = Compiled(Memory({}, peak), None, {}, 1.0, 1)
-  return report.Plan('big', PLACE.topology, CHIP, 16, one.of, compiled, spent, Assumptions())
+  return Plan('big', PLACE.topology, CHIP, 16, one.of, compiled, spent, Assumptions())
 
 
 def test_the_best_few_are_told_and_which_of_them_were_compiled(steps):
