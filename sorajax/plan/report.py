@@ -97,6 +97,8 @@ def page(plan: Plan) -> str:
     f'<td>{seconds:.3f}'
     for (kind, axes, apart), (size, seconds) in sorted(plan.estimate.by_collective.items())
   )
+  offloaded = plan.compiled.memory.offloaded
+  beside = f'<p>{offloaded / GIB:.2f} GiB beside, in that of the host</p>' if offloaded else ''
   told = ''.join(f'<p><b>{html.escape(line)}</b>' for line in advice(plan))
   return (
     '<!doctype html><meta charset=utf-8><title>' + html.escape(plan.name) + '</title><style>'
@@ -106,7 +108,7 @@ def page(plan: Plan) -> str:
     '.key span{display:inline-block;width:1em;height:1em;margin:0 .3em 0 1em}'
     f'</style><h1>{html.escape(_title(plan))}</h1>'
     f'<h2>Memory of a device: {plan.compiled.memory.peak / GIB:.1f} GiB {_verdict(plan)}</h2>'
-    f'{_bar(plan.memory(), room, GIB, "GiB")}'
+    f'{_bar(plan.memory(), room, GIB, "GiB")}{beside}'
     f'<h2>A {plan.work.run}: {plan.estimate.seconds:.2f} s by estimate, '
     f'{html.escape(_bound(plan))}</h2>'
     f'{_bar(plan.times(), plan.estimate.seconds, 1, "s")}<h2>Figures</h2><table>{rows}</table>'

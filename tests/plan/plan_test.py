@@ -155,9 +155,12 @@ def test_what_waits_in_the_memory_of_the_host_is_told_and_takes_its_time():
   memory = dataclasses.replace(plan.compiled.memory, offloaded=3 * GIB)
   compiled = dataclasses.replace(plan.compiled, memory=memory)
   spent = dataclasses.replace(plan.estimate, host=0.25)
-  told = report.text(dataclasses.replace(plan, compiled=compiled, estimate=spent))
+  changed = dataclasses.replace(plan, compiled=compiled, estimate=spent)
+  told = report.text(changed)
   assert 'beside, in that of the host' in told and 'to the memory of the host and back' in told
   assert 'to the memory of the host and back' not in report.text(plan)
+  size = f'{compiled.memory.offloaded / GIB:.2f} GiB beside, in that of the host'
+  assert size in report.page(changed) and 'that of the host' not in report.page(plan)
 
 
 def test_utilisation_is_useful_work_by_what_chips_can_do():
