@@ -30,12 +30,12 @@ def get_config(size: str = '4x16x16') -> ml_collections.ConfigDict:
   section, base = base['_section'], base['get_config']()
   channels, patch, widths = SIZES[size]
   c = ml_collections.ConfigDict()
-  c.name, c.start = f'codec_{size}', ''
+  c.name, c.start, c.encoder_of = f'codec_{size}', '', ''
   c.prepare, c.codec, c.mesh = base.prepare, base.codec, base.mesh
   stride = tuple(int(n) for n in size.split('x'))
   c.picture = section(
-    stride=stride, channels=channels, widths=widths, blocks=2, decoder_blocks=3, patch=patch,
-    factored=True, shift=2, straight=False, chunk=4,
+    stride=stride, channels=channels, widths=widths, blocks=2, decoder_blocks=3,
+    decoder_widths=(), patch=patch, factored=True, shift=2, straight=False, chunk=4,
   )  # fmt: skip
   with c.prepare.unlocked():
     c.prepare.update(frames=(33,), fps=24.0, height=128, width=128, keep_silent=True)

@@ -24,7 +24,7 @@ def get_config(kind: str = 'squeeze') -> ml_collections.ConfigDict:
   base = runpy.run_path(str(here.with_name('sounds.py')))['get_config']()
   c = runpy.run_path(str(here.with_name('codec.py')))['get_config']()
   section = ml_collections.ConfigDict
-  del c.picture
+  del c.picture, c.encoder_of
   c.name, c.prepare, c.codec = 'sound_codec', base.prepare, base.codec
   c.data.update(rows=16, frames=25, size=(32, 32), turn=False, shrinks=(1,))
   c.optimizer.update(decay_share=0.4, fitted_share=1.0)

@@ -170,7 +170,7 @@ def autoencoder(config: PictureConfig) -> VideoConfig:
     kernels = Shift(c.shift) if c.shift else FACTORED if c.factored else WHOLE
     return compact(
       c.stride, c.channels, c.widths, blocks=c.blocks, decoder_blocks=c.decoder_blocks,
-      patch=c.patch, kernels=kernels, straight=c.straight,
+      decoder_widths=c.decoder_widths, patch=c.patch, kernels=kernels, straight=c.straight,
     )  # fmt: skip
   except ValueError as error:
     raise UserError(f'config.picture: {error}') from error

@@ -228,6 +228,7 @@ class PictureConfig:
     blocks: residual blocks at every size of the encoder.
     patch: side of the squares of pixels that are folded into channels first.
     decoder_blocks: the same of the decoder; 0 for as many as the encoder has.
+    decoder_widths: channels at every size of the decoder, from the pixels inwards; () for `widths`.
     factored: whether residual blocks convolve over space, then time, all others over space.
     shift: 0 for convolutions; else blocks shift channels and mix them in a perceptron of this many
       times the width.
@@ -242,6 +243,7 @@ class PictureConfig:
   blocks: int = 1
   patch: int = 4
   decoder_blocks: int = 0
+  decoder_widths: tuple[int, ...] = ()
   factored: bool = True
   shift: int = 0
   straight: bool = True
@@ -310,10 +312,13 @@ class CodecSettings(CodecRun):
   Attributes:
     picture: the autoencoder.
     loss: what is minimised.
+    encoder_of: folder or name of a learned codec whose encoder and latents are kept, and for which
+      only a decoder is trained; '' for none.
   """
 
   picture: PictureConfig
   loss: PictureLossConfig
+  encoder_of: str = dataclasses.field(default='', kw_only=True)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -201,11 +201,12 @@ def compact(
   *,
   blocks: int = 1,
   decoder_blocks: int = 0,
+  decoder_widths: Sequence[int] = (),
   patch: int = 4,
   kernels: Kernels | Shift = WHOLE,
   straight: bool = False,
 ) -> VideoConfig:
-  """A causal autoencoder whose decoder mirrors its encoder.
+  """A causal autoencoder whose decoder has the sizes of its encoder in reverse.
 
   Space shrinks in the first stages, time in the last. With convolutions each of `widths` should be
   once or twice the one before it.
@@ -217,6 +218,7 @@ def compact(
     widths: channels at every size, one more than there are stages.
     blocks: residual blocks at every size of the encoder.
     decoder_blocks: the same of the decoder; 0 for as many as the encoder has.
+    decoder_widths: channels at every size of the decoder; none for `widths`.
     patch: side of the squares of pixels that are folded into channels first.
     kernels: how far convolutions reach, or what takes their place.
     straight: whether a linear map of every patch runs beside it.
@@ -238,13 +240,15 @@ def compact(
     for i in range(count)
   ]
   down = [Stage(s, w, blocks) for s, w in zip(strides, widths[1:])]
-  more = decoder_blocks or blocks
+  more, outward = decoder_blocks or blocks, decoder_widths or widths
+  if len(outward) != len(widths):
+    raise ValueError(f'{len(outward)} decoder_widths for {len(widths)} widths')
   up = [
     Stage(s, fine, more, factor=max(coarse // fine, 1))
-    for s, fine, coarse in zip(strides, widths, widths[1:])
+    for s, fine, coarse in zip(strides, outward, outward[1:])
   ]
   encoder = HalfConfig(widths[0], tuple(down), blocks, kernels)
-  decoder = HalfConfig(widths[-1], tuple(up[::-1]), more, kernels)
+  decoder = HalfConfig(outward[-1], tuple(up[::-1]), more, kernels)
   return VideoConfig(channels, patch, encoder, decoder, straight)
 
 

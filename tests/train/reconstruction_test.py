@@ -13,6 +13,7 @@ from tiny import refused
 
 from sorajax import build, sharding
 from sorajax.clip import Clip
+from sorajax.codec import codec as codec_lib
 from sorajax.codec import plain, sound
 from sorajax.codec.vocoder import CONSTANT, VocoderConfig
 from sorajax.data import clips as clips_lib
@@ -117,6 +118,42 @@ def test_training_goes_on_from_a_finished_codec(half, tmp_path):
 def test_it_starts_from_no_codec_of_another_size(half):
   with refused('config.start=film holds another .* codec than config describes'):
     objective(half, start='film').init(jax.random.key(0))
+
+
+def decoding(folder, **picture) -> PictureObjective:
+  """What learns a decoder for the latents of the codec in `folder`."""
+  made = objective('picture')
+  picture = dataclasses.replace(made.settings.picture, **picture)
+  settings = dataclasses.replace(made.settings, encoder_of=str(folder), picture=picture)
+  return dataclasses.replace(made, settings=settings)
+
+
+def test_a_decoder_is_learned_for_latents_that_stay(tmp_path):
+  before = objective('picture')
+  before.codec(jax.device_get(before.init(jax.random.key(0)))).save(tmp_path)
+  made = decoding(tmp_path, decoder_blocks=1, decoder_widths=(12, 24))
+  drawn = made.init(jax.random.key(1))
+  assert drawn.keys() == {'decoder'} and np.isfinite(held_out(made, drawn)['psnr_db'])
+  codec, clip = made.codec(jax.device_get(drawn)), next(iter(made.held(1)))
+  wanted = codec_lib.load(str(tmp_path)).encode(clip)
+  np.testing.assert_array_equal(codec.encode(clip).video, wanted.video)
+  assert codec.decode(wanted).video.shape == clip.video.shape
+  with jax.set_mesh(made.mesh):
+    state = jax.jit(initial_state(made))()
+    step = make_step(made, made.mesh, sharding.shardings(made.mesh, state))
+    moved, _ = step(state, made.frozen(), made.loader(clips_lib.Place()).feed(0)[0])
+  assert any(
+    (a != b).any() for a, b in zip(jax.tree.leaves(moved['params']), jax.tree.leaves(drawn))
+  )
+
+
+def test_no_decoder_is_learned_for_an_encoder_of_another_size(tmp_path):
+  before = objective('picture')
+  before.codec(jax.device_get(before.init(jax.random.key(0)))).save(tmp_path)
+  with refused('holds another picture encoder than config.picture describes'):
+    decoding(tmp_path, widths=(16, 16)).init(jax.random.key(0))
+  with refused('config.picture: 3 decoder_widths for 2 widths'):
+    decoding(tmp_path, decoder_widths=(8, 16, 16)).init(jax.random.key(0))
 
 
 def test_mel_networks_begin_at_the_level_of_the_sounds():
