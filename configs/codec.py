@@ -9,7 +9,7 @@ channels and mix them, and Muon moves their matrices.
 Noise on the latents, half as large as they, costs the codec 0.4 dB and gives a transformer more.
 Hardware: 2 CPU cores, an hour. Expect: held-out PSNR in CODEC/curves.png, and pictures beside what
 becomes of them in CODEC/reconstructions.png. It made the picture half of the codec `film`, which
-comes along; `configs/sound_codec.py` made the other.
+comes along; `configs/sound_codec.py:mel` made the other.
 """
 
 import pathlib

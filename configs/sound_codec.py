@@ -8,9 +8,10 @@
   python launch/encode.py --config=configs/film.py --sound=SOUNDING/codec --input=CLIPS --output=NEW
 
 `configs/sound_codec.py:mel` is a mel autoencoder with its vocoder instead, trained side by side,
-which makes a sound of the same spectrum rather than of the same samples.
+which makes a sound of the same spectrum rather than of the same samples. It made the sound half of
+the codec `film`, which comes along.
 
-Hardware: 2 CPU cores, some hours. Expect: the distance of held-out sounds in SOUNDING/curves.png.
+Hardware: 2 CPU cores, an hour. Expect: the distance of held-out sounds in SOUNDING/curves.png.
 """
 
 import pathlib
