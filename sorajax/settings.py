@@ -357,7 +357,7 @@ class SoundCodecSettings(CodecRun):
 
 @dataclasses.dataclass(frozen=True)
 class MelLossConfig(SoundLossConfig):
-  """Weights of what a mel autoencoder and its vocoder are trained on together.
+  """Weights of what a mel autoencoder and, beside it, its vocoder are trained on.
 
   A spectrogram does not tell where a wave begins, so samples need not be those of the sound.
 

@@ -22,7 +22,7 @@ FIRST_LEVEL = -6.0  # nats of amplitude, before the network says more
 
 @dataclasses.dataclass(frozen=True)
 class VocosConfig:
-  """A small one by default, of 2 million parameters.
+  """A small one by default, of 2.7 million parameters.
 
   Attributes:
     inputs: channels × mels of the spectrogram.
