@@ -1,5 +1,6 @@
 """Files of safetensors, alone or in folders as diffusers writes them, read a tensor at a time."""
 
+import dataclasses
 import importlib
 import json
 import os
@@ -11,20 +12,38 @@ from typing import Any, Literal
 import numpy as np
 
 from sorajax.errors import UserError, cannot_read, one_line
+from sorajax.weights import fp8
 
 TYPES: Mapping[str, Literal['float32', 'bfloat16']] = {'F32': 'float32', 'BF16': 'bfloat16'}
 NAMES = ('diffusion_pytorch_model.safetensors', 'model.safetensors')
 
 
 class Files(Mapping[str, np.ndarray]):
-  """The tensors of files by name; none is in memory before it is asked for."""
+  """The tensors of files by name; none is in memory before it is asked for.
 
-  def __init__(self, file_of: Mapping[str, Any]):
-    """`file_of`: name of a tensor → the open file that holds it."""
-    self._file_of = file_of
+  Weights of 8-bit floats are read as bfloat16, and their scales are no tensors (`fp8`).
+  """
+
+  def __init__(self, file_of: Mapping[str, '_Open']):
+    """`file_of`: name of a tensor → the file that holds it."""
+    kinds = {name: file.kind(name) for name, file in file_of.items()}
+    self._scales = fp8.scales_of(kinds)
+    aside = fp8.companions(self._scales) if self._scales else set()
+    self._file_of, self._all = {n: f for n, f in file_of.items() if n not in aside}, file_of
+    self._kinds = kinds | dict.fromkeys(self._scales, fp8.READ_AS)
 
   def __getitem__(self, name: str) -> np.ndarray:
-    return self._file_of[name].get_tensor(name)
+    file = self._file_of[name]
+    if name not in self._scales:
+      return file.reader.get_tensor(name)
+    scale = self._scales[name]
+    value = np.ones(()) if scale is None else self._all[scale].reader.get_tensor(scale)
+    try:
+      return fp8.scaled(fp8.read(file.path, name), value)
+    except ValueError as error:
+      raise UserError(
+        f'{file.path}: {name} has {error}; only such for all or each output are known'
+      ) from error
 
   def __iter__(self) -> Iterator[str]:
     return iter(self._file_of)
@@ -34,11 +53,11 @@ class Files(Mapping[str, np.ndarray]):
 
   def shapes(self) -> dict[str, tuple[int, ...]]:
     """Name → shape of every tensor, from the heads of the files."""
-    return {n: tuple(file.get_slice(n).get_shape()) for n, file in self._file_of.items()}
+    return {name: file.shape(name) for name, file in self._file_of.items()}
 
   def kinds(self) -> dict[str, str]:
     """Name → type of every tensor, as safetensors names it."""
-    return {n: file.get_slice(n).get_dtype() for n, file in self._file_of.items()}
+    return {name: self._kinds[name] for name in self}
 
 
 class File(Files):
@@ -50,8 +69,8 @@ class File(Files):
 
   def __init__(self, path: str | os.PathLike[str]):
     file = _opened(Path(path))
-    super().__init__(dict.fromkeys(file.keys(), file))
-    self.metadata: dict[str, str] = file.metadata() or {}
+    super().__init__(dict.fromkeys(file.reader.keys(), file))
+    self.metadata: dict[str, str] = file.reader.metadata() or {}
 
 
 class Shards(Files):
@@ -73,7 +92,7 @@ class Shards(Files):
     if gone:
       raise UserError(f'{self._folder} lacks {", ".join(gone)}; download the checkpoint again')
     opened = {name: _opened(self._folder / name) for name in files}
-    held = {tensor: name for name, file in opened.items() for tensor in file.keys()}  # noqa: SIM118
+    held = {tensor: name for name, file in opened.items() for tensor in file.reader.keys()}  # noqa: SIM118
     for tensor, name in file_of.items():
       if held.get(tensor) != name:
         raise UserError(
@@ -99,13 +118,27 @@ class Shards(Files):
     return read_json(self._folder / 'config.json')
 
 
-def _opened(path: Path) -> Any:
+@dataclasses.dataclass(frozen=True)
+class _Open:
+  """A file, and what the library reads it by."""
+
+  path: Path
+  reader: Any
+
+  def shape(self, name: str) -> tuple[int, ...]:
+    return tuple(self.reader.get_slice(name).get_shape())
+
+  def kind(self, name: str) -> str:
+    return self.reader.get_slice(name).get_dtype()
+
+
+def _opened(path: Path) -> _Open:
   try:
     library = importlib.import_module('safetensors')
   except ImportError as error:
     raise UserError("reading weights needs pip install 'sorajax[ltx2]'") from error
   try:
-    return library.safe_open(path, 'numpy')
+    return _Open(path, library.safe_open(path, 'numpy'))
   except (OSError, library.SafetensorError) as error:
     raise UserError(
       f'cannot read {path}: {one_line(error)}; download the checkpoint again'
