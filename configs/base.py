@@ -47,7 +47,8 @@ def get_config() -> ml_collections.ConfigDict:
   c.train = _section(
     steps=1000,
     tasks=_section(
-      text_to_clip=0.6, image_to_clip=0.1, extend=0.1, video_to_audio=0.1, audio_to_video=0.1
+      text_to_clip=0.6, image_to_clip=0.1, extend=0.1, video_to_audio=0.1, audio_to_video=0.1,
+      keyframes=0.0,
     ),
     evaluate_every=250, save_every=250, sample_every=0, micro_batches=1,
   )  # fmt: skip

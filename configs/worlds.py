@@ -36,6 +36,7 @@ def get_config() -> ml_collections.ConfigDict:
   c.text.update(kind='words', max_tokens=64)  # one caption in twenty has more and is cut
   c.transformer.streams.audio.update(width=192, head_dim=48, hidden=768)
   c.transformer.update(aligned=2.0, cross_rope_theta=10.0)
+  c.transformer.matmul_precision = 'bfloat16'
   c.transformer.remat = 'dots'  # faster on a CPU: less is written and read again
   # What one stream tells of the other it tells where little else does: near noise.
   c.flow.update(std=1.3, shift=1.5, together=0.5, weight={'video': 1.0, 'audio': 4.0})

@@ -29,6 +29,9 @@ _REFERENCE = flags.DEFINE_string(
   'reference', None, 'Made after it: picture, grey or edges of the clips, or a folder of clips.'
 )
 _SMALLER = flags.DEFINE_integer('reference_smaller', 1, 'How many times smaller it is.', 1)
+_KEYFRAMES = flags.DEFINE_integer(
+  'keyframes', 0, 'Frames of each clip that are also coded alone, for the task keyframes.', 0
+)
 _WORKERS = flags.DEFINE_integer('workers', 2, 'Processes.', lower_bound=1)
 flags.mark_flags_as_required(['config', 'input', 'output'])
 
@@ -46,7 +49,9 @@ def main() -> None:
     codec = dataclasses.replace(codec, audio=codec_lib.load(_SOUND.value).audio)
   build.check_geometry(settings, codec.geometry)
   reference = Reference(_REFERENCE.value, _SMALLER.value) if _REFERENCE.value else None
-  index = latents.encode(_INPUT.value, codec, _OUTPUT.value, _WORKERS.value, reference)
+  index = latents.encode(
+    _INPUT.value, codec, _OUTPUT.value, _WORKERS.value, reference, _KEYFRAMES.value
+  )
   counts = ', '.join(f'{len(split.rows)} {name}' for name, split in index.splits.items())
   print(f'latents of {counts} clips in {_OUTPUT.value}')
 

@@ -34,6 +34,7 @@ _GIVEN_S = flags.DEFINE_float('given_seconds', None, 'extend: how much of the in
 _REFERENCE = flags.DEFINE_string('reference', None, 'Film or image that clips are made after.')
 _DRAWING = flags.DEFINE_enum('reference_as', 'picture', list(DRAWINGS), 'What is taken of it.')
 _SMALLER = flags.DEFINE_integer('reference_smaller', 1, 'How many times smaller that is.', 1)
+_KEYFRAME = flags.DEFINE_multi_string('keyframe', [], 'IMAGE@SECONDS: clips come by it then.')
 _COUNT = flags.DEFINE_integer('count', 1, 'Clips for each prompt, with seeds counting up.')
 _SEED = flags.DEFINE_integer('seed', 0, 'Of the first clip.')
 _SECONDS = flags.DEFINE_string(
@@ -54,7 +55,7 @@ def main() -> None:
     task=_TASK.value, input=_INPUT.value, given_s=_GIVEN_S.value, count=_COUNT.value,
     seed=_SEED.value, seconds=durations.parse(_SECONDS.value), size=_SIZE.value, fps=_FPS.value,
     batch=_BATCH.value, reference=_REFERENCE.value, reference_as=_DRAWING.value,
-    reference_smaller=_SMALLER.value,
+    reference_smaller=_SMALLER.value, keyframes=tuple(_KEYFRAME.value),
   )  # fmt: skip
   early = bool(_WEIGHTS.value) and not (_LORA.value or _REFINE_LORA.value)  # changes come first
   model = service.load(_CHECKPOINT.value, _CONFIG.value, encoded=_ENCODED.value, eight_bits=early)

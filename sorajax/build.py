@@ -39,7 +39,7 @@ T = TypeVar('T')
 # What a checkpoint is of, for good.
 KEPT = ('codec', 'picture', 'sound', 'mel_codec', 'transformer', 'text', 'flow.preconditioned')
 RESUMED = (*KEPT, 'lora')  # what must stay where a run itself goes on
-FREE_KEYS = ('unroll', 'remat', 'attention', 'encoded')  # how it is computed, not what
+FREE_KEYS = ('unroll', 'remat', 'attention', 'matmul_precision', 'encoded')  # how, not what
 
 
 def frozen(cls: type[T], config: Any, name: str) -> T:

@@ -53,6 +53,8 @@ class Latents:
     samples: S of the clip; the codec's tokens may reach a little past it.
     reference: float32 [f', h', w', C] of a picture that the clip is made after, a whole number of
       times smaller than its own; None for none.
+    keyframes: float32 [K, h, w, C] of frames that stand alone, beside the picture; None for none.
+    keyframe_at: which frame of the clip each of them is.
   """
 
   video: Array
@@ -61,11 +63,13 @@ class Latents:
   frames: int
   samples: int
   reference: Array | None = None
+  keyframes: Array | None = None
+  keyframe_at: tuple[int, ...] = ()
 
   @property
   def video_tokens(self) -> int:
-    """Tokens of the picture and of its reference."""
-    pictures = (self.video, self.reference)
+    """Tokens of the picture, of its reference and of frames that stand alone."""
+    pictures = (self.video, self.reference, self.keyframes)
     return sum(math.prod(p.shape[:3]) for p in pictures if p is not None)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -57,8 +58,17 @@ class VideoGeometry:
 
     Those of a picture that is so many times `smaller` than another lie where they are in that.
     """
-    f, h, w = latent_size
-    seconds = self.spans_s(f, fps).mean(axis=-1)
+    seconds = self.spans_s(latent_size[0], fps).mean(axis=-1)
+    return self._grid(seconds, latent_size[1:], smaller)
+
+  def positions_of_frames(
+    self, at: Sequence[int], latent_size: tuple[int, int], fps: float
+  ) -> np.ndarray:
+    """The same of frames that stand alone, each for as long as it is seen; `at`: their numbers."""
+    return self._grid((np.array(at) + 0.5) / fps, latent_size, 1)
+
+  def _grid(self, seconds: np.ndarray, latent_size: tuple[int, int], smaller: int) -> np.ndarray:
+    h, w = latent_size
     y = (np.arange(h) + 0.5) * self.stride[1] * smaller
     x = (np.arange(w) + 0.5) * self.stride[2] * smaller
     return np.stack(np.meshgrid(seconds, y, x, indexing='ij'), -1).reshape(-1, 3).astype(np.float32)
@@ -115,11 +125,29 @@ class Layout:
     size: (f, h, w) of the picture's latents.
     video_s: float64 [f, 2], the seconds that each latent frame covers.
     audio_s: float64 [n, 2], the seconds that each latent of the sound covers.
+    keyframes: how many frames that stand alone lie beside them.
   """
 
   size: tuple[int, int, int]
   video_s: np.ndarray
   audio_s: np.ndarray
+  keyframes: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Beside:
+  """What lies beside the pictures of clips, in their context.
+
+  Attributes:
+    smaller: how many times smaller than a clip the reference is that it is made after; 0 for none.
+    keyframes: how many frames of it stand alone.
+  """
+
+  smaller: int = 0
+  keyframes: int = 0
+
+
+NOTHING = Beside()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,30 +158,34 @@ class Geometry:
   audio: AudioGeometry
 
   def tokens(
-    self, frames: int, height: int, width: int, samples: int, smaller: int = 0
+    self, frames: int, height: int, width: int, samples: int, beside: Beside = NOTHING
   ) -> tuple[int, int]:
-    """The picture and sound tokens of a clip of that size.
-
-    With `smaller` also those of a picture that it is made after, so many times smaller than itself.
-    """
-    sizes = (
-      [(height, width), (height // smaller, width // smaller)] if smaller else [(height, width)]
-    )
-    pictures = [math.prod(self.video.latent_size(frames, *size)) for size in sizes]
-    return sum(pictures), self.audio.latent_length(samples)
+    """The picture and sound tokens of a clip of that size, with those of what lies beside it."""
+    count = lambda frames, k: math.prod(self.video.latent_size(frames, height // k, width // k))
+    pictures = count(frames, 1) + beside.keyframes * count(1, 1)
+    if beside.smaller:
+      pictures += count(frames, beside.smaller)
+    return pictures, self.audio.latent_length(samples)
 
   def layout(self, latents: Latents) -> Layout:
     """Where the latents of a clip lie."""
     f, h, w = latents.video.shape[:3]
     audio_s = self.audio.spans_s(len(latents.audio))
-    return Layout((f, h, w), self.video.spans_s(f, latents.fps), audio_s)
+    alone = len(latents.keyframe_at)
+    return Layout((f, h, w), self.video.spans_s(f, latents.fps), audio_s, alone)
 
   def positions(self, latents: Latents) -> dict[str, np.ndarray]:
-    """modality → float32 [T, 3] of (seconds, y, x); the picture's reference comes after it."""
+    """modality → float32 [T, 3] of (seconds, y, x).
+
+    After the picture comes its reference, then frames that stand alone.
+    """
     video = [self.video.positions(latents.video.shape[:3], latents.fps)]
     if latents.reference is not None:
       size = latents.reference.shape[:3]
       video.append(self.video.positions(size, latents.fps, latents.video.shape[1] // size[1]))
+    if latents.keyframes is not None:
+      size = latents.keyframes.shape[1:3]
+      video.append(self.video.positions_of_frames(latents.keyframe_at, size, latents.fps))
     return {'video': np.concatenate(video), 'audio': self.audio.positions(len(latents.audio))}
 
 

@@ -5,7 +5,7 @@ import pytest
 from tiny import refused
 
 from sorajax.clip import Latents
-from sorajax.geometry import AudioGeometry, Geometry, VideoGeometry, samples_of
+from sorajax.geometry import AudioGeometry, Beside, Geometry, VideoGeometry, samples_of
 
 STRIDES = [(1, 8, 8), (2, 8, 16), (4, 16, 16), (8, 32, 32)]
 AUDIO = [(0, 0), (160, 160), (3, 8)]  # lead and tail
@@ -90,7 +90,7 @@ def test_a_reference_lies_over_the_picture_that_is_made_after_it(smaller):
   own, other = np.split(found, [video[..., 0].size])
   squares = own.reshape(3, 6 // smaller, smaller, 12 // smaller, smaller, 3).mean(axis=(2, 4))
   np.testing.assert_allclose(other.reshape(*after.shape[:3], 3), squares[:2], rtol=1e-6)
-  whole = geometry.tokens(5, 48, 192, 0, smaller)[0]
+  whole = geometry.tokens(5, 48, 192, 0, Beside(smaller))[0]
   assert whole == video[..., 0].size + 3 * after[0, ..., 0].size
 
 

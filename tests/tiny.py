@@ -18,7 +18,7 @@ from sorajax.codec import linear
 from sorajax.codec.codec import Codec
 from sorajax.data.records import Row
 from sorajax.errors import UserError
-from sorajax.geometry import samples_of
+from sorajax.geometry import NOTHING, samples_of
 from sorajax.model.config import StreamConfig, TransformerConfig
 from sorajax.model.transformer import Transformer
 from sorajax.nn import param
@@ -188,7 +188,7 @@ class Source:
   """Latents in memory: what clip `number` holds depends on its number alone."""
 
   def __init__(self, frames: Sequence[int]):
-    self.codec, self.smaller = codec(), 0
+    self.codec, self.beside = codec(), NOTHING
     self.rows = tuple(_row(number, count) for number, count in enumerate(frames))
     self.fingerprint = hashlib.sha256(repr(self.rows).encode()).hexdigest()[:16]
 

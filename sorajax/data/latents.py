@@ -5,9 +5,9 @@ import dataclasses
 import hashlib
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol, SupportsIndex
+from typing import Any, Protocol, SupportsIndex
 
 import grain
 import msgpack
@@ -24,14 +24,15 @@ from sorajax.data.references import Reference
 from sorajax.data.sources import Source, clip_of, open_shards, open_source
 from sorajax.data.worlds import WORLD
 from sorajax.errors import UserError, cannot_read
-from sorajax.geometry import Geometry, VideoGeometry
+from sorajax.geometry import NOTHING, Beside, Geometry, VideoGeometry
 from sorajax.media.atomic import write_text
 
 CODEC = 'codec'  # folder of the codec, within a folder of latents
 STARTED = 'encoding.txt'  # whose latents an unfinished folder holds
 FIT_CLIPS = 1000  # a linear codec is fitted on at most this many
 SHARD_CLIPS = 500  # of clips that are made as they are read
-ARRAYS = ('video', 'audio', 'reference')  # of a clip's latents
+ARRAYS = ('video', 'audio')  # of a clip's latents
+ASIDE = ('reference', 'keyframes')  # of some clips'
 
 
 class LatentSource(Protocol):
@@ -41,13 +42,13 @@ class LatentSource(Protocol):
     rows: sizes of the clips, in order.
     fingerprint: a short hash of the content.
     codec: what made the latents and reads them.
-    smaller: how many times smaller than a clip the reference is that it is made after; 0 for none.
+    beside: what else a clip has in its context.
   """
 
   rows: tuple[Row, ...]
   fingerprint: str
   codec: Codec
-  smaller: int
+  beside: Beside
 
   def __len__(self) -> int: ...
 
@@ -65,7 +66,8 @@ class StoredLatents:
     self._named = str(directory), split
     self.rows = index.splits[split].rows
     self.codec = codec_lib.load(folder / CODEC)
-    self.smaller = index.config.get('reference', {}).get('smaller', 0)
+    smaller = index.config.get('reference', {}).get('smaller', 0)
+    self.beside = Beside(smaller, index.config.get('keyframes', 0))
     self.fingerprint = _hash(index.identity, split, str(len(self.rows)))
     self._records = open_shards(folder, index.splits[split])
 
@@ -86,7 +88,7 @@ class StoredLatents:
 class EncodedSource:
   """Clips of a source, encoded as they are read."""
 
-  smaller = 0
+  beside = NOTHING
 
   def __init__(self, source: Source, codec: Codec):
     self._source, self.codec = source, codec
@@ -117,13 +119,15 @@ def captions(directory: str | os.PathLike[str]) -> list[str]:
   return list(found)
 
 
-def token_sizes(rows: tuple[Row, ...], geometry: Geometry, smaller: int = 0) -> np.ndarray:
-  """int64 [N, 2], the picture and sound tokens of every clip, references of pictures among them.
+def token_sizes(
+  rows: tuple[Row, ...], geometry: Geometry, beside: Beside = NOTHING
+) -> np.ndarray:  # fmt: skip
+  """int64 [N, 2], the picture and sound tokens of every clip, with what lies beside pictures.
 
   Args:
     rows: sizes of the clips.
     geometry: of their codec.
-    smaller: how many times smaller the references are; 0 for none.
+    beside: what each has.
 
   Raises:
     UserError: a clip that does not fit the codec, by its key.
@@ -134,7 +138,7 @@ def token_sizes(rows: tuple[Row, ...], geometry: Geometry, smaller: int = 0) -> 
     size = (row.frames, row.height, row.width, row.samples)
     if size not in sizes:
       try:
-        sizes[size] = geometry.tokens(*size, smaller)
+        sizes[size] = geometry.tokens(*size, beside)
       except UserError as error:
         raise UserError(f'clip {row.key}: {error}') from error
     out[i] = sizes[size]
@@ -163,7 +167,7 @@ class Thinned:
   def __init__(self, source: LatentSource, limit: int):
     self._source, self._numbers = source, evenly(len(source), limit)
     self.rows, self.codec = tuple(source.rows[i] for i in self._numbers), source.codec
-    self.smaller = source.smaller
+    self.beside = source.beside
     self.fingerprint = _hash(source.fingerprint, str(limit))
 
   def __len__(self) -> int:
@@ -175,7 +179,7 @@ class Thinned:
 
 def encode(
   prepared: str | os.PathLike[str], codec: Codec, output: str | os.PathLike[str], workers: int,
-  reference: Reference | None = None,
+  reference: Reference | None = None, keyframes: int = 0,
 ) -> index_lib.Index:  # fmt: skip
   """Stores the latents of clips; goes on where a killed run stopped.
 
@@ -185,16 +189,19 @@ def encode(
     output: a folder; each shard is written whole or not at all.
     workers: processes.
     reference: where the pictures come from that clips are made after; None for none.
+    keyframes: frames of each clip that are also coded alone, evenly spaced, the last among them.
 
   Returns:
     the index, written last.
 
   Raises:
-    UserError: a missing input, or an output made by another codec, from other clips or after other
-      references.
+    UserError: a missing input, or an output made by another codec, from other clips or with others
+      beside them.
   """
   folder, index = Path(output), _index_of(prepared)
-  told = {} if reference is None else {'reference': dataclasses.asdict(reference)}
+  told: dict[str, Any] = {} if reference is None else {'reference': dataclasses.asdict(reference)}
+  if keyframes:
+    told['keyframes'] = keyframes
   identity = _hash(index.identity, codec.fingerprint, *map(repr, told.values()))
   kept = (folder / CODEC / codec_lib.SAVED_LAST).is_file()
   if kept and codec_lib.load(folder / CODEC).fingerprint != codec.fingerprint:
@@ -206,12 +213,12 @@ def encode(
     return done
   codec.save(folder / CODEC)
   _check_started(folder, identity, [s for split in index.splits.values() for s in split.shards])
-  jobs = []
+  jobs, beside = [], (reference, keyframes)
   for name, split in index.splits.items():
     counts = _shard_counts(prepared, split)
     for k, shard in enumerate(split.shards):
       if not (folder / shard).is_file():
-        jobs.append((prepared, name, sum(counts[:k]), counts[k], folder, shard, reference))
+        jobs.append((prepared, name, sum(counts[:k]), counts[k], folder, shard, beside))
   with tqdm.tqdm(total=sum(job[3] for job in jobs), unit='clip', desc='encode') as bar:
     for count in _map(_encode_shard, jobs, workers):
       bar.update(count)
@@ -249,7 +256,7 @@ def fit(source: Source, config: LinearConfig) -> Codec:
 
 
 def _encode_shard(job: tuple) -> int:
-  prepared, split, first, count, folder, shard, reference = job
+  prepared, split, first, count, folder, shard, (reference, keyframes) = job
   source, codec = open_source(prepared, split), codec_lib.load(folder / CODEC)
   draw = reference and reference.opened(split)
 
@@ -260,10 +267,24 @@ def _encode_shard(job: tuple) -> int:
     if draw is not None:
       after = codec.encode_picture(draw(source.rows[number].key, clip.video))
       latents = dataclasses.replace(latents, reference=after)
-    return pack(latents, example.caption)
+    return pack(with_keyframes(latents, clip.video, keyframes, codec), example.caption)
 
   write_shard(folder / shard, map(record, range(first, first + count)))
   return count
+
+
+def with_keyframes(latents: Latents, frames: np.ndarray, count: int, codec: Codec) -> Latents:
+  """Latents with so many frames of their clip coded alone, evenly spaced, the last among them."""
+  if not count:
+    return latents
+  at = np.linspace(0, len(frames) - 1, count + 1)[1:].round().astype(int)
+  return alone(latents, frames[at], at.tolist(), codec)
+
+
+def alone(latents: Latents, frames: np.ndarray, at: Sequence[int], codec: Codec) -> Latents:
+  """Latents with `frames`, uint8 [K, H, W, 3], coded alone; `at`: which of the clip each is."""
+  coded = np.concatenate([codec.encode_picture(frame[None]) for frame in frames])
+  return dataclasses.replace(latents, keyframes=coded, keyframe_at=tuple(at))
 
 
 def _map(work, jobs: list, workers: int) -> Iterator[int]:
@@ -301,7 +322,8 @@ def pack(latents: Latents, caption: str) -> bytes:
   """Latents and a caption as a record; values are stored as float16."""
   fields = {'caption': caption, 'fps': latents.fps, 'frames': latents.frames}
   fields['samples'] = latents.samples
-  for name in ARRAYS:
+  fields['keyframe_at'] = list(latents.keyframe_at)
+  for name in (*ARRAYS, *ASIDE):
     if (array := getattr(latents, name)) is not None:
       array = np.asarray(array, np.float16)
       fields[name] = {'shape': list(array.shape), 'data': array.tobytes()}
@@ -312,14 +334,14 @@ def unpack(record: bytes) -> tuple[Latents, str]:
   """The inverse of `pack`; `UserError` for bytes that `pack` did not write."""
   try:
     fields = msgpack.unpackb(record)
-    arrays = {
+    made: dict[str, Any] = {
       n: np.frombuffer(fields[n]['data'], np.float16).reshape(fields[n]['shape']).astype(np.float32)
-      for n in ARRAYS
-      if n in fields or n != 'reference'
+      for n in (*ARRAYS, *ASIDE)
+      if n in fields or n in ARRAYS
     }
-    sizes = fields['fps'], fields['frames'], fields['samples']
-    made = Latents(arrays['video'], arrays['audio'], *sizes, arrays.get('reference'))
-    return made, fields['caption']
+    made |= {n: fields[n] for n in ('fps', 'frames', 'samples')}
+    at = tuple(fields.get('keyframe_at', ()))
+    return Latents(**made, keyframe_at=at), fields['caption']
   except (msgpack.UnpackException, ValueError, TypeError, KeyError) as error:
     raise cannot_read(f'a record of {len(record)} bytes', error) from error
 

@@ -171,7 +171,7 @@ def token_loader(
   for b in buckets:
     check_batch(b, micro_batches, mesh)
   source = Thinned(source, config.limit)
-  sizes = token_sizes(source.rows, source.codec.geometry, source.smaller)
+  sizes = token_sizes(source.rows, source.codec.geometry, source.beside)
   schedule = Schedule(sizes, buckets, seed, place)
   rows = tuple(sharding.rows_here(mesh, b.rows // micro_batches) for b in buckets)
   feed = Feed(source, schedule, tokenize, draw_given, config.caption_dropout, rows, micro_batches)

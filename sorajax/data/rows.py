@@ -14,7 +14,7 @@ class Placed:
   """A clip ready to be put in a row: its latents, what of it is given, and its text."""
 
   latents: Latents
-  given: dict[str, np.ndarray]  # modality → bool, of the latents' shape without channels
+  given: dict[str, np.ndarray]  # as `tasks.capabilities.Given`
   ids: np.ndarray  # int32 [L]
 
 
@@ -52,17 +52,28 @@ def _fill(
   tokens: Tokens, b: int, start: int, segment: int, m: str, clip: Placed, geometry: Geometry
 ) -> int:
   """Writes one clip's tokens of modality `m` into row `b` from `start`; returns how many."""
-  latent, asked = _flat(getattr(clip.latents, m)), 1.0 - clip.given[m].reshape(-1)
-  if m == 'video' and clip.latents.reference is not None:
-    after = _flat(clip.latents.reference)
-    latent, asked = np.concatenate([latent, after]), np.append(asked, np.zeros(len(after)))
+  latents = _shown(clip) if m == 'video' else clip.latents
+  latent, asked = _flat(getattr(latents, m)), 1.0 - clip.given[m].reshape(-1)
+  if m == 'video':
+    beside = [_flat(x) for x in (latents.reference, latents.keyframes) if x is not None]
+    latent = np.concatenate([latent, *beside])
+    asked = np.append(asked, np.zeros(len(latent) - len(asked)))
   span = slice(start, start + len(latent))
   tokens.latent[b, span] = latent
-  tokens.position[b, span] = geometry.positions(clip.latents)[m]
+  tokens.position[b, span] = geometry.positions(latents)[m]
   tokens.sigma[b, span] = asked
   tokens.loss_mask[b, span] = asked
   tokens.segment[b, span] = segment
   return len(latent)
+
+
+def _shown(clip: Placed) -> Latents:
+  """A clip's latents with those frames alone that are given beside it."""
+  latents, given = clip.latents, clip.given.get('keyframes')
+  if latents.keyframes is None or given is None:
+    return dataclasses.replace(latents, keyframes=None, keyframe_at=())
+  at = tuple(frame for frame, shown in zip(latents.keyframe_at, given) if shown)
+  return dataclasses.replace(latents, keyframes=latents.keyframes[given], keyframe_at=at)
 
 
 def _flat(latent: np.ndarray) -> np.ndarray:

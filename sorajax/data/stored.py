@@ -58,7 +58,8 @@ def create(
     if array.shape != shape:
       raise UserError(f'{file} holds {array.shape}, and this film needs {shape}; name a new folder')
     arrays[name] = array
-  return FilmLatents(path, Latents(**arrays, fps=fps, frames=frames, samples=samples), size)
+  latents = Latents(arrays['video'], arrays['audio'], fps, frames, samples)
+  return FilmLatents(path, latents, size)
 
 
 def seal(film: FilmLatents, codec: Codec) -> None:

@@ -1,10 +1,15 @@
-"""Films, images and sounds that a clip starts from or is made after."""
+"""Films, images and sounds that a clip starts from, comes by or is made after."""
 
 import dataclasses
+import math
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from sorajax.clip import Clip
 from sorajax.errors import UserError
+from sorajax.generate.request import Request
 from sorajax.geometry import AudioGeometry
 from sorajax.media import reader
 
@@ -28,9 +33,37 @@ def read(path: str, sound: AudioGeometry, size: tuple[int, int], fps: float) -> 
   return reader.read(path, fps=fps, size=size, **rates)
 
 
-def read_reference(path: str, sound: AudioGeometry, size: tuple[int, int], fps: float) -> Clip:
+def of(request: Request, sound: AudioGeometry) -> Request:
+  """A request with the files that it names; `sound`: whose rate and channels are wanted."""
+  wanted = sound, (request.height, request.width), request.fps
+  found: dict[str, Any] = {}
+  if request.given_path:
+    found['given'] = read(request.given_path, *wanted)
+  if request.reference_path:
+    found['reference'] = read_seen(request.reference_path, *wanted)
+  if request.keyframe_paths:
+    seen = [read_seen(path, *wanted).video[:1] for path in request.keyframe_paths]
+    found['keyframes'] = np.concatenate(seen)
+  return dataclasses.replace(request, **found)
+
+
+def read_seen(path: str, sound: AudioGeometry, size: tuple[int, int], fps: float) -> Clip:
   """As `read`, of what has a picture; `UserError` for what has none."""
   clip = read(path, sound, size, fps)
   if not len(clip.video):
     raise UserError(f'{path} has no picture that a clip could be made after; give a film or image')
   return clip
+
+
+def parse_keyframe(text: str) -> tuple[str, float]:
+  """'a.png@1.5' → ('a.png', 1.5)."""
+  path, _, at_s = text.rpartition('@')
+  try:
+    moment = float(at_s)
+  except ValueError:
+    path, moment = '', 0.0
+  if not path or not math.isfinite(moment):
+    raise UserError(
+      f'--keyframe={text} is not IMAGE@SECONDS; write for instance --keyframe=last.png@4'
+    )
+  return path, moment

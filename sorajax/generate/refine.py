@@ -45,9 +45,11 @@ class Refiner:
       fps = own.fps / 2
       seconds = geometry.pixel_frames(frames) / fps
     given = own.given and _smaller(own.given, size, 2 if config.doubled else 1)
+    keyframes = None if own.keyframes is None else picture.resized(own.keyframes, size)
     return dataclasses.replace(
-      own, seconds=seconds, fps=fps, height=size[0], width=size[1], given=given
-    )
+      own, seconds=seconds, fps=fps, height=size[0], width=size[1], given=given,
+      keyframes=keyframes,
+    )  # fmt: skip
 
   def second(self, plans: Sequence[Plan], made: Sequence[Latents]) -> list[Plan]:
     """Plans of the large clips that begin with the enlarged latents of the small ones."""

@@ -2,11 +2,13 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
-from sorajax.clip import Clip, Latents
+from sorajax.clip import MODALITIES, Clip, Latents
 from sorajax.codec.codec import Codec
+from sorajax.data import latents as latents_lib
 from sorajax.errors import UserError
 from sorajax.geometry import Geometry, samples_of
 from sorajax.media.drawings import drawn
@@ -36,6 +38,9 @@ class Request:
     reference_path: where it came from, for the record.
     reference_as: the drawing of it that is taken, by its name in `media.drawings`.
     reference_smaller: how many times smaller that is than the clip.
+    keyframes: uint8 [K, H, W, 3], pictures that the clip comes by; None for none.
+    keyframe_paths: where they came from, for the record.
+    keyframe_s: when it does.
   """
 
   prompt: str
@@ -52,6 +57,9 @@ class Request:
   reference_path: str = ''
   reference_as: str = 'picture'
   reference_smaller: int = 1
+  keyframes: np.ndarray | None = None
+  keyframe_paths: Sequence[str] = ()
+  keyframe_s: Sequence[float] = ()
 
   @property
   def frames(self) -> int:
@@ -66,7 +74,7 @@ class Plan:
   Attributes:
     request: what was asked for.
     latents: of the asked size; what is given holds its values, the rest is 0.
-    given: modality → bool over the latents.
+    given: as `tasks.capabilities.Given`.
   """
 
   request: Request
@@ -80,8 +88,16 @@ def plan(request: Request, codec: Codec, known_tasks: tuple[str, ...]) -> Plan:
   blank = blank_latents(request, codec.geometry)
   if request.reference is not None:
     blank = dataclasses.replace(blank, reference=_reference(request, codec, blank.frames))
-  given = task(codec.geometry.layout(blank), request.given_s)
-  if not any(mask.any() for mask in given.values()):
+  if request.keyframes is not None:
+    capabilities.find('keyframes', known_tasks)
+    blank = latents_lib.alone(blank, request.keyframes, _moments(request), codec)
+  layout = codec.geometry.layout(blank)
+  given = task(layout, request.given_s)
+  if request.keyframes is not None:
+    given['keyframes'] = np.ones(layout.keyframes, bool)
+  elif request.task == 'keyframes':
+    raise UserError('the task keyframes needs pictures; add --keyframe=IMAGE@SECONDS')
+  if not any(given[m].any() for m in MODALITIES):
     return Plan(request, blank, given)
   if request.given is None:
     raise UserError(f'the task {request.task} needs something to start from; add --input=FILE')
@@ -90,6 +106,17 @@ def plan(request: Request, codec: Codec, known_tasks: tuple[str, ...]) -> Plan:
   video = np.where(given['video'][..., None], source.video, 0.0).astype(np.float32)
   audio = np.where(given['audio'][..., None], source.audio, 0.0).astype(np.float32)
   return Plan(request, dataclasses.replace(blank, video=video, audio=audio), given)
+
+
+def _moments(request: Request) -> list[int]:
+  """Which frames of a clip keyframes are; its end is its last."""
+  for at_s, path in zip(request.keyframe_s, request.keyframe_paths):
+    if not 0 <= at_s <= request.seconds:
+      raise UserError(
+        f'--keyframe={path}@{at_s:g} lies outside of a clip of {request.seconds:g} s; give 0 to '
+        f'{request.seconds:g}'
+      )
+  return [min(round(at_s * request.fps), request.frames - 1) for at_s in request.keyframe_s]
 
 
 def _reference(request: Request, codec: Codec, frames: int) -> np.ndarray:

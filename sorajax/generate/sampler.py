@@ -74,8 +74,8 @@ class Sampler:
     for request in requests:
       stages = self._stages(request)
       latents = stages[-1].latents
-      after = latents.reference
-      shapes = latents.video.shape, latents.audio.shape, None if after is None else after.shape
+      arrays = latents.video, latents.audio, latents.reference, latents.keyframes
+      shapes = tuple(None if array is None else array.shape for array in arrays)
       groups.setdefault(shapes, []).append(stages)
     return self._run(params, list(groups.values()))
 

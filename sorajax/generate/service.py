@@ -78,6 +78,7 @@ class Ask:
     reference: path of a film or image that the clips are made after.
     reference_as: the drawing of it that they are made after, by its name in `media.drawings`.
     reference_smaller: how many times smaller that is than the clips.
+    keyframes: IMAGE@SECONDS, pictures that the clips come by and when.
   """
 
   prompts: tuple[str, ...] = ('',)
@@ -93,6 +94,7 @@ class Ask:
   reference: str | None = None
   reference_as: str = 'picture'
   reference_smaller: int = 1
+  keyframes: tuple[str, ...] = ()
 
   def __post_init__(self) -> None:
     if self.count < 1:
@@ -333,7 +335,7 @@ def make_again(model: Model, record: str, out: str | os.PathLike[str]) -> list[P
       f'{record} was made with {" ".join(flags) or "no flag"} and not with '
       f'{" ".join(model.flags) or "none"}; give the same'
     )
-  request = _read(model, request)
+  request = inputs.of(request, model.codec.geometry.audio)
   sampler = _sampler(model, batch)
   with jax.set_mesh(model.mesh):
     return write_clips(out, [sampler.again(model.params, request, row)], _recipe(model))
@@ -350,27 +352,18 @@ def requests_of(model: Model, ask: Ask) -> list[Request]:
   given_s = 0.0
   if ask.task == 'extend':
     given_s = seconds / 2 if ask.given_s is None else ask.given_s
+  keyframes = [inputs.parse_keyframe(text) for text in ask.keyframes]
   first = Request(
     '', 0, seconds, fps, *size, task=ask.task, given_s=given_s, given_path=ask.input or '',
     reference_path=ask.reference or '', reference_as=ask.reference_as,
     reference_smaller=ask.reference_smaller,
+    keyframe_paths=[path for path, _ in keyframes], keyframe_s=[at_s for _, at_s in keyframes],
   )  # fmt: skip
-  first = _read(model, first)
+  first = inputs.of(first, model.codec.geometry.audio)
   prompts = [p for p in ask.prompts for _ in range(ask.count)]
   return [
     dataclasses.replace(first, prompt=prompt, seed=ask.seed + i) for i, prompt in enumerate(prompts)
   ]
-
-
-def _read(model: Model, request: Request) -> Request:
-  """A request with the files that it names."""
-  wanted = model.codec.geometry.audio, (request.height, request.width), request.fps
-  if request.given_path:
-    request = dataclasses.replace(request, given=inputs.read(request.given_path, *wanted))
-  if request.reference_path:
-    reference = inputs.read_reference(request.reference_path, *wanted)
-    request = dataclasses.replace(request, reference=reference)
-  return request
 
 
 def parse_size(text: str) -> tuple[int, int]:

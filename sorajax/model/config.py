@@ -67,6 +67,9 @@ class TransformerConfig:
       of the host.
     unroll: layers unrolled in each turn of the scan.
     compute: type of activations and matrix products.
+    matmul_precision: what JAX may round the factors of float32 products to (`jax.lax.Precision`);
+      sums stay float32. `default` leaves it to the device: a TPU then multiplies in bfloat16, a CPU
+      in float32, which takes it twice as long.
     attention: how it is computed.
   """
 
@@ -89,6 +92,7 @@ class TransformerConfig:
   remat: Literal['none', 'dots', 'narrow', 'attention', 'full', 'offload'] = 'none'
   unroll: int = 1
   compute: Literal['float32', 'bfloat16'] = 'float32'
+  matmul_precision: Literal['default', 'bfloat16', 'highest'] = 'default'
   attention: AttentionConfig = AUTO
 
   def __hash__(self) -> int:

@@ -3,6 +3,7 @@
 Its block follows LTX-2 (Lightricks 2026), of which the released checkpoints are configs.
 """
 
+import contextlib
 import functools
 import math
 
@@ -110,11 +111,16 @@ class Transformer(nnx.Module):
     Returns:
       modality → float32 [B, T, C].
     """
-    c, dtype = self.config, jnp.dtype(self.config.compute)
+    c = self.config
     for m, stream in c.streams.items():
       chex.assert_shape(tokens[m].latent, (*tokens[m].segment.shape, stream.channels))
     chex.assert_shape(text, (*text_segment.shape, c.text_width))
     text_key = _text_key(text_segment, text_shot, padding=-1)
+    with _precision(c.matmul_precision):
+      return self._run(tokens, text, text_segment, text_key, joined, skip_layers)
+
+  def _run(self, tokens, text, text_segment, text_key, joined, skip_layers):
+    c, dtype = self.config, jnp.dtype(self.config.compute)
     at, embedding = {}, {}
     for m in sorted(c.streams):
       at[m], embedding[m] = self._context(m, tokens, text.astype(dtype), text_segment, text_key)
@@ -158,6 +164,11 @@ class Transformer(nnx.Module):
       cross_rope=turn(c.cross_heads, c.cross_head_dim, (seconds,), theta),
     )
     return context, embedding
+
+
+def _precision(name: str) -> contextlib.AbstractContextManager:
+  """JAX's precision of products within; `default` is that without."""
+  return contextlib.nullcontext() if name == 'default' else jax.default_matmul_precision(name)
 
 
 def clip_level(tokens: Tokens, segment: jax.Array) -> jax.Array:

@@ -110,17 +110,19 @@ def _product(multiply: Callable, equation: str, x: jax.Array, w: jax.Array) -> j
 
 
 def _halved(x: jax.Array) -> bool:
-  """Whether x is of 16 bits on a CPU.
+  """Whether x is multiplied in 16 bits on a CPU: it is of such, or JAX's precision asks for them.
 
-  There XLA multiplies such twice as fast as those of 32 bits where it may give the sums in 32, and
-  turns them into 32 first where it may not.
+  There XLA multiplies such twice as fast as those of 32 bits where it may give the sums in 32,
+  turns them into 32 first where it may not, and looks at no precision.
   """
-  return x.dtype == jnp.bfloat16 and sharding.platform() == 'cpu'
+  precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+  asked = x.dtype == jnp.float32 and precision == 'bfloat16'
+  return (x.dtype == jnp.bfloat16 or asked) and sharding.platform() == 'cpu'
 
 
 @jax.custom_vjp
 def _rounded(x, w):
-  """bfloat16 [M, K] · [K, N] of any type, rounded, summed in float32 → bfloat16 [M, N]."""
+  """[M, K] · [K, N], both rounded to bfloat16, summed in float32 → [M, N] in the type of x."""
   return _rounded_forwards(x, w)[0]
 
 

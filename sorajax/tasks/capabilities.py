@@ -10,7 +10,8 @@ import numpy as np
 from sorajax.errors import UserError
 from sorajax.geometry import Layout
 
-Given = dict[str, np.ndarray]  # video: bool [f, h, w]; audio: bool [n]
+# video: bool [f, h, w]; audio: bool [n]; keyframes: bool [K], where such are given
+Given = dict[str, np.ndarray]
 Task = Callable[[Layout, float], Given]
 
 
@@ -41,9 +42,14 @@ def audio_to_video(layout: Layout, given_s: float) -> Given:
   return _given(layout, np.zeros(layout.size[0]), np.ones(len(layout.audio_s)))
 
 
+def keyframes(layout: Layout, given_s: float) -> Given:
+  """Frames that stand alone are given, anywhere in the clip."""
+  return {**text_to_clip(layout, given_s), 'keyframes': np.ones(layout.keyframes, bool)}
+
+
 TASKS: dict[str, Task] = {
   task.__name__: task
-  for task in (text_to_clip, image_to_clip, extend, video_to_audio, audio_to_video)
+  for task in (text_to_clip, image_to_clip, extend, video_to_audio, audio_to_video, keyframes)
 }
 
 
@@ -71,7 +77,15 @@ def draw(rng: np.random.Generator, mixture: dict[str, float], layout: Layout) ->
   if not (len(layout.video_s) > 1 and len(layout.audio_s)):
     name = 'text_to_clip'
   ends = [spans[-1, 1] for spans in (layout.video_s, layout.audio_s) if len(spans)]
-  return find(name)(layout, share * max(ends))
+  given = find(name)(layout, share * max(ends))
+  if 'keyframes' in given:
+    given['keyframes'] = _some(rng, layout.keyframes)
+  return given
+
+
+def _some(rng: np.random.Generator, count: int) -> np.ndarray:
+  """bool [count]; one of them or more."""
+  return np.isin(np.arange(count), rng.permutation(count)[: rng.integers(1, count + 1)])
 
 
 def _given(layout: Layout, frames: np.ndarray, audio: np.ndarray) -> Given:

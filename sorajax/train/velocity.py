@@ -43,6 +43,11 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike[str]) ->
       raise UserError('config.data.path is empty; add --config.data.path=LATENTS')
     build.check_mesh(settings, mesh)
     source = open_latents(settings.data.path, 'train')
+    if settings.train.tasks.get('keyframes') and not source.beside.keyframes:
+      raise UserError(
+        f'{settings.data.path} has no frames coded alone, for config.train.tasks.keyframes; '
+        'encode it again with --keyframes=4'
+      )
     load = lambda: service.load(settings.start, config).params
     network, changed = build.network(settings, source.codec), bool(settings.lora.rank)
     return VelocityObjective(

@@ -1,8 +1,8 @@
 """Tensors of 8-bit floats as checkpoints hold them: beside a weight, the scale that it is times.
 
-LTX-2 is released so too. Two spellings are in use, that of diffusers and that of ComfyUI; beside them
-lie scales of activations and hints for kernels that multiply in 8 bits, of which none is here: a
-weight is read as bfloat16. Without a scale it is what it says.
+LTX-2 is released so too. Two spellings are in use, that of diffusers and that of ComfyUI; beside
+them lie scales of activations and hints for kernels that multiply in 8 bits, of which none is
+here: a weight is read as bfloat16. Without a scale it is what it says.
 """
 
 import json

@@ -124,7 +124,9 @@ def _check_same(config: TransformerConfig, again: TransformerConfig) -> None:
 
   How it is computed, how weights begin and whose level scales tokens is told nowhere there.
   """
-  free = ('remat', 'unroll', 'compute', 'attention', 'cross_level', 'aligned')
+  free = (
+    'remat', 'unroll', 'compute', 'matmul_precision', 'attention', 'cross_level', 'aligned',
+  )  # fmt: skip
   one, other = (dataclasses.asdict(c) for c in (config, again))
   flat = lambda c: {**c, **{f'streams.{m}': x for m, x in c['streams'].items()}, 'streams': None}
   one, other = flat(one), flat(other)

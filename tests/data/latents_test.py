@@ -12,6 +12,7 @@ from sorajax.data import index as index_lib
 from sorajax.data import latents, records
 from sorajax.data.references import Reference
 from sorajax.data.sources import open_source
+from sorajax.geometry import NOTHING, Beside
 from sorajax.media import drawings, writer
 
 
@@ -197,14 +198,15 @@ def after_grey(prepared, tmp_path_factory):
 def test_clips_may_be_made_after_a_drawing_of_themselves(prepared, stored, after_grey):
   source, without = (latents.open_latents(folder, 'train') for folder in (after_grey, stored))
   clips = open_source(prepared, 'train')
-  assert (source.smaller, without.smaller) == (1, 0) and source.fingerprint != without.fingerprint
+  assert (source.beside, without.beside) == (Beside(smaller=1), NOTHING)
+  assert source.fingerprint != without.fingerprint
   for number in range(len(source)):
     (found, caption), plain = source[number], without[number]
     drawn = drawings.drawn(latents.clip_of(clips[number]).video, 'grey')
     wanted = tiny.codec().encode_picture(drawn)
     np.testing.assert_allclose(found.reference, wanted, rtol=2**-11, atol=2**-25)
     assert_same((dataclasses.replace(found, reference=None), caption), plain, 0, 0)
-  sizes = latents.token_sizes(source.rows, source.codec.geometry, source.smaller)
+  sizes = latents.token_sizes(source.rows, source.codec.geometry, source.beside)
   own = latents.token_sizes(source.rows, source.codec.geometry)
   np.testing.assert_array_equal(sizes, own * [2, 1])
 
@@ -217,6 +219,27 @@ def test_clips_may_be_made_after_those_of_another_folder(prepared, stored, tmp_p
     np.testing.assert_array_equal(found.reference, found.video)
   with refused('out holds latents of other clips'):
     latents.encode(prepared, tiny.codec(), tmp_path / 'out', workers=1)
+
+
+def test_frames_of_clips_may_be_coded_alone_too(prepared, stored, tmp_path):
+  latents.encode(prepared, tiny.codec(), tmp_path / 'out', workers=1, keyframes=2)
+  source, without = (latents.open_latents(f, 'train') for f in (tmp_path / 'out', stored))
+  clips = open_source(prepared, 'train')
+  assert source.beside == Beside(keyframes=2) and source.fingerprint != without.fingerprint
+  for number in range(len(source)):
+    (found, caption), plain = source[number], without[number]
+    frames = latents.clip_of(clips[number]).video
+    assert found.keyframe_at == (len(frames) // 2, len(frames) - 1)
+    wanted = np.concatenate([tiny.codec().encode_picture(frames[[i]]) for i in found.keyframe_at])
+    np.testing.assert_allclose(found.keyframes, wanted, rtol=2**-11, atol=2**-25)
+    alone = dataclasses.replace(found, keyframes=None, keyframe_at=())
+    assert_same((alone, caption), plain, 0, 0)
+  sizes = latents.token_sizes(source.rows, source.codec.geometry, source.beside)
+  assert sizes.tolist() == [
+    [source[i][0].video_tokens, len(source[i][0].audio)] for i in range(len(source))
+  ]
+  with refused('out holds latents of other clips'):
+    latents.encode(prepared, tiny.codec(), tmp_path / 'out', workers=1, keyframes=3)
 
 
 def test_references_that_are_not_there_are_refused(prepared, tmp_path):

@@ -54,6 +54,31 @@ def test_given_tokens_are_clean_and_do_not_count(batch, m):
       np.testing.assert_array_equal(found['loss_mask'], ~given)
 
 
+def test_frames_that_stand_alone_come_after_the_picture_where_they_are_given():
+  clip, geometry = placed(1), SOURCE.codec.geometry
+  h, w = clip.latents.video.shape[1:3]
+  alone = np.random.default_rng(0).standard_normal((3, h, w, 8)).astype(np.float32)
+  latents = dataclasses.replace(clip.latents, keyframes=alone, keyframe_at=(1, 2, 4))
+  shown = np.array([True, False, True])
+  clip = dataclasses.replace(clip, latents=latents, given={**clip.given, 'keyframes': shown})
+  made = assemble([[placed(0), clip], [], []], dataclasses.replace(BUCKET, video=60), geometry)
+  plain = assemble([[placed(0), placed(1)], [], []], BUCKET, geometry)
+  found, without = (inside(b, 'video', 0, 2) for b in (made, plain))
+  for name, value in without.items():
+    np.testing.assert_array_equal(found[name][: len(value)], value)
+  there = {name: value[len(without[name]) :] for name, value in found.items()}
+  np.testing.assert_array_equal(there['latent'], alone[shown].reshape(-1, 8))
+  assert not there['sigma'].any() and not there['loss_mask'].any()
+  moments = (np.array([1, 4]) + 0.5) / latents.fps
+  np.testing.assert_allclose(there['position'][:, 0], moments.repeat(h * w), rtol=1e-6)
+  first = inside(plain, 'video', 0, 2)['position'][: h * w, 1:]
+  np.testing.assert_array_equal(there['position'][:, 1:], np.tile(first, (2, 1)))
+  hidden = dataclasses.replace(clip, given=placed(1).given)
+  without = assemble([[placed(0), hidden], [], []], BUCKET, geometry)
+  for name, value in inside(plain, 'video', 0, 2).items():
+    np.testing.assert_array_equal(inside(without, 'video', 0, 2)[name], value)
+
+
 def test_a_reference_comes_after_the_picture_and_is_given():
   clip, after = placed(1), np.random.default_rng(0).standard_normal((2, 1, 3, 8))
   latents = dataclasses.replace(clip.latents, reference=after.astype(np.float32))

@@ -179,6 +179,13 @@ CASES = (
   ),
   Case('sample-no-checkpoint', 'launch/sample.py', ('--out={here}/out',), ('--checkpoint', 'must')),
   sample(
+    'keyframe', '--keyframe={walk}/films/film2.mp4', says=('--keyframe=', 'is not IMAGE@SECONDS')
+  ),
+  sample(
+    'keyframes', '--keyframe={walk}/films/film2.mp4@0.5',
+    says=("has not learned the task 'keyframes'", 'it knows text_to_clip'),
+  ),
+  sample(
     'refine', '--refine_lora={bad}/x.safetensors', says=('--refine_lora', 'add --upsampler=FOLDER')
   ),
   prepare('no-config', '--config={bad}/no.py', says=('{bad}/no.py', 'configs/film.py')),
@@ -199,6 +206,10 @@ CASES = (
   train('channels', '--config.transformer.streams.video.channels=7', says=('16', '7', 'encode')),
   train('weight', '--config.train.tasks.extend=-1.0', says=('extend is -1.0', 'not negative')),
   train('task', config='--config={bad}/task.py', says=("'fly'", 'text_to_clip')),
+  train(
+    'keyframes', '--config.train.tasks.keyframes=1.0',
+    says=('{walk}/latents has no frames coded alone', 'encode it again with --keyframes=4'),
+  ),
   train('mesh', '--config.mesh.fsdp=3', says=('fsdp=3', 'a multiple of 3', 'that divide 1')),
   train('no-mesh', '--config.mesh.fsdp=0', says=('config.mesh', 'positive')),
   train('micro', config='--config={bad}/micro.py', says=('4 rows', '3 micro-batches', 'try 6')),

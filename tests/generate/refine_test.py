@@ -41,7 +41,9 @@ def enlarger(**changes) -> Enlarger:
 
 def sampler(refiner: Refiner | None, batch: int = 1) -> Sampler:
   settings, network, codec, _ = parts()
-  tasks = dict.fromkeys(('text_to_clip', 'image_to_clip', 'video_to_audio', 'extend'), 1.0)
+  tasks = dict.fromkeys(
+    ('text_to_clip', 'image_to_clip', 'video_to_audio', 'extend', 'keyframes'), 1.0
+  )
   train = dataclasses.replace(settings.train, tasks=tasks)
   settings = dataclasses.replace(settings, train=train)
   return Sampler(settings, network, codec, batch, refiner=refiner)
@@ -93,6 +95,21 @@ def test_what_is_given_is_given_to_both_stages(kind, task):
   assert any(mask.any() for mask in stages[1].given.values())
   mask = stages[1].given['video']
   np.testing.assert_allclose(large.video[mask], whole.video[mask], atol=1e-5)
+
+
+@pytest.mark.parametrize('kind', [LARGER, MORE], ids=['larger', 'more frames'])
+def test_both_stages_come_by_their_keyframes(kind):
+  film = make_clip(9, size=SIZE, fps=FPS, rate_hz=RATE_HZ, seed=5)
+  by = {'keyframes': film.video[[2, 7]], 'keyframe_paths': ('a', 'b'), 'keyframe_s': (0.25, 1.0)}
+  first, last = sampler(Refiner(enlarger(**kind)))._stages(request(**by))
+  plain = sampler(Refiner(enlarger(**kind)))._stages(request())
+  assert last.latents.keyframe_at == (2, 7)
+  assert first.latents.keyframe_at == ((1, 4) if kind is MORE else (2, 7))
+  for stage, without in zip((first, last), plain):
+    frames, size = stage.latents.keyframes.shape[0], stage.latents.keyframes.shape[1:]
+    assert frames == 2 and size == without.latents.video.shape[1:]
+  changed = made(Refiner(enlarger(**kind)), **by).video != made(Refiner(enlarger(**kind))).video
+  assert changed.any()
 
 
 def test_the_second_stage_begins_with_the_first():

@@ -7,6 +7,7 @@ from clips import noise, scene
 from tiny import FPS, RATE_HZ, refused
 
 from sorajax.clip import Clip
+from sorajax.generate import inputs
 from sorajax.generate.request import LARGEST_SEED, LONGEST_PROMPT, Request, finish, plan
 from sorajax.geometry import samples_of
 from sorajax.media.drawings import drawn
@@ -56,7 +57,7 @@ def test_nothing_is_given_but_the_prompt():
   assert not any(mask.any() for mask in p.given.values())
 
 
-@pytest.mark.parametrize('task', [t for t in KNOWN if t != 'text_to_clip'])
+@pytest.mark.parametrize('task', [t for t in KNOWN if t not in ('text_to_clip', 'keyframes')])
 def test_what_is_given_holds_the_latents_of_the_input_and_the_rest_is_blank(task):
   p, codec = planned(task), tiny.codec()
   source = codec.encode(Clip(GIVEN.video[:17], GIVEN.audio[: p.latents.samples], FPS, RATE_HZ))
@@ -66,10 +67,48 @@ def test_what_is_given_holds_the_latents_of_the_input_and_the_rest_is_blank(task
     assert not getattr(p.latents, m)[~mask].any()
 
 
-@pytest.mark.parametrize('task', [t for t in KNOWN if t != 'text_to_clip'])
+@pytest.mark.parametrize('task', [t for t in KNOWN if t not in ('text_to_clip', 'keyframes')])
 def test_a_task_without_its_input_is_refused(task):
   with refused(f'the task {task} needs something to start from; add --input=FILE'):
     planned(task, given=None)
+
+
+def with_keyframes(*moments: float) -> dict:
+  paths = [f'{i}.png' for i in range(len(moments))]
+  return {'keyframes': GIVEN.video[: len(moments)], 'keyframe_paths': paths, 'keyframe_s': moments}
+
+
+@pytest.mark.parametrize('task', KNOWN)
+def test_keyframes_lie_beside_what_a_task_gives(task):
+  codec = tiny.codec()
+  p = planned(task, **with_keyframes(0.5, 2.0, 0.0))
+  plain = planned('text_to_clip' if task == 'keyframes' else task)
+  assert p.latents.keyframe_at == (4, 15, 0) and p.given.pop('keyframes').tolist() == [True] * 3
+  for i in range(3):
+    wanted = codec.encode_picture(GIVEN.video[[i]])
+    np.testing.assert_array_equal(p.latents.keyframes[[i]], wanted)
+  assert list(p.given) == list(plain.given)
+  for m, mask in plain.given.items():
+    np.testing.assert_array_equal(p.given[m], mask)
+    np.testing.assert_array_equal(getattr(p.latents, m), getattr(plain.latents, m))
+  assert p.latents.video_tokens == plain.latents.video_tokens + p.latents.keyframes[..., 0].size
+  assert finish(p, made_of(p)).video.shape == (16, 8, 12, 3)
+
+
+def test_keyframes_that_cannot_be_met_are_refused():
+  with refused(r'--keyframe=1.png@2.5 lies outside of a clip of 2 s; give 0 to 2'):
+    planned(**with_keyframes(1.0, 2.5))
+  with refused('the task keyframes needs pictures; add --keyframe=IMAGE@SECONDS'):
+    planned('keyframes', given=None)
+  with refused("has not learned the task 'keyframes'; it knows text_to_clip"):
+    plan(request(**with_keyframes(1.0)), tiny.codec(), ('text_to_clip',))
+
+
+@pytest.mark.parametrize('text', ['a.png', '@1', 'a.png@', 'a.png@soon', 'a.png@inf', ''])
+def test_a_keyframe_says_when(text):
+  assert inputs.parse_keyframe('b@c.png@1.5') == ('b@c.png', 1.5)
+  with refused(f'--keyframe={text} is not IMAGE@SECONDS; write for instance --keyframe=last.png@4'):
+    inputs.parse_keyframe(text)
 
 
 @pytest.mark.parametrize('task, m', [('video_to_audio', 'video'), ('audio_to_video', 'audio')])
@@ -153,7 +192,7 @@ def test_sizes_and_prompts_that_cannot_be_met_are_refused():
     planned('video_to_audio', given=dataclasses.replace(GIVEN, sample_rate_hz=16_000))
 
 
-@pytest.mark.parametrize('task', KNOWN)
+@pytest.mark.parametrize('task', [t for t in KNOWN if t != 'keyframes'])
 def test_a_clip_of_any_task_may_be_made_after_another(task):
   p, plain, codec = planned(task, reference=GIVEN, reference_as='grey'), planned(task), tiny.codec()
   wanted = codec.encode_picture(drawn(GIVEN.video[: p.latents.frames], 'grey'))

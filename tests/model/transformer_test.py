@@ -188,6 +188,15 @@ def test_half_precision_is_near_full_and_answers_in_full():
     assert error < 0.05 * answer(PLAIN)[m].std()
 
 
+def test_products_of_16_bits_are_nearer_to_full_than_all_in_16():
+  tokens, text = batch()
+  run = lambda **how: tiny.run(tiny.transformer(**how), tiny.parameters(PLAIN), tokens, text)
+  products, all_of_it = run(matmul_precision='bfloat16'), run(compute='bfloat16')
+  for m in MODALITIES:
+    error = lambda out: np.sqrt(np.square(out[m] - answer(PLAIN)[m]).mean())
+    assert 0 < error(products) < 0.8 * error(all_of_it)
+
+
 def test_contradictions_are_refused():
   with pytest.raises(ValueError, match='must be even'):
     tiny.transformer(cross_head_dim=5)

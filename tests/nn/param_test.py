@@ -76,6 +76,29 @@ def test_products_of_16_bits_lose_no_more_than_their_rounding(equation, of_x, of
 
 
 @pytest.mark.skipif(jax.default_backend() != 'cpu', reason='elsewhere XLA knows by itself')
+@pytest.mark.parametrize('meshed', [False, True])
+def test_on_a_cpu_the_precision_asked_of_jax_is_kept(meshed):
+  x, w = drawn(2, 7, 6), drawn(6, 2, 4)
+  rounded = lambda a: a.astype(jnp.bfloat16).astype(jnp.float32)
+  wanted = with_slopes(functools.partial(jnp.einsum, 'btd,dhk->bthk'), rounded(x), rounded(w))
+
+  def product(x, w):
+    with jax.default_matmul_precision('bfloat16'):
+      return param.einsum('btd,dhk->bthk', x, w, 'batch', 'tokens', 'heads', None)
+
+  if meshed:
+    with jax.set_mesh(sharding.make_mesh(sharding.MeshConfig())):
+      found = with_slopes(product, *sharding.everywhere((x, w)))
+  else:
+    found = with_slopes(product, x, w)
+  for a, b in zip(found, wanted):
+    assert a.dtype == jnp.float32
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+  products = matrix_products(product, x, w)
+  assert {(p.dtype, p.sums) for p in products} == {('bfloat16', 'float32')}
+
+
+@pytest.mark.skipif(jax.default_backend() != 'cpu', reason='elsewhere XLA knows by itself')
 def test_on_a_cpu_products_of_16_bits_give_sums_of_32():
   x, w = drawn(2, 8, 16).astype(jnp.bfloat16), drawn(16, 32)
   product = lambda x, w: param.einsum('bti,io->bto', x, w, 'batch', 'tokens', None)

@@ -299,6 +299,32 @@ def test_a_run_from_a_first_frame_is_that_of_diffusers(saved, monkeypatch):
   check_equal(clip, theirs)
 
 
+@pytest.mark.parametrize('first', [False, True])
+def test_a_run_by_keyframes_is_that_of_diffusers(saved, monkeypatch, first):
+  """One of 2 and one of 4 latent frames, which begin at 3 and 5; with a first frame or without."""
+  from diffusers.pipelines.ltx2.pipeline_ltx2_condition import LTX2VideoCondition
+
+  pipeline, folder = saved
+  pixels = np.random.default_rng(0).integers(0, 256, (3, *SIZE, 3), np.uint8)
+  silent = np.zeros((0, 2), np.float32)
+  given = {'task': 'image_to_clip', 'given': Clip(pixels[:1], silent, FPS, 16_000)}
+  request = Request(
+    PROMPT, 4, FRAMES / FPS, FPS, *SIZE, keyframes=pixels[1:], keyframe_paths=('a', 'b'),
+    keyframe_s=(3 / FPS, 5 / FPS), **(given if first else {}),
+  )  # fmt: skip
+  clip, start = made_here(folder, monkeypatch, request, rescale=0.0)
+  start['video'] = start['video'][:, : start['video'].shape[1] * 4 // 6]
+  parts = {n: part for n, part in pipeline.components.items() if n != 'duration_head'}
+  conditioned = diffusers.LTX2ConditionPipeline(**parts)
+  conditioned.set_progress_bar_config(disable=True)
+  images = [LTX2VideoCondition(PIL.Image.fromarray(p), i, crf=0) for p, i in zip(pixels, (0, 2, 3))]
+  theirs = conditioned(
+    **ASKED, **given_there(pipeline, start), guidance_rescale=0.0, audio_guidance_rescale=0.0,
+    conditions=images if first else images[1:], noise_scale=0.0,
+  )  # fmt: skip
+  check_equal(clip, theirs)
+
+
 @pytest.mark.parametrize('smaller', [1, 2])
 def test_a_run_after_a_reference_is_that_of_diffusers(saved, monkeypatch, smaller):
   """The reference is longer than the clip; without rescaling, which counts its tokens."""
