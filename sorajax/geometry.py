@@ -140,7 +140,7 @@ class Beside:
 
   Attributes:
     smaller: how many times smaller than a clip the reference is that it is made after; 0 for none.
-    keyframes: how many frames of it stand alone.
+    keyframes: how many frames of a clip are coded alone too.
   """
 
   smaller: int = 0

@@ -69,7 +69,7 @@ class TransformerConfig:
     compute: type of activations and matrix products.
     matmul_precision: what JAX may round the factors of float32 products to (`jax.lax.Precision`);
       sums stay float32. `default` leaves it to the device: a TPU then multiplies in bfloat16, a CPU
-      in float32, which takes it twice as long.
+      in float32.
     attention: how it is computed.
   """
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from tiny import refused
@@ -65,6 +67,15 @@ def test_an_unknown_task_is_refused_with_those_that_are_known():
 def drawn(mixture, here, count: int = 4000) -> list[dict[str, np.ndarray]]:
   rng = np.random.default_rng(0)
   return [capabilities.draw(rng, mixture, here) for _ in range(count)]
+
+
+def test_of_frames_that_stand_alone_some_are_drawn_and_never_none():
+  here = dataclasses.replace(layout(), keyframes=3)
+  masks = np.stack([given['keyframes'] for given in drawn({'keyframes': 1.0}, here)])
+  assert masks.any(axis=1).all() and set(masks.sum(axis=1)) == {1, 2, 3}
+  np.testing.assert_allclose(masks.mean(axis=0), 2 / 3, atol=0.05)
+  for given in drawn({'keyframes': 1.0, 'extend': 1.0}, here, 50):
+    assert ('keyframes' in given) != given['video'].any()
 
 
 def kind(given) -> str:
