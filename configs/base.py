@@ -54,6 +54,7 @@ def get_config() -> ml_collections.ConfigDict:
   )  # fmt: skip
   c.sample = _section(
     seconds=2.0, fps=12.0, height=64, width=64, steps=32, last=0.0, levels=(),
+    image_crf=0,
     wait=_section(video=0, audio=0),
     guidance=_section(video=2.0, audio=2.0),
     modality_guidance=_section(video=1.0, audio=1.0),

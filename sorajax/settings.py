@@ -130,6 +130,8 @@ class SampleConfig:
     rescale: of guidance; see `flow.guidance.guided`.
     interval: noise levels between which guidance acts.
     batch: clips sampled at once.
+    image_crf: of H.264, by which an image that is given is coded first, as the films were that the
+      model learned from; 0 leaves it as it is.
   """
 
   seconds: float
@@ -156,8 +158,11 @@ class SampleConfig:
   rescale: float = 0.0
   interval: tuple[float, float] = (0.0, 1.0)
   batch: int = 4
+  image_crf: int = 0
 
   def __post_init__(self) -> None:
+    if not 0 <= self.image_crf <= 51:
+      raise ValueError(f'image_crf is {self.image_crf}; give 0 to 51')
     if not 0 <= self.last < 1:
       raise ValueError(f'last is {self.last}; give a noise level from 0 to below 1')
     if len(self.shift) not in (0, 4) or self.shift[:1] == self.shift[2:3] != ():

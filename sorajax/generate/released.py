@@ -165,9 +165,12 @@ def _dtype_of_text(folder: Path) -> Literal['float32', 'bfloat16']:
 def checked(config: Settings, own: Settings, folder: Path) -> Settings:
   """A config's settings where they are of the network in the folder, whose `own` are given."""
   mine, theirs = (
-    dataclasses.replace(c, remat='none', unroll=1, attention=AttentionConfig(), compute='float32')
+    dataclasses.replace(
+      c, remat='none', unroll=1, attention=AttentionConfig(), compute='float32',
+      matmul_precision='default',
+    )
     for c in (config.transformer, own.transformer)
-  )
+  )  # fmt: skip
   if mine != theirs or config.flow.preconditioned:
     raise UserError(f'{folder} holds another transformer than config describes; use its config')
   if config.text.kind != 'ltx2':
@@ -215,7 +218,7 @@ def _sample(c: TransformerConfig, schedule: Mapping[str, Any]) -> SampleConfig:
     modality_guidance=dict.fromkeys(MODALITIES, 3.0),
     skip_guidance=dict.fromkeys(MODALITIES, float(skips)),
     skip_layers=(skipped,) if skips else (),
-    rescale=0.7, batch=1,
+    rescale=0.7, batch=1, image_crf=18 if c.streams['video'].keyframes else 33,  # 18: 2.5
   )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from sorajax.generate import refine
 from sorajax.generate.refine import Refiner
 from sorajax.generate.request import Plan, Request, finish, plan
 from sorajax.generate.sampling import bucket_of, sampling, shift_of
+from sorajax.media.still import as_filmed
 from sorajax.network import Network
 from sorajax.settings import SampleConfig, Settings
 
@@ -87,6 +88,7 @@ class Sampler:
   def _stages(self, request: Request) -> Stages:
     """The plans of a request: of the small clip first, where there is one."""
     known = tuple(t for t, w in self.settings.train.tasks.items() if w > 0)
+    request = _as_filmed(request, self.settings.sample.image_crf)
     last = plan(request, self.codec, known)
     self.codec.check_size(last.latents)
     if self.refiner is None:
@@ -133,6 +135,17 @@ class Sampler:
       [Placed(p.latents, p.given, text.tokenize('' if blank else p.request.prompt))] for p in plans
     ]
     return assemble(rows, bucket, self.codec.geometry)
+
+
+def _as_filmed(request: Request, crf: int) -> Request:
+  """A request whose images were coded as films are; films that it is given were so already."""
+  coded = lambda pictures: np.stack([as_filmed(picture, crf) for picture in pictures])
+  found: dict[str, Any] = {}
+  if request.given is not None and len(request.given.video) == 1:
+    found['given'] = dataclasses.replace(request.given, video=coded(request.given.video))
+  if request.keyframes is not None:
+    found['keyframes'] = coded(request.keyframes)
+  return dataclasses.replace(request, **found)
 
 
 def _shaped(plan: Plan, tokens: dict[str, np.ndarray]) -> Latents:

@@ -183,7 +183,7 @@ CASES = (
   ),
   sample(
     'keyframes', '--keyframe={walk}/films/film2.mp4@0.5',
-    says=("has not learned the task 'keyframes'", 'it knows text_to_clip'),
+    says=("has not learned the task 'keyframes'", 'it knows audio_to_video, extend'),
   ),
   sample(
     'refine', '--refine_lora={bad}/x.safetensors', says=('--refine_lora', 'add --upsampler=FOLDER')

@@ -292,7 +292,7 @@ def test_a_run_from_a_first_frame_is_that_of_diffusers(saved, monkeypatch):
   clip, start = made_here(folder, monkeypatch, request, rescale=0.0)
   from_image = diffusers.LTX2ImageToVideoPipeline(**pipeline.components)
   from_image.set_progress_bar_config(disable=True)
-  plain = {'guidance_rescale': 0.0, 'audio_guidance_rescale': 0.0, 'image_crf': 0}
+  plain = {'guidance_rescale': 0.0, 'audio_guidance_rescale': 0.0}
   theirs = from_image(
     **ASKED, **plain, **given_there(pipeline, start), image=PIL.Image.fromarray(pixels[0])
   )
@@ -317,7 +317,7 @@ def test_a_run_by_keyframes_is_that_of_diffusers(saved, monkeypatch, first):
   parts = {n: part for n, part in pipeline.components.items() if n != 'duration_head'}
   conditioned = diffusers.LTX2ConditionPipeline(**parts)
   conditioned.set_progress_bar_config(disable=True)
-  images = [LTX2VideoCondition(PIL.Image.fromarray(p), i, crf=0) for p, i in zip(pixels, (0, 2, 3))]
+  images = [LTX2VideoCondition(PIL.Image.fromarray(p), i) for p, i in zip(pixels, (0, 2, 3))]
   theirs = conditioned(
     **ASKED, **given_there(pipeline, start), guidance_rescale=0.0, audio_guidance_rescale=0.0,
     conditions=images if first else images[1:], noise_scale=0.0,
