@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from programs import TINY, run
+from programs import run, taught
 
 from sorajax.media import reader
 
@@ -14,15 +14,7 @@ AT_S = 0.75
 def shown(walk, tmp_path_factory):
   """A run that learned to make clips by some of their own frames."""
   folder = tmp_path_factory.mktemp('keyframes')
-  same = [f'--codec={walk}/run/codec', f'--input={walk}/clips', '--keyframes=4']
-  run('launch/encode.py', TINY, *same, f'--output={folder}/latents')
-  run(
-    'launch/train.py', TINY, f'--config.data.path={folder}/latents',
-    '--config.data.buckets.clip.video=40', '--config.train.steps=600',
-    '--config.train.tasks.keyframes=4.0', '--config.train.evaluate_every=600',
-    '--config.optimizer.learning_rate=0.003', '--config.optimizer.matrix_rate=0.02',
-    '--config.optimizer.ema=0.9', f'--workdir={folder}/run',
-  )  # fmt: skip
+  taught(walk, folder, ['--keyframes=4'], steps=600, flags=['--config.train.tasks.keyframes=4.0'])
   return folder / 'run'
 
 

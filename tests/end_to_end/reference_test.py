@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from programs import TINY, run
+from programs import run, taught
 
 from sorajax.media import reader
 
@@ -15,14 +15,7 @@ pytestmark = pytest.mark.long
 def drawn(walk, tmp_path_factory):
   """A run that learned to make clips after themselves, the easiest of all."""
   folder = tmp_path_factory.mktemp('reference')
-  same = [f'--codec={walk}/run/codec', f'--input={walk}/clips', '--reference=picture']
-  run('launch/encode.py', TINY, *same, f'--output={folder}/latents')
-  run(
-    'launch/train.py', TINY, f'--config.data.path={folder}/latents',
-    '--config.data.buckets.clip.video=40', '--config.train.steps=300',
-    '--config.train.evaluate_every=300', '--config.optimizer.learning_rate=0.003',
-    '--config.optimizer.matrix_rate=0.02', '--config.optimizer.ema=0.9', f'--workdir={folder}/run',
-  )  # fmt: skip
+  taught(walk, folder, ['--reference=picture'], steps=300)
   return folder / 'run'
 
 

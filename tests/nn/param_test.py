@@ -28,6 +28,14 @@ def with_slopes(function, *args):
   return values, *slopes
 
 
+def on(meshed: bool, function, *args):
+  """`with_slopes`, over a mesh or without one."""
+  if not meshed:
+    return with_slopes(function, *args)
+  with jax.set_mesh(sharding.make_mesh(sharding.MeshConfig())):
+    return with_slopes(function, *sharding.everywhere(args))
+
+
 @pytest.mark.parametrize('meshed', [False, True])
 @pytest.mark.parametrize('rows', [1, 2])
 @pytest.mark.parametrize(
@@ -42,11 +50,7 @@ def test_a_product_is_the_einsum_with_its_slopes(equation, of_x, of_w, axes, row
   x, w = drawn(rows, *of_x), drawn(*of_w)
   wanted = with_slopes(functools.partial(jnp.einsum, equation), x, w)
   product = lambda x, w: param.einsum(equation, x, w, *axes)
-  if meshed:
-    with jax.set_mesh(sharding.make_mesh(sharding.MeshConfig())):
-      found = with_slopes(product, *sharding.everywhere((x, w)))
-  else:
-    found = with_slopes(product, x, w)
+  found = on(meshed, product, x, w)
   for a, b in zip(found, wanted):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
@@ -65,11 +69,7 @@ def test_products_of_16_bits_lose_no_more_than_their_rounding(equation, of_x, of
   as_rounded = w.astype(jnp.bfloat16).astype(jnp.float32)
   wanted = with_slopes(functools.partial(jnp.einsum, equation), x.astype(jnp.float32), as_rounded)
   product = lambda x, w: param.einsum(equation, x, w, *axes).astype(jnp.float32)
-  if meshed:
-    with jax.set_mesh(sharding.make_mesh(sharding.MeshConfig())):
-      found = with_slopes(product, *sharding.everywhere((x, w)))
-  else:
-    found = with_slopes(product, x, w)
+  found = on(meshed, product, x, w)
   assert [a.dtype for a in found] == [jnp.float32, jnp.bfloat16, jnp.float32]
   for a, b in zip(found, wanted):
     np.testing.assert_allclose(a.astype(jnp.float32), b, rtol=2**-8, atol=1e-5)
@@ -86,11 +86,7 @@ def test_on_a_cpu_the_precision_asked_of_jax_is_kept(meshed):
     with jax.default_matmul_precision('bfloat16'):
       return param.einsum('btd,dhk->bthk', x, w, 'batch', 'tokens', 'heads', None)
 
-  if meshed:
-    with jax.set_mesh(sharding.make_mesh(sharding.MeshConfig())):
-      found = with_slopes(product, *sharding.everywhere((x, w)))
-  else:
-    found = with_slopes(product, x, w)
+  found = on(meshed, product, x, w)
   for a, b in zip(found, wanted):
     assert a.dtype == jnp.float32
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
@@ -115,11 +111,7 @@ def test_what_is_spread_is_broadcast_with_its_slope(shape, rows, meshed):
   like = drawn(rows, 7, *(shape[2:] if 'rows' in shape else shape))
   wanted = with_slopes(lambda x: jnp.broadcast_to(x, like.shape), x)
   spread = lambda x, like: param.spread(x, like) + 0 * like
-  if meshed:
-    with jax.set_mesh(sharding.make_mesh(sharding.MeshConfig())):
-      found = with_slopes(spread, *sharding.everywhere((x, like)))
-  else:
-    found = with_slopes(spread, x, like)
+  found = on(meshed, spread, x, like)
   for a, b in zip(found[:2], wanted):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
