@@ -20,7 +20,7 @@ AVX-512: the same command again and again, products in float32 but for the last,
      --config.optimizer.decay_share=0.85 --config.train.steps=3000, killed after 879, then with
      steps=2400, killed after 1133, then with steps=2000.
 Expect: a held-out loss of 1.04 after the third and 0.90 after the fourth; of 0.93 before and 0.90
-after the fifth, whose batches hold twice as many clips and so others; predicting the mean costs
+after the fifth, on twice as many clips, since its batches hold more; predicting the mean costs
 7.00.
 """
 
