@@ -35,7 +35,7 @@ def get_config(size: str = '4x16x16') -> ml_collections.ConfigDict:
   stride = tuple(int(n) for n in size.split('x'))
   c.picture = section(
     stride=stride, channels=channels, widths=widths, blocks=2, decoder_blocks=3,
-    decoder_widths=(), patch=patch, factored=True, shift=2, straight=False, chunk=4,
+    decoder_widths=(), patch=patch, factored=True, shift=2, straight=False, join=1, chunk=4,
   )  # fmt: skip
   with c.prepare.unlocked():
     c.prepare.update(frames=(33,), fps=24.0, height=128, width=128, keep_silent=True)

@@ -1,8 +1,8 @@
 """Judges a model of the generated world: python launch/evaluate.py --checkpoint=RUN --out=REPORT.
 
 Samples the benchmark's prompts, which were never trained on: of rooms, speakers and storyboards
-from text alone, and of rooms from first frames, beginnings, sounds and pictures. Judges the mp4
-files in four rows: true clips, the model's, the model's without attention between sound and
+from text alone, and of rooms from first frames, beginnings, keyframes, sounds and pictures. Judges
+the mp4 files in four rows: true clips, the model's, the model's without attention between sound and
 picture, and true pictures with the sound of another clip. Writes REPORT/report.html, a page that
 plays its clips and needs nothing else, and REPORT/report.json. Killed, the same command goes on
 with what is missing.

@@ -168,10 +168,15 @@ def autoencoder(config: PictureConfig) -> VideoConfig:
   c = config
   try:
     kernels = Shift(c.shift) if c.shift else FACTORED if c.factored else WHOLE
-    return compact(
-      c.stride, c.channels, c.widths, blocks=c.blocks, decoder_blocks=c.decoder_blocks,
-      decoder_widths=c.decoder_widths, patch=c.patch, kernels=kernels, straight=c.straight,
+    t, y, x = c.stride
+    if c.join < 1 or y % c.join or x % c.join:
+      raise ValueError(f'stride {c.stride} must divide by join={c.join} in space')
+    apart = compact(
+      (t, y // c.join, x // c.join), c.channels, c.widths, blocks=c.blocks,
+      decoder_blocks=c.decoder_blocks, decoder_widths=c.decoder_widths, patch=c.patch,
+      kernels=kernels, straight=c.straight,
     )  # fmt: skip
+    return dataclasses.replace(apart, join=c.join)
   except ValueError as error:
     raise UserError(f'config.picture: {error}') from error
 

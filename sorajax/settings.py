@@ -238,6 +238,8 @@ class PictureConfig:
     shift: 0 for convolutions; else blocks shift channels and mix them in a perceptron of this many
       times the width.
     straight: whether it begins as a fitted linear codec and learns what to add.
+    join: side of the squares of places that then share a latent, their channels in turn; `stride`
+      and `channels` are those of what they share.
     chunk: latent frames that the finished codec codes at once; the fewer, the less memory, but each
       number of them that occurs in a clip is compiled.
   """
@@ -252,6 +254,7 @@ class PictureConfig:
   factored: bool = True
   shift: int = 0
   straight: bool = True
+  join: int = 1
   chunk: int = 4
 
 

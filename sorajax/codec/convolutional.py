@@ -119,7 +119,7 @@ class ConvEncoder:
 
   def __init__(self, codec: ConvCodec):
     half, (t, y, x) = codec.config.encoder, codec.geometry.stride
-    reach = video_config.encoder_reach(half)
+    reach = video_config.encoder_reach(codec.config)
     tiled = Tiled(self._step, codec.tiling, reach, ((y, x), (1, 1)))
     self._codec, self._stream = codec, _Stream(tiled, 1, t, codec.chunk, half.causal)
     self._size, self._frames = (0, 0), 0
@@ -168,7 +168,7 @@ class ConvDecoder:
 
   def __init__(self, codec: ConvCodec):
     half, (_, y, x) = codec.config.decoder, codec.geometry.stride
-    reach, lead = video_config.decoder_reach(half), video_config.decoder_lead(half)
+    reach, lead = video_config.decoder_reach(codec.config), video_config.decoder_lead(half)
     tiled = Tiled(self._step, codec.tiling, reach, ((1, 1), (y, x)))
     self._codec, self._stream = codec, _Stream(tiled, lead, 1, codec.chunk, half.causal)
     self._size = (0, 0)

@@ -52,9 +52,9 @@ class Encoder(nnx.Module):
     self.stages = in_order(DownStage(w, s, half, rngs=rngs) for w, s in zip(widths, half.stages))
     self.inner = _blocks(half.inner, widths[-1], half, rngs)
     self.end = Norm(widths[-1]) if half.shifts else None
-    self.out = conv(widths[-1], c.channels + 1, scale=0.0 if c.straight else 1.0)
+    self.out = conv(widths[-1], c.channels // c.join**2 + 1, scale=0.0 if c.straight else 1.0)
     self.straight = StraightDown(c, rngs=rngs) if c.straight else None
-    self.patch = c.patch
+    self.patch, self.join = c.patch, (1, c.join, c.join)
 
   def __call__(self, x: jax.Array, frames: Frames) -> tuple[jax.Array, jax.Array]:
     pixels, (x, order) = x, patches(x, self.patch)
@@ -65,11 +65,12 @@ class Encoder(nnx.Module):
       x = block(x, frames)
     x = self.out(jax.nn.silu(pixel_norm(x)) if self.end is None else self.end(x), frames)
     mean, logvar = x[..., :-1], x[..., -1:]  # one variance for all channels
+    mean, logvar = (fold(a, self.join) for a in (mean, jnp.broadcast_to(logvar, mean.shape)))
     if self.straight is not None:
       mean = mean + self.straight(pixels, frames)
     if self.straight is not None or self.end is not None:
       logvar = logvar + FIRST_LOGVAR
-    return mean, jnp.broadcast_to(logvar, mean.shape)
+    return mean, logvar
 
 
 class Decoder(nnx.Module):
@@ -78,17 +79,17 @@ class Decoder(nnx.Module):
   def __init__(self, c: VideoConfig, *, rngs: nnx.Rngs):
     half = c.decoder
     conv = functools.partial(Conv, kernel=half.kernels.change, padding=half.padding, rngs=rngs)
-    self.stem = conv(c.channels, half.stem)
+    self.stem = conv(c.channels // c.join**2, half.stem)
     self.inner = _blocks(half.inner, half.stem, half, rngs)
     widths = [half.stem, *(s.width for s in half.stages)]
     self.stages = in_order(UpStage(w, s, half, rngs=rngs) for w, s in zip(widths, half.stages))
     self.end = Norm(widths[-1]) if half.shifts else None
     self.out = conv(widths[-1], 3 * c.patch**2, scale=0.0 if c.straight else 1.0)
     self.straight = StraightUp(c, rngs=rngs) if c.straight else None
-    self.patch = c.patch
+    self.patch, self.join = c.patch, (1, c.join, c.join)
 
   def __call__(self, x: jax.Array, frames: Frames) -> jax.Array:
-    latents, x = x, self.stem(x, frames)
+    latents, x = x, self.stem(unfold(x, self.join), frames)
     for block in each(self.inner):
       x = block(x, frames)
     for stage in each(self.stages):

@@ -120,6 +120,8 @@ class VideoConfig:
     decoder: latents to pixels.
     straight: whether a linear map of every patch runs beside either half, which then begins with
       nothing to add to it; both halves must be causal.
+    join: side of the squares of places that then share a latent, whose channels are theirs in turn:
+      a transformer has fewer tokens, and the halves see small bodies where they are.
   """
 
   channels: int
@@ -127,8 +129,11 @@ class VideoConfig:
   encoder: HalfConfig
   decoder: HalfConfig
   straight: bool = False
+  join: int = 1
 
   def __post_init__(self) -> None:
+    if self.channels % self.join**2:
+      raise ValueError(f'{self.channels} channels cannot be those of {self.join**2} places in turn')
     if self.straight and not (self.encoder.causal and self.decoder.causal):
       raise ValueError('a straight path beside halves that look ahead would be out of step')
     if self.encoder.stride != self.decoder.stride:
@@ -146,33 +151,37 @@ class VideoConfig:
   @property
   def geometry(self) -> VideoGeometry:
     t, y, x = self.encoder.stride
-    return VideoGeometry((t, y * self.patch, x * self.patch), self.channels)
+    side = self.patch * self.join
+    return VideoGeometry((t, y * side, x * side), self.channels)
 
 
-def encoder_reach(half: HalfConfig) -> int:
+def encoder_reach(config: VideoConfig) -> int:
   """How many latents beyond its own a latent sees of the picture, up, down, left or right."""
+  half = config.encoder
   block, change = half.kernels.block(1), half.kernels.change[1] // 2
   reach, step = change, 1  # in patches
   for stage in half.stages:
     reach += (block * stage.blocks + change) * step
     step *= max(stage.stride[1:])
-  return math.ceil((reach + (block * half.inner + change) * step) / min(half.stride[1:]))
+  reach += (block * half.inner + change) * step
+  return math.ceil(reach / (min(half.stride[1:]) * config.join))
 
 
-def decoder_reach(half: HalfConfig) -> int:
+def decoder_reach(config: VideoConfig) -> int:
   """How many latents beyond its own a pixel sees, up, down, left or right."""
+  half = config.decoder
   block, change = half.kernels.block(1), half.kernels.change[1] // 2
   reach, before = change + block * half.inner, half.stem
   for stage in half.stages:
     enters = not half.shifts and before != stage.factor * stage.width
     reach = (reach + block * enters + change) * max(stage.stride[1:]) + block * stage.blocks
     before = stage.width
-  return math.ceil((reach + change) / min(half.stride[1:]))
+  return math.ceil((reach + change) / (min(half.stride[1:]) * config.join))
 
 
 def reach(config: VideoConfig) -> int:
   """How many latents beyond its own either half sees at most; tiles share twice that."""
-  return max(encoder_reach(config.encoder), decoder_reach(config.decoder))
+  return max(encoder_reach(config), decoder_reach(config))
 
 
 def decoder_lead(half: HalfConfig) -> int:

@@ -1,6 +1,7 @@
 """The prompts of the generated world's benchmark, and clips of each from mp4 files to be judged."""
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ from sorajax.worlds.scene import Camera, Scene
 from sorajax.worlds.world import SPLITS, WorldConfig
 
 FRAMES, FPS, SIZE, RATE_HZ = 49, 12.0, 64, 16_000
+KEYFRAMES = (12, 36)  # those that a clip comes by where it is asked to
 CONFIG = WorldConfig(FRAMES, FPS, SIZE, SIZE, RATE_HZ)
 TRUTH, MODEL, CUT, CHANCE = 'truth', 'model', 'sound and picture apart', 'sound of another clip'
 
@@ -207,12 +209,17 @@ def make(
 
 def request(model: Model, asked: Asked, true_film: Path, task: str) -> Request:
   """What is asked of a model: a task that starts from the true clip of a prompt, if from any."""
-  given, path = None, ''
+  given, path, form = None, '', (FRAMES / FPS, FPS, SIZE, SIZE)
+  if task == 'keyframes':
+    pictures, paths = watch(true_film).video[list(KEYFRAMES)], [str(true_film)] * len(KEYFRAMES)
+    return Request(
+      asked.text, asked.number, *form, task=task, keyframes=pictures, keyframe_paths=paths,
+      keyframe_s=[frame / FPS for frame in KEYFRAMES],
+    )  # fmt: skip
   if task != 'text_to_clip':
     path = str(true_film)
     given = inputs.read(path, model.codec.geometry.audio, (SIZE, SIZE), FPS)
   given_s = FRAMES / FPS / 2 if task == 'extend' else 0.0
-  form = FRAMES / FPS, FPS, SIZE, SIZE
   return Request(
     asked.text, asked.number, *form, task=task, given=given, given_s=given_s, given_path=path
   )
@@ -254,10 +261,14 @@ def _judge_room(clip: Clip, asked: Prompt) -> judges.Verdict:
   return judges.judge(clip, asked.scene)
 
 
-def _judge_begun(clip: Clip, asked: Prompt) -> judges.Verdict:
-  """Also how much of the true first frame is kept."""
-  begun = psnr_db(shown(asked.scene).video[0], clip.video[0])
-  return dataclasses.replace(_judge_room(clip, asked), first_frame_db=begun)
+def _judge_kept(clip: Clip, asked: Prompt, frames: Sequence[int] = (0,)) -> judges.Verdict:
+  """Also how much is kept of the true frames that were given."""
+  true = shown(asked.scene).video
+  kept = np.mean([psnr_db(true[frame], clip.video[frame]) for frame in frames])
+  return dataclasses.replace(_judge_room(clip, asked), given_db=float(kept))
+
+
+_judge_keyframes = functools.partial(_judge_kept, frames=KEYFRAMES)
 
 
 def _judge_speaker(clip: Clip, asked: Line) -> judges.Spoken:
@@ -275,8 +286,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
       Kind('rooms', prompt, _judge_room, judges.summary),
       Kind('speakers', spoken, _judge_speaker, judges.together),
       Kind('storyboards', storyboard, _judge_board, judges.all_cuts, show=shown_shots),
-      Kind('first frames', prompt, _judge_begun, judges.summary, 'image_to_clip'),
-      Kind('beginnings', prompt, _judge_begun, judges.summary, 'extend'),
+      Kind('first frames', prompt, _judge_kept, judges.summary, 'image_to_clip'),
+      Kind('beginnings', prompt, _judge_kept, judges.summary, 'extend'),
+      Kind('keyframes', prompt, _judge_keyframes, judges.summary, 'keyframes'),
       Kind('sounds', prompt, _judge_room, judges.summary, 'audio_to_video'),
       Kind('pictures', prompt, _judge_room, judges.summary, 'video_to_audio'),
     )

@@ -29,7 +29,7 @@ MEANS = (  # of verdicts, in the order of their summary
   'materials',
   'directions',
   'events',
-  'first_frame_db',
+  'given_db',
 )
 FIRST_S = 0.2  # in which the first direction of a body shows
 
@@ -51,7 +51,7 @@ class Verdict:
     materials: share of the bodies heard alone whose sound is the prompt's.
     directions: share of the bodies told to move left or right that do.
     events: share of the told events that come first, and in their order.
-    first_frame_db: PSNR of the first frame, where it was given.
+    given_db: PSNR of the frames that were given, where some were.
   """
 
   sync: Agreement
@@ -66,7 +66,7 @@ class Verdict:
   materials: float
   directions: float
   events: float
-  first_frame_db: float = float('nan')
+  given_db: float = float('nan')
 
   @property
   def worth(self) -> float:
@@ -144,7 +144,7 @@ class Summary:
   materials: float
   directions: float
   events: float
-  first_frame_db: float
+  given_db: float
 
 
 def summary(verdicts: Sequence[Verdict]) -> Summary:

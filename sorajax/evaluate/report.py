@@ -31,7 +31,7 @@ MEASURES: Mapping[str, tuple[str, str]] = {  # of summaries: how each is told, a
   'materials': ('materials, by their sound', '{:.3f}'),
   'directions': ('directions of the prompt', '{:.3f}'),
   'events': ('events of the prompt in their order', '{:.3f}'),
-  'first_frame_db': ('first frame as it was given, dB', '{:.1f}'),
+  'given_db': ('frames given, as they are, dB', '{:.1f}'),
   'words': ('words of the prompt', '{:.3f}'),
   'register': ('low and high voices of the prompt', '{:.3f}'),
   'voice': ('voices of the characters, by a sample', '{:.3f}'),

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sorajax import sharding
+from sorajax.nn import param
 
 SMALL = 16  # pixels of a picture that is taken apart into windows
 ROWS = 8  # of a picture that minimal filtering is worth it down
@@ -118,7 +119,10 @@ def _columns(x, kernel, margin):
   places = np.ndindex(kt, kh, kw)
   parts = [x[:, f : f + n, y : y + H, z : z + W] for f, y, z in places]
   x = jnp.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
-  return jnp.einsum('bfhwc,cd->bfhwd', x, kernel.reshape(-1, out))
+  equation, kernel = 'bfhwc,cd->bfhwd', kernel.reshape(-1, out)
+  if sharding.alone() and param.in_16_bits(x):
+    return sharding.like(param.rounded(equation, x, kernel), x)
+  return jnp.einsum(equation, x, kernel)
 
 
 def _stacked(x, kernel, margin):

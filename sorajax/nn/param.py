@@ -47,9 +47,9 @@ def einsum(equation: str, x: jax.Array, w: nnx.Param | jax.Array, *axes: str | N
     *axes: the logical axes of the result.
   """
   if sharding.alone() and _is_product(equation):
-    if _halved(x):
+    if in_16_bits(x):
       weight = w[...] if isinstance(w[...], jax.Array) else w[...].astype(x.dtype)
-      return sharding.reshard(_product(_rounded, equation, x, weight), *axes)
+      return sharding.reshard(rounded(equation, x, weight), *axes)
     if len(x) == 1:
       return sharding.reshard(_product(jnp.matmul, equation, x, w[...].astype(x.dtype)), *axes)
   kernel = w[...].astype(x.dtype)
@@ -109,7 +109,7 @@ def _product(multiply: Callable, equation: str, x: jax.Array, w: jax.Array) -> j
   return y.reshape(*x.shape[:-n], *w.shape[n:])
 
 
-def _halved(x: jax.Array) -> bool:
+def in_16_bits(x: jax.Array) -> bool:
   """Whether x is multiplied in 16 bits on a CPU: it is of such, or JAX's precision asks for them.
 
   There XLA multiplies such twice as fast as those of 32 bits where it may give the sums in 32,
@@ -118,6 +118,11 @@ def _halved(x: jax.Array) -> bool:
   precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
   asked = x.dtype == jnp.float32 and precision == 'bfloat16'
   return (x.dtype == jnp.bfloat16 or asked) and sharding.platform() == 'cpu'
+
+
+def rounded(equation: str, x: jax.Array, w: jax.Array) -> jax.Array:
+  """`jnp.einsum`, a product of two matrices on one device, of factors rounded to bfloat16."""
+  return _product(_rounded, equation, x, w)
 
 
 @jax.custom_vjp

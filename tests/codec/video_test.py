@@ -207,8 +207,8 @@ def tiled_and_whole(size, overlap, direction, config=CAUSAL):
 
 
 REACH = {
-  'encode': video_config.encoder_reach(CAUSAL.encoder),
-  'decode': video_config.decoder_reach(CAUSAL.decoder),
+  'encode': video_config.encoder_reach(CAUSAL),
+  'decode': video_config.decoder_reach(CAUSAL),
 }
 
 

@@ -21,8 +21,8 @@ def test_a_model_is_judged_in_four_rows_and_what_is_there_is_not_made_again(walk
     assert found[kind]['sound of another clip']['sync_beyond_chance'] == 0
   assert found['rooms']['truth']['count'] == found['speakers']['truth']['words'] == 1
   assert found['storyboards']['truth']['cuts'] == 1
-  assert found['first frames']['truth']['first_frame_db'] > 30
-  assert found['rooms']['truth']['first_frame_db'] is None
+  assert found['first frames']['truth']['given_db'] > 30
+  assert found['rooms']['truth']['given_db'] is None
   page = (tmp_path / 'report.html').read_text()
   assert page.count('data:video/mp4') == 24 and 'http' not in page
   films = sorted(tmp_path.glob('clips/*/*/*.mp4'))

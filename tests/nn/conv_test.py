@@ -72,6 +72,17 @@ def test_every_form_has_the_values_and_gradients_of_the_plain_one(kernel):
     assert largest(dx, slopes[0]) <= 1e-5 and largest(dw, slopes[1]) <= 1e-5 * w.size, form
 
 
+@pytest.mark.skipif(jax.default_backend() != 'cpu', reason='elsewhere XLA knows by itself')
+def test_on_a_cpu_products_keep_the_precision_asked_of_jax():
+  x, w = drawn((1, 1, 1))
+  rounded = lambda a: a.astype(jnp.bfloat16).astype(jnp.float32)
+  with jax.default_matmul_precision('bfloat16'):
+    y = conv(x, w)
+  assert y.dtype == jnp.float32
+  assert largest(y, by_definition(rounded(x), rounded(w), 'zeros')) <= 1e-5
+  assert largest(y, by_definition(x, w, 'zeros')) > 1e-4
+
+
 @pytest.mark.parametrize('form', ['plain', 'columns', 'stacked'])
 def test_bfloat16_stays_and_loses_no_more_than_its_digits(form):
   x, w = drawn((3, 3, 3), dtype=jnp.bfloat16)
