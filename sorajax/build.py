@@ -174,9 +174,9 @@ def autoencoder(config: PictureConfig) -> VideoConfig:
     apart = compact(
       (t, y // c.join, x // c.join), c.channels, c.widths, blocks=c.blocks,
       decoder_blocks=c.decoder_blocks, decoder_widths=c.decoder_widths, patch=c.patch,
-      kernels=kernels, straight=c.straight,
+      kernels=kernels,
     )  # fmt: skip
-    return dataclasses.replace(apart, join=c.join)
+    return dataclasses.replace(apart, straight=c.straight, join=c.join)
   except ValueError as error:
     raise UserError(f'config.picture: {error}') from error
 

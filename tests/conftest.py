@@ -31,3 +31,14 @@ def film(tmp_path: Path) -> Path:
   path = tmp_path / 'film.mp4'
   writer.write(path, make_clip(40, size=(64, 96), fps=24.0, rate_hz=48_000, channels=2), crf=12)
   return path
+
+
+@pytest.fixture
+def unrounded(monkeypatch: pytest.MonkeyPatch) -> None:
+  """Decoders give their very floats."""
+  import numpy as np
+
+  from sorajax.codec.convolutional import ConvDecoder
+
+  joined = lambda self, parts: np.concatenate([np.zeros((0, *self._size, 3), 'f4'), *parts])
+  monkeypatch.setattr(ConvDecoder, '_joined', joined)

@@ -213,7 +213,6 @@ def compact(
   decoder_widths: Sequence[int] = (),
   patch: int = 4,
   kernels: Kernels | Shift = WHOLE,
-  straight: bool = False,
 ) -> VideoConfig:
   """A causal autoencoder whose decoder has the sizes of its encoder in reverse.
 
@@ -230,7 +229,6 @@ def compact(
     decoder_widths: channels at every size of the decoder; none for `widths`.
     patch: side of the squares of pixels that are folded into channels first.
     kernels: how far convolutions reach, or what takes their place.
-    straight: whether a linear map of every patch runs beside it.
 
   Raises:
     ValueError: where they do not fit together.
@@ -258,7 +256,7 @@ def compact(
   ]
   encoder = HalfConfig(widths[0], tuple(down), blocks, kernels)
   decoder = HalfConfig(outward[-1], tuple(up[::-1]), more, kernels)
-  return VideoConfig(channels, patch, encoder, decoder, straight)
+  return VideoConfig(channels, patch, encoder, decoder)
 
 
 def ltx2() -> VideoConfig:

@@ -35,7 +35,9 @@ CENTRED = dataclasses.replace(
 ALL_CENTRED = dataclasses.replace(
   CENTRED, encoder=dataclasses.replace(CAUSAL.encoder, causal=False, padding='edge')
 )
-FACTORED = compact((4, 4, 4), 3, (4, 8, 8), patch=1, kernels=video_config.FACTORED, straight=True)
+FACTORED = dataclasses.replace(
+  compact((4, 4, 4), 3, (4, 8, 8), patch=1, kernels=video_config.FACTORED), straight=True
+)
 FACTORED_CENTRED = dataclasses.replace(
   FACTORED, decoder=dataclasses.replace(FACTORED.decoder, causal=False), straight=False
 )
@@ -75,13 +77,6 @@ def clip(frames: int = F, height: int = H, width: int = W) -> np.ndarray:
 def close(a: np.ndarray, b: np.ndarray) -> bool:
   """Whether latents agree to 1e-5 of the largest value."""
   return a.shape == b.shape and np.abs(a - b).max() <= 1e-5 * max(np.abs(b).max(), 1)
-
-
-@pytest.fixture
-def unrounded(monkeypatch):
-  """Decoders give their very floats."""
-  joined = lambda self, parts: np.concatenate([np.zeros((0, *self._size, 3), 'f4'), *parts])
-  monkeypatch.setattr(ConvDecoder, '_joined', joined)
 
 
 @each_config

@@ -30,7 +30,7 @@ from sorajax.media import reader, writer
 
 FPS, FRAMES, SIZE, RATE_HZ = 12.0, 21, (24, 32), 8000
 LONGEST_S = 600
-CONFIG = compact((2, 4, 4), 3, (4, 8), blocks=0, patch=2, straight=True)
+CONFIG = dataclasses.replace(compact((2, 4, 4), 3, (4, 8), blocks=0, patch=2), straight=True)
 
 
 class Killed(Exception):
