@@ -41,7 +41,10 @@ class HeldOut:
     self._errors = jax.jit(_errors_of(network, clips))
 
   def __call__(self, params: Any, frozen: Any) -> dict[str, float]:
-    """Losses: `loss` over all levels, `loss_at_0.5` at one, `mean_loss` of the best constant."""
+    """Losses: `loss` over all levels, `loss_at_0.5` at one, `mean_loss` of the best constant.
+
+    Each also of a stream alone, without its weight: `loss_video`, `loss_video_at_0.5` and so on.
+    """
     totals: dict[str, tuple[float, float]] = {}
     for i, batch in enumerate(self._batches):
       for j, level in enumerate(LEVELS):
@@ -53,9 +56,11 @@ class HeldOut:
     means = {name: total / max(count, 1.0) for name, (total, count) in totals.items()}
     out = {}
     for suffix in ('', *(f'_at_{level}' for level in LEVELS)):
-      out[f'loss{suffix}'] = sum(w * means[f'{m}{suffix}'] for m, w in self._weight.items())
+      alone = {m: means[f'{m}{suffix}'] for m in self._weight}
+      out |= {f'loss_{m}{suffix}': mean for m, mean in alone.items()}
+      out[f'loss{suffix}'] = sum(w * alone[m] for m, w in self._weight.items())
     for m in self._weight:
-      out[f'loss_{m}'], out[f'mean_loss_{m}'] = means[m], means[f'mean_{m}']
+      out[f'mean_loss_{m}'] = means[f'mean_{m}']
     out['mean_loss'] = sum(w * means[f'mean_{m}'] for m, w in self._weight.items())
     return out
 

@@ -124,14 +124,18 @@ def draw_curves(workdir: Path) -> Path:
 
 
 def _draw_levels(axes: Any, held: list[dict[str, Any]]) -> None:
-  """Held-out loss by noise level, the later the darker."""
-  for i, line in enumerate(held):
-    by_level = sorted(
-      (float(k.removeprefix('loss_at_')), v) for k, v in line.items() if k.startswith('loss_at_')
-    )
-    shade = f'{0.8 * (1 - (i + 1) / len(held)):.3f}'
-    label = f'step {line["step"]}' if i in (0, len(held) - 1) else None
-    axes.plot(*zip(*by_level), color=shade, marker='.', label=label)
+  """Held-out loss of each stream by noise level, the later the darker."""
+  names = {key.rpartition('_at_')[0] for line in held for key in line if '_at_' in key}
+  names = names - {'loss'} or names  # of all streams together where none is told alone
+  for name, style in zip(sorted(names), ('-', '--', ':')):
+    for i, line in enumerate(held):
+      start = f'{name}_at_'
+      by_level = sorted(
+        (float(k.removeprefix(start)), v) for k, v in line.items() if k.startswith(start)
+      )
+      shade = f'{0.8 * (1 - (i + 1) / len(held)):.3f}'
+      label = f'{name}, step {line["step"]}' if by_level and i in (0, len(held) - 1) else None
+      axes.plot(*zip(*by_level), style, color=shade, marker='.', label=label)
   axes.set(xlabel='noise level', ylabel='held-out loss', title='By noise level', ylim=(0, None))
 
 

@@ -1,4 +1,27 @@
+import pytest
+from matplotlib.figure import Figure
+
+from sorajax.train import metrics
 from sorajax.train.metrics import Log, read
+
+TOGETHER = {'loss': 3.0, 'loss_at_0.1': 4.0, 'loss_at_0.9': 2.0}
+OF_PICTURE = {'loss_video': 2.0, 'loss_video_at_0.1': 3.0, 'loss_video_at_0.9': 1.0}
+OF_SOUND = {'loss_audio': 1.0, 'loss_audio_at_0.1': 1.5, 'loss_audio_at_0.9': 0.5}
+
+
+@pytest.mark.parametrize(
+  'scalars, drawn',
+  [
+    (TOGETHER, {'loss': [4.0, 2.0]}),
+    ({**TOGETHER, **OF_PICTURE, **OF_SOUND}, {'loss_audio': [1.5, 0.5], 'loss_video': [3.0, 1.0]}),
+  ],
+)
+def test_held_out_losses_by_level_are_drawn_stream_by_stream(scalars, drawn):
+  axes = Figure().subplots()
+  metrics._draw_levels(axes, [{'step': 0, **scalars}, {'step': 7, **scalars}])
+  lines = {line.get_label(): line.get_ydata().tolist() for line in axes.lines}
+  wanted = {f'{name}, step {step}': values for name, values in drawn.items() for step in (0, 7)}
+  assert lines == wanted and axes.lines[0].get_xdata().tolist() == [0.1, 0.9]
 
 
 def test_a_resumed_log_is_that_of_a_run_never_stopped(tmp_path):
