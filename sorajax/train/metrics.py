@@ -128,13 +128,14 @@ def _draw_levels(axes: Any, held: list[dict[str, Any]]) -> None:
   names = {key.rpartition('_at_')[0] for line in held for key in line if '_at_' in key}
   names = names - {'loss'} or names  # of all streams together where none is told alone
   for name, style in zip(sorted(names), ('-', '--', ':')):
-    for i, line in enumerate(held):
-      start = f'{name}_at_'
+    start = f'{name}_at_'
+    told = [line for line in held if any(key.startswith(start) for key in line)]
+    for i, line in enumerate(told):
       by_level = sorted(
         (float(k.removeprefix(start)), v) for k, v in line.items() if k.startswith(start)
       )
-      shade = f'{0.8 * (1 - (i + 1) / len(held)):.3f}'
-      label = f'{name}, step {line["step"]}' if by_level and i in (0, len(held) - 1) else None
+      shade = f'{0.8 * (1 - (i + 1) / len(told)):.3f}'
+      label = f'{name}, step {line["step"]}' if i in (0, len(told) - 1) else None
       axes.plot(*zip(*by_level), style, color=shade, marker='.', label=label)
   axes.set(xlabel='noise level', ylabel='held-out loss', title='By noise level', ylim=(0, None))
 

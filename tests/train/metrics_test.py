@@ -17,8 +17,10 @@ OF_SOUND = {'loss_audio': 1.0, 'loss_audio_at_0.1': 1.5, 'loss_audio_at_0.9': 0.
   ],
 )
 def test_held_out_losses_by_level_are_drawn_stream_by_stream(scalars, drawn):
+  """Also those of a run that went on from before streams were told alone."""
   axes = Figure().subplots()
-  metrics._draw_levels(axes, [{'step': 0, **scalars}, {'step': 7, **scalars}])
+  before = [{'step': -1, **TOGETHER}] if 'loss_video' in scalars else []
+  metrics._draw_levels(axes, [*before, {'step': 0, **scalars}, {'step': 7, **scalars}])
   lines = {line.get_label(): line.get_ydata().tolist() for line in axes.lines}
   wanted = {f'{name}, step {step}': values for name, values in drawn.items() for step in (0, 7)}
   assert lines == wanted and axes.lines[0].get_xdata().tolist() == [0.1, 0.9]
