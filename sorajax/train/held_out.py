@@ -54,7 +54,7 @@ class HeldOut:
             old = totals.get(at, (0.0, 0.0))
             totals[at] = (old[0] + float(total), old[1] + float(count))
     means = {name: total / max(count, 1.0) for name, (total, count) in totals.items()}
-    out = {}
+    out: dict[str, float] = {}
     for suffix in ('', *(f'_at_{level}' for level in LEVELS)):
       alone = {m: means[f'{m}{suffix}'] for m in self._weight}
       out |= {f'loss_{m}{suffix}': mean for m, mean in alone.items()}
