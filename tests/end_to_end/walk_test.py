@@ -13,14 +13,12 @@ import numpy as np
 import pytest
 from programs import ROOT, TINY, environment, run
 
-from sorajax.clip import MODALITIES
 from sorajax.data.latents import open_latents
 from sorajax.generate import service
 from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
 from sorajax.media import reader
 from sorajax.train import goodput
-from sorajax.train.held_out import LEVELS
 from sorajax.train.metrics import read
 
 
@@ -32,11 +30,6 @@ def test_training_leaves_curves_checkpoints_and_losses(walk):
   lines = metrics(walk / 'run')
   assert [line['step'] for line in lines if line['kind'] == 'train'] == list(range(1, 13))
   assert [line['step'] for line in lines if line['kind'] == 'held_out'] == [0, 6, 12]
-  for line in lines:
-    if line['kind'] == 'held_out':
-      for at in ('', *(f'_at_{level}' for level in LEVELS)):
-        alone = sum(line[f'loss_{m}{at}'] for m in MODALITIES)
-        assert alone == pytest.approx(line[f'loss{at}'], rel=1e-6)
   assert (walk / 'run' / 'curves.png').stat().st_size > 5_000
   assert sorted(p.name for p in (walk / 'run' / 'checkpoints').iterdir()) == ['12', '8']
 
