@@ -1,5 +1,6 @@
 """How an entry point starts and how it fails: one line, a non-zero exit, no traceback."""
 
+import ctypes
 import difflib
 import errno
 import logging as standard_logging
@@ -20,6 +21,8 @@ from sorajax.cluster.peers import Patience
 from sorajax.errors import Stopped, UserError, cannot_read, cannot_write, one_line
 
 MOST_CORES = 4  # of a CPU that are devices
+COMPILED = '/jax/core/compile/backend_compile_duration'  # as JAX names what it tells of
+LONG_S = 1.0  # a compilation that leaves much behind
 CONFIG = 'config'  # the flag that names a config file, in every program that takes one
 
 flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0 of a multi-host run.')
@@ -84,6 +87,25 @@ def use_cores() -> None:
     jax.config.update('jax_num_cpu_devices', min(len(os.sched_getaffinity(0)), MOST_CORES))
 
 
+def give_back_after_compiling() -> None:
+  """Has memory that a long compilation was done in go back to the system, before the program runs.
+
+  The C library keeps what is freed between that which is not: of LTX-2's step beside diffusers'
+  (tools/bench_peers.py), half a gigabyte. Does nothing where the C library is not glibc.
+  """
+  import jax
+
+  trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
+  if trim is None:
+    return
+
+  def heard(event: str, duration_secs: float, **_: str | int) -> None:
+    if event == COMPILED and duration_secs >= LONG_S:
+      trim(0)
+
+  jax.monitoring.register_event_duration_secs_listener(heard)
+
+
 class _ConfigFile(flags.ArgumentParser):
   """Loads a config file and says at once, by its name, what is wrong with it."""
 
@@ -146,6 +168,8 @@ def _guarded(main: Callable[[], None], argv: Sequence[str]) -> None:
   try:
     if flags.FLAGS.compiled:
       _keep_compiled(flags.FLAGS.compiled)
+    if 'jax' in sys.modules:
+      give_back_after_compiling()
     main()
   except UserError as error:
     _fail(str(error))

@@ -1,12 +1,16 @@
 """How programs start."""
 
+import ctypes
 import os
 import re
 import subprocess
 import sys
 
+import jax
 import pytest
 from programs import ROOT
+
+from sorajax import cli
 
 PROGRAM = 'from sorajax import cli; cli.use_cores(); import jax; print(jax.device_count())'
 
@@ -45,3 +49,46 @@ def test_programs_that_were_compiled_are_taken_from_their_folder(tmp_path):
   assert refused.returncode == 1 and refused.stdout == ''
   said = r'error: cannot write /dev/null/x: .*; choose another folder\n'
   assert re.fullmatch(said, refused.stderr)
+
+
+LEAVES_HOLES = """
+import ctypes, jax
+from sorajax import cli
+
+def resident_mb():
+  return int(open('/proc/self/statm').read().split()[1]) // 256
+
+def main():
+  c = ctypes.CDLL(None)
+  c.malloc.restype, c.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+  blocks = [c.malloc(1 << 16) for _ in range(3200)]
+  for block in blocks:
+    ctypes.memset(block, 1, 1 << 16)
+  for block in blocks[:-1]:
+    c.free(block)
+  found = [resident_mb()]
+  for name, seconds in ((cli.COMPILED, 0.1), ('another', 9.0), (cli.COMPILED, 9.0)):
+    jax.monitoring.record_event_duration_secs(name, seconds)
+    found.append(resident_mb())
+  print(*found)
+
+cli.run(main)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), 'malloc_trim'), reason='needs glibc')
+def test_memory_of_a_long_compilation_goes_back_to_the_system():
+  keeps = 'glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=100000000000'
+  environment = {**os.environ, 'JAX_PLATFORMS': 'cpu', 'GLIBC_TUNABLES': keeps}
+  done = subprocess.run(
+    [sys.executable, '-c', LEAVES_HOLES], cwd=ROOT, env=environment, capture_output=True, text=True
+  )
+  before, *after_little, after = map(int, done.stdout.split())
+  assert all(abs(mb - before) < 20 for mb in after_little) and before - after > 150, done
+
+
+def test_the_compiler_s_time_is_told_by_the_name_that_is_heard():
+  told = []
+  jax.monitoring.register_event_duration_secs_listener(lambda name, *_, **__: told.append(name))
+  jax.jit(lambda x: x * 3.25 + 1)(1.0)
+  assert cli.COMPILED in told

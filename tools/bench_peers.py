@@ -134,6 +134,7 @@ def prepare_sorajax(folder: str, dtype: str) -> int:
   """Returns the number of parameters."""
   import jax
 
+  cli.give_back_after_compiling()  # as every program of ours
   programs, args, mesh = ours(folder, dtype)
   run = {kind: jax.jit(program) for kind, program in programs.items()}
 
