@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sorajax.clip import Clip
+from sorajax.codec.codec import Codec
 from sorajax.errors import UserError
 from sorajax.generate.request import Request
 from sorajax.geometry import AudioGeometry
@@ -33,12 +34,17 @@ def read(path: str, sound: AudioGeometry, size: tuple[int, int], fps: float) -> 
   return reader.read(path, fps=fps, size=size, **rates)
 
 
-def of(request: Request, sound: AudioGeometry) -> Request:
-  """A request with the files that it names; `sound`: whose rate and channels are wanted."""
+def of(request: Request, codec: Codec) -> Request:
+  """A request with the files that it names; `codec`: whose rates and channels are wanted."""
+  sound, plays_hz = codec.geometry.audio, codec.audio.output_rate_hz
   wanted = sound, (request.height, request.width), request.fps
   found: dict[str, Any] = {}
   if request.given_path:
     found['given'] = read(request.given_path, *wanted)
+    if plays_hz > sound.sample_rate_hz and len(found['given'].audio):
+      found['given_sound'] = reader.read_sound(
+        request.given_path, sample_rate_hz=plays_hz, audio_channels=sound.audio_channels
+      )
   if request.reference_path:
     found['reference'] = read_seen(request.reference_path, *wanted)
   if request.keyframe_paths:

@@ -53,7 +53,7 @@ def record(made: Made, recipe: dict[str, Any]) -> dict[str, Any]:
   request = {
     f.name: getattr(made.request, f.name)
     for f in dataclasses.fields(Request)
-    if f.name not in ('given', 'reference', 'keyframes')  # which their paths tell of
+    if f.name not in ('given', 'given_sound', 'reference', 'keyframes')  # which their paths tell of
   }
   versions = {name: importlib.metadata.version(name) for name in PACKAGES}
   versions['python'] = platform.python_version()

@@ -34,6 +34,7 @@ class Request:
     given: the clip or image that the task starts from, at this rate and size.
     given_s: how much of it is given, where the task takes a part of it.
     given_path: where it came from, for the record.
+    given_sound: its sound as finely as the codec plays, where that is finer than it reads.
     reference: a clip or image that this one is made after, in its context, at this rate and size.
     reference_path: where it came from, for the record.
     reference_as: the drawing of it that is taken, by its name in `media.drawings`.
@@ -53,6 +54,7 @@ class Request:
   given: Clip | None = None
   given_s: float = 0.0
   given_path: str = ''
+  given_sound: Clip | None = None
   reference: Clip | None = None
   reference_path: str = ''
   reference_as: str = 'picture'
@@ -164,16 +166,18 @@ def finish(plan: Plan, made: Clip) -> Clip:
 
   Sound that is louder than a file can hold is made softer as a whole, so that nothing is cut off.
   """
-  request = plan.request
-  samples = samples_of(request.frames, request.fps, made.sample_rate_hz)
-  video, audio = made.video[: request.frames], made.audio[:samples]
+  request, rate_hz = plan.request, made.sample_rate_hz
+  length = lambda rate_hz: samples_of(request.frames, request.fps, rate_hz)
+  video, audio = made.video[: request.frames], made.audio[: length(rate_hz)]
   audio = audio / max(float(np.abs(audio).max(initial=0.0)), 1.0)
   if request.given is not None:
     if plan.given['video'].all():
-      video = _fitted(request.given, request.frames, samples).video
+      video = _fitted(request.given, request.frames, 0).video
     if plan.given['audio'].all():
-      audio = _fitted(request.given, request.frames, samples).audio
-  return Clip(video, audio, made.fps, made.sample_rate_hz)
+      heard = request.given_sound or request.given
+      rate_hz = heard.sample_rate_hz  # which need not be that at which the codec plays
+      audio = _sound_fitted(heard.audio, length(rate_hz))
+  return Clip(video, audio, made.fps, rate_hz)
 
 
 def _fitted(clip: Clip, frames: int, samples: int) -> Clip:
@@ -182,8 +186,12 @@ def _fitted(clip: Clip, frames: int, samples: int) -> Clip:
   video = np.concatenate([clip.video[:frames], np.repeat(clip.video[-1:], missing, axis=0)])
   if len(video) < frames:  # sound alone: nothing of this picture is given
     video = np.zeros((frames, *clip.video.shape[1:]), np.uint8)
-  audio = np.pad(clip.audio[:samples], ((0, max(samples - len(clip.audio), 0)), (0, 0)))
-  return Clip(video, audio, clip.fps, clip.sample_rate_hz)
+  return Clip(video, _sound_fitted(clip.audio, samples), clip.fps, clip.sample_rate_hz)
+
+
+def _sound_fitted(audio: np.ndarray, samples: int) -> np.ndarray:
+  """Sound [S, A] cut to a length, or followed by silence."""
+  return np.pad(audio[:samples], ((0, max(samples - len(audio), 0)), (0, 0)))
 
 
 def _check_given(request: Request, given: dict[str, np.ndarray]) -> None:

@@ -335,7 +335,7 @@ def make_again(model: Model, record: str, out: str | os.PathLike[str]) -> list[P
       f'{record} was made with {" ".join(flags) or "no flag"} and not with '
       f'{" ".join(model.flags) or "none"}; give the same'
     )
-  request = inputs.of(request, model.codec.geometry.audio)
+  request = inputs.of(request, model.codec)
   sampler = _sampler(model, batch)
   with jax.set_mesh(model.mesh):
     return write_clips(out, [sampler.again(model.params, request, row)], _recipe(model))
@@ -359,7 +359,7 @@ def requests_of(model: Model, ask: Ask) -> list[Request]:
     reference_smaller=ask.reference_smaller,
     keyframe_paths=[path for path, _ in keyframes], keyframe_s=[at_s for _, at_s in keyframes],
   )  # fmt: skip
-  first = inputs.of(first, model.codec.geometry.audio)
+  first = inputs.of(first, model.codec)
   prompts = [p for p in ask.prompts for _ in range(ask.count)]
   return [
     dataclasses.replace(first, prompt=prompt, seed=ask.seed + i) for i, prompt in enumerate(prompts)

@@ -1,4 +1,5 @@
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from sorajax.clip import Clip
 from sorajax.generate import inputs
 from sorajax.generate.request import LARGEST_SEED, LONGEST_PROMPT, Request, finish, plan
 from sorajax.geometry import samples_of
+from sorajax.media import writer
 from sorajax.media.drawings import drawn
 from sorajax.tasks import capabilities
 
@@ -138,6 +140,31 @@ def test_sound_alone_may_be_given_for_its_picture():
   sound = dataclasses.replace(GIVEN, video=GIVEN.video[:0])
   p = planned('audio_to_video', given=sound)
   np.testing.assert_array_equal(finish(p, made_of(p)).audio, GIVEN.audio[:16_000])
+
+
+def test_a_given_sound_keeps_its_pitch_where_the_codec_plays_at_another_rate():
+  p = planned('audio_to_video')
+  played = dataclasses.replace(made_of(p), audio=noise(1, 3 * 16_000), sample_rate_hz=3 * RATE_HZ)
+  clip = finish(p, played)
+  assert clip.sample_rate_hz == RATE_HZ
+  np.testing.assert_array_equal(clip.audio, GIVEN.audio[:16_000])
+  finer = dataclasses.replace(GIVEN, audio=noise(2, 3 * 20_000), sample_rate_hz=3 * RATE_HZ)
+  p = planned('audio_to_video', given_sound=finer)
+  clip = finish(p, played)
+  assert clip.sample_rate_hz == 3 * RATE_HZ
+  np.testing.assert_array_equal(clip.audio, finer.audio[: 3 * 16_000])
+
+
+def test_a_sound_is_read_as_finely_as_the_codec_plays(tmp_path):
+  path, codec = str(tmp_path / 'a.wav'), tiny.codec()
+  tone = np.sin(2 * np.pi * 440 * np.arange(48_000) / 48_000).astype(np.float32)[:, None]
+  writer.write(path, Clip(np.zeros((0, 8, 12, 3), np.uint8), tone, FPS, 48_000))
+  plain = inputs.of(request('audio_to_video', given=None, given_path=path), codec)
+  assert plain.given.sample_rate_hz == RATE_HZ and plain.given_sound is None
+  plays = SimpleNamespace(geometry=codec.geometry, audio=SimpleNamespace(output_rate_hz=48_000))
+  found = inputs.of(request('audio_to_video', given=None, given_path=path), plays)
+  assert found.given.sample_rate_hz == RATE_HZ and found.given_sound.sample_rate_hz == 48_000
+  np.testing.assert_allclose(found.given_sound.audio[:, 0], tone[:, 0], atol=1e-3)
 
 
 @pytest.mark.parametrize('seed', [0, 1, LARGEST_SEED])
