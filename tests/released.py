@@ -3,7 +3,7 @@
 import ml_dtypes
 import numpy as np
 
-from sorajax.weights import ltx2_parts, ltx2_released
+from sorajax.weights import ltx2_one_step, ltx2_parts, ltx2_released
 
 VERSIONS: dict[str, dict] = {'2.0': {'rope_type': 'split'}}
 VERSIONS['2.3'] = {
@@ -59,3 +59,48 @@ def drawn(configs: dict[str, dict], seed: int = 0) -> dict[str, dict[str, np.nda
     }
     for part, config in configs.items()
   }
+
+
+SMALL_ONE_STEP = ltx2_released.ONE_STEP | {
+  'latent_channels': 6, 'patch_size': 2, 'decoder_head_dim': 8, 'decoder_t_emb_dim': 12,
+  'decoder_stage_channels': [16, 16, 8, 8, 8], 'decoder_stage_depths': [1, 1, 1, 1, 2],
+  'decoder_stage_kernels': [[3, 3, 3]] * 4, 'decoder_stage5_kernel': [3, 5, 3],
+  'decoder_upsample_channel_reductions': [1, 2, 1, 1], 'spatial_compression_ratio': 16,
+}  # fmt: skip
+BACK = {now: before for before, now in ltx2_one_step.RELEASED.items()}
+
+
+def one_step() -> dict[str, np.ndarray]:
+  """A one-step decoder by diffusers' names."""
+  rng = np.random.default_rng(3)
+  shapes = ltx2_one_step.shapes_of(ltx2_one_step.config_of(SMALL_ONE_STEP))
+  return {n: rng.standard_normal(s).astype(ml_dtypes.bfloat16) for n, s in shapes.items()}
+
+
+def packed(decoder: dict[str, np.ndarray], gates: bool = True) -> dict[str, np.ndarray]:
+  """The same as its file has it: with maps in one, gates that are powers of 2, a head for previews.
+
+  So dividing by a gate and multiplying by it again changes nothing.
+  """
+  rng = np.random.default_rng(4)
+  found: dict[str, np.ndarray] = {'decoder.coarse_head.weight': np.ones(3, np.float32)}
+  for name, value in decoder.items():
+    if name in ltx2_one_step.STATISTICS:
+      continue
+    if '.attn.to_q.' in name:
+      letters = [decoder[name.replace('to_q', f'to_{letter}')] for letter in 'qkv']
+      found[name.replace('to_q', 'qkv')] = np.concatenate(letters)
+    elif '.attn.to_k.' not in name and '.attn.to_v.' not in name:
+      for now, before in BACK.items():
+        name = name.replace(now, before)
+      found[name] = value
+  for gate, owner in ltx2_one_step.GATES.items() if gates else ():
+    for name in [n for n in found if n.endswith(f'{owner}.weight')]:
+      block = name.removesuffix(f'{owner}.weight')
+      scale = 2.0 ** rng.integers(-2, 3, found[name].shape[0])
+      found[f'{block}{gate}'] = scale.astype(ml_dtypes.bfloat16)
+      found[name] = (found[name] / scale[:, None]).astype(ml_dtypes.bfloat16)
+      bias = f'{block}{owner}.bias'
+      if bias in found:
+        found[bias] = (found[bias] / scale).astype(ml_dtypes.bfloat16)
+  return found

@@ -27,7 +27,7 @@ class ConvCodec:
 
   Attributes:
     config: the autoencoder's size.
-    params: of both halves, as `video.init` makes them.
+    params: of both halves, as `video.init` makes them, or of the encoder alone.
     mean: float32 [C], taken from the autoencoder's latents.
     scale: float32 [C], by which they are then divided.
     spread: float32 [C], the standard deviation of the result, measured on data.
@@ -47,6 +47,11 @@ class ConvCodec:
   @property
   def geometry(self) -> VideoGeometry:
     return self.config.geometry
+
+  @property
+  def decodes(self) -> bool:
+    """Whether it has a decoder."""
+    return 'decoder' in self.params
 
   def encoder(self) -> 'ConvEncoder':
     """Codes a clip piece by piece."""
@@ -96,7 +101,10 @@ class ConvCodec:
       raise UserError(f'the codec lacks the array {missing[0]} of its latents; save it again')
     params = {name: array for name, array in arrays.items() if name not in STATISTICS}
     kept = {name: arrays[name] for name in STATISTICS}
-    weights = plain.unflat(params, video.shapes(config))
+    halves = video.shapes(config)
+    if not any(name.startswith('decoder') for name in params):
+      del halves['decoder']
+    weights = plain.unflat(params, halves)
     return cls(config, weights, **kept, chunk=shape['chunk'], tiling=tiling)
 
 

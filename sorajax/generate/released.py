@@ -53,11 +53,18 @@ def is_released(folder: Path) -> bool:
 
 def codec_of(folder: Path) -> Codec:
   """The folder's codec; `UserError` where a part is missing, damaged or of another kind."""
-  picture, sound, speaker = (Shards(folder / part) for part in ('vae', 'audio_vae', 'vocoder'))
+  sound, speaker = (Shards(folder / part) for part in ('audio_vae', 'vocoder'))
   return Codec(
-    ltx2_video.codec_of(picture.config(), picture),
+    picture_of(folder),
     ltx2_audio.codec_of(sound.config(), dict(sound), speaker.config(), dict(speaker)),
   )
+
+
+def picture_of(folder: Path) -> ConvCodec:
+  """The picture's half, which needs no decoder of its own where the folder has a one-step one."""
+  shards = Shards(folder / 'vae')
+  decodes = any(n.startswith('decoder.') for n in shards) or not (folder / ONE_STEP).is_dir()
+  return ltx2_video.codec_of(shards.config(), shards, decodes)
 
 
 def with_one_step(codec: Codec, folder: Path) -> Codec:
@@ -86,7 +93,7 @@ def decoded_by(codec: Codec, name: str, folder: Path) -> Codec:
     UserError: it has no such decoder.
   """
   picture = codec.video
-  if name == 'convolutional' and isinstance(picture, OneStepCodec):
+  if name == 'convolutional' and isinstance(picture, OneStepCodec) and picture.base.decodes:
     return dataclasses.replace(codec, video=picture.base)
   if not isinstance(picture, OneStepCodec if name == 'one_step' else ConvCodec):
     lacks = ONE_STEP if name == 'one_step' else 'convolutional decoder'

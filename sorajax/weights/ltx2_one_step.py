@@ -1,7 +1,9 @@
-"""LTX-2.5's one-step decoder as diffusers saves it → `codec.one_step`."""
+"""LTX-2.5's one-step decoder: as its release has it → as diffusers saves it → `codec.one_step`."""
 
+import dataclasses
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,12 +14,14 @@ from sorajax.codec.one_step import OneStep, OneStepConfig, Stage
 from sorajax.errors import UserError
 from sorajax.weights import tensors
 from sorajax.weights.ltx2_video import swap_patch
+from sorajax.weights.stored import Part, Stored
 
 CLASS = 'LTX2VideoDiffusionDecoderModel'
 FIXED: Mapping[str, Any] = {
   'out_channels': 3, 'decoder_model_output_type': 'x0', 'decoder_num_inference_steps': 1,
 }  # fmt: skip
 STATISTICS = ('latents_mean', 'latents_std')  # which the autoencoder has too
+LINEAR = 't_embedder.timestep_embedder.linear_'
 WORDS = {
   'enter': 'conv_in', 'stages': 'det_stages', 'changes': 'upsamples', 'map': 'proj',
   'noise': 'conv_in_x_t', 'reading': 'diff_blocks', 'norm': 'norm_out', 'leave': 'conv_out',
@@ -26,8 +30,17 @@ WORDS = {
   'out': 'to_out.0', 'query_norm': 'norm_q', 'key_norm': 'norm_k', 'up': 'w_up', 'gate': 'w_gate',
   'down': 'w_down', 'kernel': 'weight', 'scale': 'weight',
 }  # fmt: skip
+# In a release the maps of queries, keys and values are one tensor, and what a block adds may have a
+# gate of its own for each channel: gate → the map whose outputs it scales.
+PACKED = '.qkv.'
+RELEASED = {
+  '.attn.proj.': '.attn.to_out.0.', '.q_norm.': '.norm_q.', '.k_norm.': '.norm_k.',
+  't_embedder.mlp.0.': f'{LINEAR}1.', 't_embedder.mlp.2.': f'{LINEAR}2.',
+}  # fmt: skip
+GATES = {'gate_msa': 'attn.proj', 'gate_mlp': 'mlp.w_down', 'gate_ctx': 'context_proj'}
+PREVIEW = 'coarse_'  # heads of a release that are not of the decoder
 LEVEL = {
-  'up': 't_embedder.timestep_embedder.linear_1', 'out': 't_embedder.timestep_embedder.linear_2',
+  'up': f'{LINEAR}1', 'out': f'{LINEAR}2',
   'rows': 'shared_adaln.proj',
 }  # fmt: skip
 
@@ -113,6 +126,64 @@ def params_of(config: OneStepConfig, saved: Mapping[str, np.ndarray]) -> plain.P
     return np.ascontiguousarray(value.T) if _is_map(path) else value
 
   return jax.tree_util.tree_map_with_path(take, plain.shapes(OneStep, config))
+
+
+def part_of(
+  released: Mapping[str, Stored], statistics: Sequence[Stored], saved: Mapping[str, Any]
+) -> Part:
+  """The decoder of a release as diffusers has it.
+
+  Args:
+    released: its tensors by their names below it.
+    statistics: of its latents, by diffusers' names.
+    saved: what its config.json says.
+
+  Raises:
+    UserError: tensors that are missing, misshaped or unknown.
+  """
+  gate_of = {}
+  for name, tensor in released.items():
+    block, _, last = name.rpartition('.')
+    if last in GATES:
+      gate_of[f'{block}.{GATES[last]}'] = tensor
+  made = list(statistics)
+  for name, tensor in released.items():
+    owner, _, last = name.rpartition('.')
+    if last in GATES or any(word.startswith(PREVIEW) for word in name.split('.')):
+      continue
+    if owner in gate_of:
+      tensor = _gated(tensor, gate_of[owner])
+    for before, now in RELEASED.items():
+      name = name.replace(before, now)
+    made += [part.named(f'decoder.{part.name}') for part in _apart(tensor.named(name))]
+  odd = tensors.difference(shapes_of(config_of(saved)), {t.name: t.shape for t in made})
+  if odd:
+    raise UserError(f'the one-step decoder is not that of a release: {odd}; download it again')
+  return Part(saved, sorted(made, key=lambda tensor: tensor.name))
+
+
+def _gated(tensor: Stored, gate: Stored) -> Stored:
+  """A map's weight or bias, each output of it times its gate, rounded once."""
+
+  def read() -> np.ndarray:
+    value = tensor.read()
+    scale = gate.read().astype(np.float32).reshape(-1, *(1,) * (value.ndim - 1))
+    return (scale * value.astype(np.float32)).astype(value.dtype)
+
+  return dataclasses.replace(tensor, read=read)
+
+
+def _apart(tensor: Stored) -> Iterator[Stored]:
+  """The maps of queries, keys and values, one after the other; another tensor alone."""
+  before, packed, kind = tensor.name.partition(PACKED)
+  if not packed:
+    yield tensor
+    return
+  size = tensor.shape[0] // 3
+  rows = lambda i: tensor.read()[i * size : (i + 1) * size]
+  for i, letter in enumerate('qkv'):
+    shape, read = (size, *tensor.shape[1:]), functools.partial(rows, i)
+    yield Stored(f'{before}.to_{letter}.{kind}', tensor.kind, shape, read)
 
 
 def parameters(config: OneStepConfig) -> int:

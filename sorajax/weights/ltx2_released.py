@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sorajax.errors import UserError
-from sorajax.weights import ltx2_transformer
+from sorajax.weights import ltx2_one_step, ltx2_transformer
 
 VERSIONS = ('2.0', '2.3', '2.5')
 Config = dict[str, Any]
@@ -103,6 +103,18 @@ _NEWER_VOCODER: Config = {
   **{f'bwe_{name}': value for name, value in _EXTENSION.items()},
   'filter_length': 512, 'hop_length': 80, 'window_length': 512, 'num_mel_channels': 64,
   'input_sampling_rate': 16_000, 'output_sampling_rate': 48_000,
+}  # fmt: skip
+
+ONE_STEP: Config = {  # the decoder of pictures that 2.5 has beside the convolutional one
+  '_class_name': ltx2_one_step.CLASS, 'out_channels': 3, 'latent_channels': 128,
+  'patch_size': 4, 'decoder_head_dim': 64,
+  'decoder_stage_channels': [2048, 1024, 512, 512, 256], 'decoder_stage_depths': [4, 6, 4, 2, 8],
+  'decoder_stage_kernels': [[3, 7, 7], [3, 7, 7], [3, 5, 5], [3, 5, 5]],
+  'decoder_upsample_strides': [[1, 2, 2], [2, 1, 1], [2, 2, 2], [2, 2, 2]],
+  'decoder_upsample_channel_reductions': [2, 2, 1, 2], 'decoder_stage5_kernel': [11, 11, 11],
+  'decoder_t_emb_dim': 384, 'decoder_timestep_scale_multiplier': 1000.0,
+  'decoder_model_output_type': 'x0', 'decoder_num_inference_steps': 1,
+  'spatial_compression_ratio': 32, 'temporal_compression_ratio': 8,
 }  # fmt: skip
 
 _OLDER = {

@@ -12,8 +12,8 @@ from typing import Any
 
 from sorajax.errors import UserError, cannot_write
 from sorajax.media.atomic import replacing
-from sorajax.weights import ltx2_parts, ltx2_released, stored, tensors
-from sorajax.weights.shards import File
+from sorajax.weights import ltx2_parts, ltx2_release, ltx2_released, stored, tensors
+from sorajax.weights.ltx2_release import DECODER, Release
 from sorajax.weights.stored import Part, Stored
 
 INSIDE: Mapping[str, str] = {  # before all names of a part, but for those of `WHOLE`
@@ -99,35 +99,42 @@ def names_of(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, st
 
 
 def read(
-  path: str | os.PathLike[str], configs: Mapping[str, Mapping[str, Any]]
-) -> tuple[dict[str, Part], list[Stored], dict[str, str]]:
-  """The parts that a file holds, none of which is in memory yet.
+  release: Release, configs: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[str, Part], list[Stored]]:
+  """The parts that a release holds but for its one-step decoder, none of which is in memory yet.
+
+  Where there is such a decoder and no convolutional one, the picture's autoencoder has none.
 
   Args:
-    path: of the file.
-    configs: part → what its config.json says; a part of which the file has nothing is left out.
+    release: its files.
+    configs: part → what its config.json says; a part of which there is nothing is left out.
 
   Returns:
-    the parts; tensors that no part has, by their names in the file; the texts in its head.
+    the parts; tensors that no part has, by their names in the file.
 
   Raises:
-    UserError: a file that cannot be read, or tensors that are missing, misshaped or unknown.
+    UserError: tensors that are missing, misshaped or unknown.
   """
-  file = File(path)
-  given, known = file.shapes(), names_of(configs)
+  given = {n: t for n, t in release.tensors.items() if not n.startswith(ltx2_release.ONE_STEP)}
+  known = names_of(configs)
+  if len(given) < len(release.tensors) and not any(n.startswith(DECODER) for n in given):
+    known['vae'] = {n: name for n, name in known['vae'].items() if not n.startswith(DECODER)}
   aside = [name for name in given if name.startswith(ASIDE)]
   here = {part: names for part, names in known.items() if not given.keys().isdisjoint(names)}
   wanted: ltx2_parts.Shapes = {}
   for part, names in here.items():
     sizes = ltx2_parts.shapes_of(part, configs[part])
     wanted |= {theirs: sizes[name] for theirs, name in names.items()}
-  odd = tensors.difference(wanted, {n: s for n, s in given.items() if n not in aside})
+  odd = tensors.difference(wanted, {n: t.shape for n, t in given.items() if n not in aside})
   if odd or not here:
     reason = odd or 'it holds no part of one'
-    raise UserError(f'{path} is no LTX-2 of this version: {reason}; give that of its release')
-  by_name = lambda names: dict(sorted(names.items(), key=lambda pair: pair[1]))
-  parts = {part: Part(configs[part], stored.of(file, by_name(here[part]))) for part in here}
-  return parts, stored.of(file, {name: name for name in aside}), file.metadata
+    raise UserError(f'{release.name} is no LTX-2 of this version: {reason}; give its release')
+  by_name = lambda names: sorted(names.items(), key=lambda pair: pair[1])
+  parts = {
+    part: Part(configs[part], [given[theirs].named(name) for theirs, name in by_name(here[part])])
+    for part in here
+  }
+  return parts, [given[name] for name in aside]
 
 
 def write(
@@ -154,9 +161,9 @@ def write(
     raise cannot_write(path, error) from error
 
 
-def version_of(path: str | os.PathLike[str]) -> str | None:
-  """The version whose names a file has; None where no version has them all."""
-  given = {name for name in File(path) if not name.startswith(ASIDE)}
+def version_of(release: Release) -> str | None:
+  """The version whose names a release has; None where no version has them all."""
+  given = {n for n in release.tensors if not n.startswith((*ASIDE, ltx2_release.ONE_STEP))}
   for version in ltx2_released.VERSIONS:
     known = names_of(ltx2_released.configs_of(version))
     here = [set(names) for names in known.values() if not given.isdisjoint(names)]

@@ -37,13 +37,20 @@ def config_of(saved: Mapping[str, Any]) -> VideoConfig:
   )
 
 
-def codec_of(saved: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> ConvCodec:
+def codec_of(
+  saved: Mapping[str, Any], tensors: Mapping[str, np.ndarray], decodes: bool = True
+) -> ConvCodec:  # fmt: skip
   """The codec of a checkpoint: its config.json and its tensors by name.
 
   Its latents have deviation 1 on the data that the statistics in the checkpoint come from.
+
+  Args:
+    saved: the config.json.
+    tensors: by name.
+    decodes: whether there is a decoder among them.
   """
   config = config_of(saved)
-  params = jax.tree.map(jnp.asarray, params_of(config, tensors))
+  params = jax.tree.map(jnp.asarray, params_of(config, tensors, decodes))
   mean, deviation = (np.asarray(tensors[f'latents_{name}'], np.float32) for name in ('mean', 'std'))
   scale = deviation / np.float32(saved['scaling_factor'])
   return ConvCodec(config, params, mean, scale, np.ones_like(scale))
@@ -86,13 +93,17 @@ def _each(value: Any, count: int) -> list:
   return [value] * count if isinstance(value, bool) else list(value)
 
 
-def params_of(config: VideoConfig, saved: Mapping[str, np.ndarray]) -> video.Params:
-  """The tensors of `AutoencoderKLLTX2Video` by name → parameters.
+def params_of(
+  config: VideoConfig, saved: Mapping[str, np.ndarray], decodes: bool = True
+) -> video.Params:  # fmt: skip
+  """The tensors of `AutoencoderKLLTX2Video` by name → parameters; `decodes`: of both halves.
 
   Raises:
     UserError: a tensor that is missing, has another shape, or is left over.
   """
   wanted = video.shapes(config)
+  if not decodes:
+    del wanted['decoder']
   names = dict(tensor_names(wanted))
   left = set(saved) - set(names.values()) - {'latents_mean', 'latents_std'}
   if left:

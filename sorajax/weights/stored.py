@@ -138,27 +138,30 @@ def _bytes_of(tensor: Stored) -> memoryview:
   return np.ascontiguousarray(value).reshape(-1).view(np.uint8).data
 
 
-def write_folder(folder: Path, part: Part, most_bytes: int = SHARD_BYTES) -> None:
+def write_folder(
+  folder: Path, part: Part, most_bytes: int = SHARD_BYTES, name: str = shards.NAMES[0]
+) -> None:  # fmt: skip
   """Writes a part as diffusers does: config.json, and one file of tensors or several and an index.
 
   Args:
     folder: it is made.
     part: the order of its tensors is kept.
     most_bytes: of the tensors of a file, where none alone is larger.
+    name: of that file, one of `shards.NAMES`.
 
   Raises:
     OSError: a full disk, or a place that may not be written to.
   """
   folder.mkdir(parents=True)
   write_text(folder / 'config.json', json.dumps(part.config, indent=2) + '\n')
-  _write_shards(folder, part.tensors, most_bytes)
+  _write_shards(folder, part.tensors, most_bytes, name)
 
 
-def _write_shards(folder: Path, tensors: Sequence[Stored], most_bytes: int) -> None:
+def _write_shards(folder: Path, tensors: Sequence[Stored], most_bytes: int, whole: str) -> None:
   files = _cut(tensors, most_bytes)
-  stem, _, ending = shards.NAMES[0].rpartition('.')
+  stem, _, ending = whole.rpartition('.')
   if len(files) == 1:
-    write_file(folder / shards.NAMES[0], tensors)
+    write_file(folder / whole, tensors)
     return
   file_of: dict[str, str] = {}
   for i, part in enumerate(files):
@@ -167,7 +170,7 @@ def _write_shards(folder: Path, tensors: Sequence[Stored], most_bytes: int) -> N
     file_of |= {tensor.name: name for tensor in part}
   total = sum(tensor.bytes for tensor in tensors)
   index = {'metadata': {'total_size': total}, 'weight_map': dict(sorted(file_of.items()))}
-  write_text(folder / f'{shards.NAMES[0]}.index.json', json.dumps(index, indent=2) + '\n')
+  write_text(folder / f'{whole}.index.json', json.dumps(index, indent=2) + '\n')
 
 
 def _cut(tensors: Sequence[Stored], most_bytes: int) -> list[list[Stored]]:

@@ -66,7 +66,7 @@ def small(monkeypatch):
 
 def test_a_file_to_a_folder_and_back_is_the_same_file(release, gemma, small, tmp_path):
   out = tmp_path / 'out'
-  assert layouts.to_folder(release, out, VERSION, str(gemma), shard_bytes=4000) == []
+  assert layouts.to_folder([release], out, VERSION, str(gemma), shard_bytes=4000) == []
   for part, own in drawn(CONFIGS).items():
     read = Shards(out / part)
     assert read.config() == CONFIGS[part] and sorted(read) == sorted(own)
@@ -78,7 +78,7 @@ def test_a_file_to_a_folder_and_back_is_the_same_file(release, gemma, small, tmp
 
 def test_a_folder_has_what_a_model_needs(release, gemma, small, tmp_path):
   out = tmp_path / 'out'
-  layouts.to_folder(release, out, VERSION, str(gemma))
+  layouts.to_folder([release], out, VERSION, str(gemma))
   index = json.loads((out / 'model_index.json').read_text())
   assert index['text_encoder'] == ['transformers', 'Gemma3ForConditionalGeneration']
   assert index['tokenizer'] == ['transformers', 'GemmaTokenizer']
@@ -96,23 +96,23 @@ def test_a_folder_has_what_a_model_needs(release, gemma, small, tmp_path):
 
 
 def test_without_a_text_encoder_it_is_no_whole_model(release, small, tmp_path):
-  missing = layouts.to_folder(release, tmp_path / 'out', VERSION)
+  missing = layouts.to_folder([release], tmp_path / 'out', VERSION)
   assert missing == ['text_encoder', 'tokenizer']
   assert not (tmp_path / 'out' / 'model_index.json').exists()
 
 
 def test_a_file_of_a_part_is_completed_by_a_model_like_it(release, gemma, small, tmp_path):
-  layouts.to_folder(release, tmp_path / 'model', VERSION, str(gemma))
+  layouts.to_folder([release], tmp_path / 'model', VERSION, str(gemma))
   other = drawn({'transformer': CONFIGS['transformer']}, seed=1)
   single.write(tmp_path / 'file', parts_of(other), [], {})
-  assert layouts.like(tmp_path / 'file', tmp_path / 'out', tmp_path / 'model') == []
+  assert layouts.like([tmp_path / 'file'], tmp_path / 'out', tmp_path / 'model') == []
   read = Shards(tmp_path / 'out' / 'transformer')
   assert all(read[n].tobytes() == x.tobytes() for n, x in other['transformer'].items())
   vae = [(tmp_path / name / 'vae' / 'config.json') for name in ('model', 'out')]
   assert vae[0].read_bytes() == vae[1].read_bytes()
   assert File(tmp_path / 'out' / single.KEPT).metadata == {}
   with refused(f'{tmp_path} is no model as diffusers saves it; it lacks model_index.json'):
-    layouts.like(tmp_path / 'file', tmp_path / 'more', tmp_path)
+    layouts.like([tmp_path / 'file'], tmp_path / 'more', tmp_path)
 
 
 def test_a_duration_head_has_a_place_of_its_own(gemma, small, tmp_path):
@@ -124,7 +124,7 @@ def test_a_duration_head_has_a_place_of_its_own(gemma, small, tmp_path):
   rest = ltx2_duration.rest_of(Part(sizes, tensors_of(arrays)))
   single.write(tmp_path / 'file', parts_of(drawn(CONFIGS)), rest, stored.FORMAT)
   model = tmp_path / 'model'
-  assert layouts.to_folder(tmp_path / 'file', model, VERSION, str(gemma)) == []
+  assert layouts.to_folder([tmp_path / 'file'], model, VERSION, str(gemma)) == []
   index = json.loads((model / 'model_index.json').read_text())
   assert index['duration_head'] == ['ltx2', 'LTX2DurationHead']
   read = Shards(model / 'duration_head')
@@ -140,19 +140,19 @@ def test_a_wrong_version_is_told(tmp_path):
   arrays = dict.fromkeys(names, np.zeros((), np.float32))
   stored.write_file(tmp_path / 'file', tensors_of(arrays))
   with refused(f'{tmp_path}/file is an LTX-2.0 and --version=2.3; give 2.0'):
-    layouts.to_folder(tmp_path / 'file', tmp_path / 'out', '2.3')
+    layouts.to_folder([tmp_path / 'file'], tmp_path / 'out', '2.3')
   with refused(r'file is no LTX-2 of this version: 3510 misshaped \(model.diff.* of \(\) instead'):
-    layouts.to_folder(tmp_path / 'file', tmp_path / 'out', '2.0')
+    layouts.to_folder([tmp_path / 'file'], tmp_path / 'out', '2.0')
   assert not (tmp_path / 'out').exists()
 
 
 def test_a_full_disk_leaves_nothing(release, gemma, small, tmp_path):
-  layouts.to_folder(release, tmp_path / 'model', VERSION, str(gemma))
+  layouts.to_folder([release], tmp_path / 'model', VERSION, str(gemma))
   before = resource.getrlimit(resource.RLIMIT_FSIZE)
   resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
   try:
     with refused(f'cannot write {tmp_path}/out: File too large; choose another folder'):
-      layouts.to_folder(release, tmp_path / 'out', VERSION, shard_bytes=15_000)
+      layouts.to_folder([release], tmp_path / 'out', VERSION, shard_bytes=15_000)
     with refused(f'cannot write {tmp_path}/file: File too large; choose another folder'):
       layouts.to_file(export.read(tmp_path / 'model'), tmp_path / 'file')
   finally:
@@ -161,12 +161,12 @@ def test_a_full_disk_leaves_nothing(release, gemma, small, tmp_path):
 
 
 def test_what_is_there_already_stays(release, gemma, small, tmp_path):
-  layouts.to_folder(release, tmp_path / 'model', VERSION, str(gemma))
+  layouts.to_folder([release], tmp_path / 'model', VERSION, str(gemma))
   (tmp_path / 'file').write_text('mine')
   with refused(f'{tmp_path}/file is there already; delete it or choose another name'):
     layouts.to_file(export.read(tmp_path / 'model'), tmp_path / 'file')
   with refused(f'{tmp_path}/model is there already'):
-    layouts.to_folder(release, tmp_path / 'model', VERSION)
+    layouts.to_folder([release], tmp_path / 'model', VERSION)
   assert (tmp_path / 'file').read_text() == 'mine'
 
 
@@ -174,14 +174,14 @@ def test_a_text_encoder_that_is_not_whole_is_refused(release, gemma, small, tmp_
   shutil.copytree(gemma, tmp_path / 'gemma')
   (tmp_path / 'gemma' / 'model.safetensors').unlink()
   with refused('gemma lacks diffusion_pytorch_model.safetensors; download'):
-    layouts.to_folder(release, tmp_path / 'out', VERSION, str(tmp_path / 'gemma'))
+    layouts.to_folder([release], tmp_path / 'out', VERSION, str(tmp_path / 'gemma'))
   with refused(f'cannot read {tmp_path}/nowhere/config.json: No such file'):
-    layouts.to_folder(release, tmp_path / 'out', VERSION, str(tmp_path / 'nowhere'))
+    layouts.to_folder([release], tmp_path / 'out', VERSION, str(tmp_path / 'nowhere'))
   assert not (tmp_path / 'out').exists()
 
 
 def test_the_command_line(release, gemma, small, tmp_path):
-  layouts.to_folder(release, tmp_path / 'model', VERSION, str(gemma))
+  layouts.to_folder([release], tmp_path / 'model', VERSION, str(gemma))
   file, convert = tmp_path / 'file.safetensors', 'launch/convert.py'
   said = run(convert, f'--checkpoint={tmp_path}/model', '--layout=single', f'--out={file}')
   assert said == f'in {file}: one file\n' and file.read_bytes() == release.read_bytes()

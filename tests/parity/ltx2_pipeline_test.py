@@ -24,8 +24,10 @@ from sorajax.media import reader, writer
 from sorajax.model import lora
 from sorajax.model.lora import LoraConfig
 from sorajax.weights import lora as files
-from sorajax.weights import ltx2_released, ltx2_transformer
+from sorajax.weights import ltx2_release, ltx2_released, ltx2_transformer, stored
 from sorajax.weights.ltx2_parts import PARTS
+from sorajax.weights.shards import File, Shards
+from sorajax.weights.stored import Stored
 
 pytestmark = pytest.mark.parity
 REASON = "needs pip install 'sorajax[parity]'"
@@ -631,7 +633,7 @@ def test_one_file_becomes_a_model_that_diffusers_loads(saved, monkeypatch, tmp_p
     shutil.copytree(folder / part, tmp_path / 'gemma', dirs_exist_ok=True)
   layouts.to_file(export.read(folder), tmp_path / 'file')
   gemma, out = str(tmp_path / 'gemma'), tmp_path / 'out'
-  assert layouts.to_folder(tmp_path / 'file', out, '2.3', gemma) == []
+  assert layouts.to_folder([tmp_path / 'file'], out, '2.3', gemma) == []
   for part in PARTS:
     file = f'{part}/diffusion_pytorch_model.safetensors'
     assert (out / file).read_bytes() == (folder / file).read_bytes()
@@ -701,3 +703,48 @@ def test_parts_that_do_not_fit_are_refused(saved, tmp_path):
   shutil.rmtree(tmp_path / 'model' / 'vocoder')
   with refused('vocoder lacks diffusion_pytorch_model.safetensors; download'):
     service.load(tmp_path / 'model')
+
+
+@pytest.mark.parametrize('saved', ['2.5'], indirect=True)
+def test_a_release_of_several_files_becomes_a_model_that_diffusers_loads(
+  saved, monkeypatch, tmp_path
+):
+  """Text encoder and tokenizer too, from the file that also holds what projects their output."""
+  pipeline, folder = saved
+  configs = {part: json.loads((folder / part / 'config.json').read_text()) for part in PARTS}
+  monkeypatch.setattr(ltx2_released, 'configs_of', lambda *_: configs)
+  layouts.to_file(export.read(folder), tmp_path / 'whole')
+  whole = File(tmp_path / 'whole')
+  flat = {instead: begin for begin, instead in ltx2_release.UNFOLDED.items()}
+  text = {}
+  for name, value in Shards(folder / 'text_encoder').items():
+    begin = next((b for b in flat if name.startswith(b)), '')
+    text[flat.get(begin, '') + name.removeprefix(begin)] = value
+  assert 'model.layers.0.mlp.up_proj.weight' in text
+  words = {
+    ltx2_release.ASSET + path.name: np.frombuffer(path.read_bytes(), np.uint8)
+    for path in (folder / 'tokenizer').iterdir()
+  }
+  words[ltx2_release.TOKENIZER] = words.pop(f'{ltx2_release.ASSET}tokenizer.json')
+  head = {ltx2_release.GEMMA: (folder / 'text_encoder' / 'config.json').read_text()}
+  given = {
+    'transformer': {n: x for n, x in whole.items() if n.startswith('model.')},
+    'text': {n: x for n, x in whole.items() if n.startswith('text_')} | text | words,
+    'video': {n.removeprefix('vae.'): x for n, x in whole.items() if n.startswith('vae.')},
+    'audio': {n: x for n, x in whole.items() if n.startswith(('audio_vae.', 'vocoder.'))},
+  }
+  for name, arrays in given.items():
+    tensors = [Stored(n, stored.NAMES[x.dtype], x.shape, lambda x=x: x) for n, x in arrays.items()]
+    stored.write_file(tmp_path / name, tensors, head if name == 'text' else {})
+  out = tmp_path / 'out'
+  assert (
+    layouts.to_folder([tmp_path / name for name in given], out, '2.5', shard_bytes=10_000) == []
+  )
+  again = type(pipeline).from_pretrained(out)
+  for name, part in again.components.items():
+    assert type(part) is type(pipeline.components[name])
+    if isinstance(part, torch.nn.Module):
+      wanted = pipeline.components[name].state_dict()
+      assert part.state_dict().keys() == wanted.keys()
+      assert all(torch.equal(x, wanted[n]) for n, x in part.state_dict().items())
+  assert again.tokenizer(PROMPT).input_ids == pipeline.tokenizer(PROMPT).input_ids

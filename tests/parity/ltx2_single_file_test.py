@@ -6,11 +6,12 @@ package: where the environment's LTX2_SCRIPT is its path, it is held against too
 
 import importlib.util
 import inspect
+import json
 import os
 
 import numpy as np
 import pytest
-from released import drawn, small_configs
+from released import SMALL_ONE_STEP, drawn, one_step, packed, small_configs
 
 from sorajax.weights import ltx2_parts, ltx2_released, stored
 from sorajax.weights import ltx2_single_file as single
@@ -145,3 +146,27 @@ def test_a_file_is_read_by_the_program_of_diffusers(script, monkeypatch, tmp_pat
   own = script.get_model_state_dict_from_combined_ckpt(file, single.INSIDE[part])
   made = getattr(script, f'convert_ltx2_{name}')(own, version=version, **more)
   check_same(made.state_dict(), given[part])
+
+
+def test_the_one_step_decoder_has_the_config_of_the_program_of_diffusers(script):
+  theirs = script.get_ltx2_diffusion_video_vae_config('2.5')[0]['diffusers_config']
+  ours = {n: x for n, x in ltx2_released.ONE_STEP.items() if n != '_class_name'}
+  assert json.loads(json.dumps(theirs)) == ours
+
+
+@pytest.mark.parametrize('gates', [False, True])
+def test_a_one_step_decoder_is_read_by_the_program_of_diffusers(script, monkeypatch, gates):
+  decoder = one_step()
+  config = {n: x for n, x in SMALL_ONE_STEP.items() if n != '_class_name'}
+  rules = script.get_ltx2_diffusion_video_vae_config('2.5')[1:]
+  monkeypatch.setattr(
+    script, 'get_ltx2_diffusion_video_vae_config', lambda _: ({'diffusers_config': config}, *rules)
+  )
+  file = packed(decoder, gates)
+  file |= {theirs: decoder[ours] for ours, theirs in single.LATENTS.items()}
+  whole = {
+    n: torch.from_numpy(x.astype(np.float32)).to(getattr(torch, str(x.dtype)))
+    for n, x in file.items()
+  }
+  made = script.convert_ltx2_diffusion_video_vae(whole, version='2.5').state_dict()
+  check_same(made, decoder)

@@ -6,8 +6,8 @@ import pytest
 from released import drawn, small_configs
 from tiny import refused
 
+from sorajax.weights import ltx2_release, stored
 from sorajax.weights import ltx2_single_file as single
-from sorajax.weights import stored
 from sorajax.weights.shards import File, Shards
 from sorajax.weights.stored import Part, Stored
 
@@ -103,7 +103,7 @@ def test_a_release_of_8_bits_is_the_model_it_was_made_of(version, tmp_path):
     else:
       given[there] = wanted[name] = value
   stored.write_file(tmp_path / 'file', tensors_of(given))
-  parts, rest, _ = single.read(tmp_path / 'file', configs)
+  parts, rest = single.read(ltx2_release.opened(tmp_path / 'file'), configs)
   assert not rest and any(v.dtype == F8 for v in given.values())
   read = {t.name: t.read() for t in parts['transformer'].tensors}
   assert sorted(read) == sorted(model)

@@ -6,7 +6,7 @@ import pytest
 from released import PARAMETERS, VERSIONS, drawn, small_configs
 from tiny import refused
 
-from sorajax.weights import ltx2_parts, ltx2_released, ltx2_transformer, stored
+from sorajax.weights import ltx2_parts, ltx2_release, ltx2_released, ltx2_transformer, stored
 from sorajax.weights import ltx2_single_file as single
 from sorajax.weights.shards import File
 from sorajax.weights.stored import Part, Stored
@@ -127,8 +127,13 @@ def test_a_file_that_is_read_and_written_again_is_the_same(version, tmp_path):
   configs = small_configs(version)
   given = drawn(configs)
   file = write(tmp_path / 'one', configs, given)
-  parts, rest, head = single.read(file, configs)
-  assert head == HEAD and sorted(t.name for t in rest) == sorted(ASIDE)
+  release = ltx2_release.opened(file)
+  parts, rest = single.read(release, configs)
+  assert (
+    release.metadata == HEAD
+    and release.text is None
+    and sorted(t.name for t in rest) == sorted(ASIDE)
+  )
   for part, own in parts.items():
     assert own.config == configs[part]
     read = {t.name: t.read() for t in own.tensors}
@@ -136,14 +141,15 @@ def test_a_file_that_is_read_and_written_again_is_the_same(version, tmp_path):
     for name, value in given[part].items():
       assert (read[name].dtype, read[name].shape) == (value.dtype, value.shape)
       assert read[name].tobytes() == value.tobytes(), name
-  single.write(tmp_path / 'two', parts, rest, head)
+  single.write(tmp_path / 'two', parts, rest, release.metadata)
   assert (tmp_path / 'two').read_bytes() == (tmp_path / 'one').read_bytes()
 
 
 def test_a_file_of_some_parts_gives_those(tmp_path):
   configs = small_configs('2.3')
   given = drawn({part: configs[part] for part in ('vae', 'transformer')})
-  parts, _, _ = single.read(write(tmp_path / 'file', configs, given), configs)
+  file = write(tmp_path / 'file', configs, given)
+  parts, _ = single.read(ltx2_release.opened(file), configs)
   assert sorted(parts) == ['transformer', 'vae']
 
 
@@ -161,13 +167,13 @@ def test_tensors_that_do_not_fit_are_refused_together(tmp_path):
     r'vocoder.mel_stft.mel_basis\); 2 unknown \(loose, model.diffusion_model.strange\); '
     r'1 misshaped \(model.diffusion_model.patchify_proj.bias of \(5,\) instead of \(18,\)\); give'
   ):
-    single.read(tmp_path / 'odd', configs)
+    single.read(ltx2_release.opened(tmp_path / 'odd'), configs)
   with refused('other is no LTX-2 of this version: 1 unknown'):
     stored.write_file(tmp_path / 'other', tensors_of({'a': np.zeros(3, np.float32)}))
-    single.read(tmp_path / 'other', configs)
+    single.read(ltx2_release.opened(tmp_path / 'other'), configs)
   with refused('empty is no LTX-2 of this version: it holds no part of one'):
     stored.write_file(tmp_path / 'empty', [])
-    single.read(tmp_path / 'empty', configs)
+    single.read(ltx2_release.opened(tmp_path / 'empty'), configs)
   del given['vae']['latents_std']
   with refused(r'vae is not as its config.json says: 1 missing \(latents_std\); download it again'):
     write(tmp_path / 'again', configs, given)
@@ -180,9 +186,9 @@ def test_a_damaged_file_is_refused(tmp_path):
   file = write(tmp_path / 'file', configs, given)
   file.write_bytes(file.read_bytes()[:-3])
   with refused(f'cannot read {file}: .*; download the checkpoint again'):
-    single.read(file, configs)
+    single.read(ltx2_release.opened(file), configs)
   with refused(f'cannot read {tmp_path}/no: .*; download the checkpoint again'):
-    single.read(tmp_path / 'no', configs)
+    single.read(ltx2_release.opened(tmp_path / 'no'), configs)
 
 
 def test_the_version_of_a_file_is_known_by_its_names(tmp_path):
@@ -190,9 +196,9 @@ def test_the_version_of_a_file_is_known_by_its_names(tmp_path):
   kept = {n for part in ('transformer', 'vocoder') for n in names[part]}
   zeros = dict.fromkeys(sorted(kept), np.zeros((), np.float32))
   stored.write_file(tmp_path / 'file', tensors_of({**zeros, **ASIDE}))
-  assert single.version_of(tmp_path / 'file') == '2.3'
+  assert single.version_of(ltx2_release.opened(tmp_path / 'file')) == '2.3'
   stored.write_file(tmp_path / 'other', tensors_of({**zeros, 'strange': np.zeros(1)}))
-  assert single.version_of(tmp_path / 'other') is None
+  assert single.version_of(ltx2_release.opened(tmp_path / 'other')) is None
 
 
 def test_a_config_that_lacks_something_is_refused():
