@@ -21,7 +21,7 @@ _DECODER = flags.DEFINE_enum(
   'decoder', None, released.DECODERS, 'Of pictures; default: one_step where the model has it.'
 )
 _UPSAMPLER = flags.DEFINE_string(
-  'upsampler', None, 'Folder of a latent upsampler; clips are made small, enlarged and refined.'
+  'upsampler', None, 'Folder or file of a latent one; clips are made small, enlarged and refined.'
 )
 _REFINE_LORA = flags.DEFINE_multi_string('refine_lora', [], 'As --lora, for the refining alone.')
 _PROMPT = flags.DEFINE_multi_string('prompt', [], 'What the clip shows; may be repeated.')
@@ -49,7 +49,7 @@ flags.mark_flags_as_required(['checkpoint', 'out'])
 def main() -> None:
   cli.join_hosts()
   if _REFINE_LORA.value and not _UPSAMPLER.value:
-    raise UserError('--refine_lora changes the second stage; add --upsampler=FOLDER')
+    raise UserError('--refine_lora changes the second stage; add --upsampler=PATH')
   ask = service.Ask(
     prompts=prompts.read_prompts(_PROMPT.value, _PROMPTS.value),
     task=_TASK.value, input=_INPUT.value, given_s=_GIVEN_S.value, count=_COUNT.value,

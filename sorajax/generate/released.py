@@ -32,7 +32,7 @@ from sorajax.weights import (
   ltx2_video,
 )
 from sorajax.weights.prompts import ReleasedText
-from sorajax.weights.shards import Shards, read_json
+from sorajax.weights.shards import File, Shards, read_json
 
 INDEX = 'model_index.json'
 ONE_STEP = 'diffusion_decoder'  # the part that decodes pictures from LTX-2.5 on
@@ -101,21 +101,22 @@ def decoded_by(codec: Codec, name: str, folder: Path) -> Codec:
   return codec
 
 
-def enlarger_of(folder: Path, codec: Codec) -> Enlarger:
-  """The latent upsampler in a folder, for latents of a codec.
+def enlarger_of(path: Path, codec: Codec) -> Enlarger:
+  """The latent upsampler in a folder, or in a file of a release, for latents of a codec.
 
   Raises:
     UserError: one that is missing, damaged or of another codec.
   """
-  shards = Shards(folder)
-  config = ltx2_upsampler.config_of(shards.config())
+  saved = File(path) if path.is_file() else Shards(path)
+  told = saved.config() if isinstance(saved, Shards) else ltx2_upsampler.saved_config_of(saved)
+  config = ltx2_upsampler.config_of(told)
   picture, channels = codec.video, codec.geometry.video.channels
   if not isinstance(picture, ConvCodec | OneStepCodec) or config.channels != channels:
     raise UserError(
-      f'the upsampler in {folder} is of latents of {config.channels} channels and the codec of the '
+      f'the upsampler in {path} is of latents of {config.channels} channels and the codec of the '
       f'model is another, of {channels}; give the one of its release'
     )
-  params = ltx2_upsampler.params_of(config, shards)
+  params = ltx2_upsampler.params_of(config, saved)
   return Enlarger(config, params, picture.mean, picture.scale)
 
 

@@ -211,22 +211,22 @@ def _load_released(
     )
 
 
-def with_refiner(model: Model, folder: str, changes: Sequence[str] = ()) -> Model:
-  """A model that makes clips small first, and large by the latent upsampler of a folder.
+def with_refiner(model: Model, upsampler: str, changes: Sequence[str] = ()) -> Model:
+  """A model that makes clips small first, and then large by a latent upsampler.
 
   Args:
     model: the first stage.
-    folder: of an upsampler as diffusers saves it.
+    upsampler: folder of one as diffusers saves it, or file of a release.
     changes: files of low-rank changes to the transformer of the second stage.
 
   Raises:
     UserError: an upsampler that cannot be read, or is of another codec.
   """
-  enlarger = released.enlarger_of(Path(folder), model.codec)
+  enlarger = released.enlarger_of(Path(upsampler), model.codec)
   params = None
   if changes:
     params = functools.reduce(with_changes, changes, model).params
-  flags = [f'--upsampler={folder}', *(f'--refine_lora={file}' for file in changes)]
+  flags = [f'--upsampler={upsampler}', *(f'--refine_lora={file}' for file in changes)]
   return _with_flags(dataclasses.replace(model, refiner=Refiner(enlarger, params)), *flags)
 
 

@@ -1,5 +1,6 @@
-"""LTX-2's latent upsamplers as diffusers saves them → `codec.upsampler`."""
+"""LTX-2's latent upsamplers, as diffusers saves them or in a file → `codec.upsampler`."""
 
+import json
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
@@ -11,12 +12,21 @@ from sorajax.codec import plain
 from sorajax.codec.upsampler import Upsampler, UpsamplerConfig
 from sorajax.errors import UserError
 from sorajax.weights import tensors
+from sorajax.weights.shards import File
 
 WORDS = {
   'enter': 'initial_conv', 'norm': 'initial_norm', 'before': 'res_blocks',
   'after': 'post_upsample_res_blocks', 'leave': 'final_conv', 'first': 'conv1',
   'first_norm': 'norm1', 'second': 'conv2', 'second_norm': 'norm2', 'kernel': 'weight',
   'scale': 'weight',
+}  # fmt: skip
+
+RELEASED: Mapping[str, tuple[str, Any]] = {  # option in diffusers → in a release, and what is usual
+  'in_channels': ('in_channels', 128), 'mid_channels': ('mid_channels', 512),
+  'num_blocks_per_stage': ('num_blocks_per_stage', 4), 'dims': ('dims', 3),
+  'spatial_upsample': ('spatial_upsample', True), 'temporal_upsample': ('temporal_upsample', False),
+  'rational_spatial_scale': ('spatial_scale', 2.0),
+  'use_rational_resampler': ('rational_resampler', False),
 }  # fmt: skip
 
 
@@ -37,6 +47,24 @@ def config_of(saved: Mapping[str, Any]) -> UpsamplerConfig:
     )  # fmt: skip
   except ValueError as error:
     raise UserError(f'the latent upsampler cannot be built here: {error}') from error
+
+
+def saved_config_of(file: File) -> dict[str, Any]:
+  """What the config.json of the upsampler in a release's file would say in diffusers.
+
+  The file's names of tensors are diffusers' own.
+
+  Raises:
+    UserError: a file whose head says nothing of it.
+  """
+  try:
+    told = json.loads(file.metadata['config'])
+    return {name: told.get(there, usual) for name, (there, usual) in RELEASED.items()}
+  except (KeyError, ValueError, AttributeError) as error:
+    raise UserError(
+      f'the head of {file.path} does not tell the config of an upsampler; give one of a release, '
+      'or a folder that diffusers saved'
+    ) from error
 
 
 def params_of(config: UpsamplerConfig, saved: Mapping[str, np.ndarray]) -> plain.Params:

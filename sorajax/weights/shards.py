@@ -64,11 +64,13 @@ class File(Files):
   """One file of safetensors; `UserError` where it cannot be read or is cut short.
 
   Attributes:
+    path: where it lies.
     metadata: texts by name, from its head.
   """
 
   def __init__(self, path: str | os.PathLike[str]):
-    file = _opened(Path(path))
+    self.path = Path(path)
+    file = _opened(self.path)
     super().__init__(dict.fromkeys(file.reader.keys(), file))
     self.metadata: dict[str, str] = file.reader.metadata() or {}
 

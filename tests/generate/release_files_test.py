@@ -205,3 +205,12 @@ def test_the_command_line_takes_several_files(files, tmp_path):
   assert error == (
     f'error: {tmp_path} is no file; give several files of a release, or one RUN or MODEL\n'
   )
+
+
+def test_an_upsampler_s_file_must_tell_its_config(files, tmp_path):
+  path = tmp_path / 'up.safetensors'
+  for head in (None, '{', '3'):
+    given = {} if head is None else {'config': head}
+    stored.write_file(path, tensors_of({'initial_conv.bias': np.ones(3, np.float32)}), given)
+    with refused(f'the head of {path} does not tell the config of an upsampler; give one of a'):
+      released_models.enlarger_of(path, tiny.codec())
