@@ -163,8 +163,10 @@ def check_divides(mesh: Mesh, what: str, size: int, axis: str) -> None:
   shards = shards_of(mesh, axis)
   if size % shards:
     shape = ' × '.join(f'{n}={mesh.shape[n]}' for n in _mesh_axes(axis))
-    near = math.ceil(size / shards) * shards
-    raise UserError(f'{what} {size} does not divide over {shards} shards ({shape}); try {near}')
+    cure = f'try {math.ceil(size / shards) * shards}'
+    if axis == 'batch' and size and shards % size == 0:
+      cure += f', or have {shards // size} devices share a row by config.mesh.context'
+    raise UserError(f'{what} {size} does not divide over {shards} shards ({shape}); {cure}')
 
 
 def reshard(x: jax.Array, *axes: str | None) -> jax.Array:

@@ -144,10 +144,12 @@ def main() -> None:
       sharding.make_mesh(sharding.MeshConfig(*sizes))
     except UserError as error:
       found['errors'].append(str(error))
-  try:
-    sharding.check_divides(meshes[-1], 'global batch', 6, 'batch')
-  except UserError as error:
-    found['indivisible'] = str(error)
+  found['indivisible'] = []
+  for rows in (6, 2):
+    try:
+      sharding.check_divides(meshes[-1], 'global batch', rows, 'batch')
+    except UserError as error:
+      found['indivisible'].append(str(error))
   print(json.dumps(found))
 
 

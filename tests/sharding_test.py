@@ -85,8 +85,11 @@ def test_meshes_that_do_not_fit_are_refused(found):
 
 
 def test_a_size_that_does_not_divide_is_refused_with_the_nearest(found):
-  assert found['indivisible'] == (
-    'global batch 6 does not divide over 4 shards (data=2 × fsdp=2); try 8'
+  many, few = found['indivisible']
+  assert many == 'global batch 6 does not divide over 4 shards (data=2 × fsdp=2); try 8'
+  assert few == (
+    'global batch 2 does not divide over 4 shards (data=2 × fsdp=2); try 4, or have 2 devices '
+    'share a row by config.mesh.context'
   )
 
 
