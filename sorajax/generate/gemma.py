@@ -20,10 +20,16 @@ OF_TOKENIZER = ('tokenizer', 'special_tokens_map', 'added_tokens', 'chat_templat
 
 @dataclasses.dataclass(frozen=True)
 class Gemma:
-  """A text encoder with its tokenizer, in a folder of its own or in the files of a release."""
+  """A text encoder with its tokenizer.
+
+  Attributes:
+    config: what its config.json says.
+    words: the same of its tokenizer.
+    source: the folder that it lies in, or what the files of a release hold of it.
+  """
 
   config: Mapping[str, Any]
-  words: Mapping[str, Any]  # config of its tokenizer
+  words: Mapping[str, Any]
   source: Path | TextEncoder
 
   @property

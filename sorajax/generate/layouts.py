@@ -102,6 +102,8 @@ def _to_folder(
   if head is not None:
     parts[DURATION] = head
   parts |= _one_step(release, parts)
+  if other is not None and released.ONE_STEP in parts and not _decodes(parts['vae']):
+    del parts['vae']  # the other's can do more
   needed = sum(part.bytes for part in parts.values())
   with new_folder(out) as folder:
     stored.check_room(folder, needed + (gemma.bytes if gemma is not None else 0))
@@ -135,6 +137,11 @@ def _one_step(release: Release, parts: Mapping[str, Part]) -> dict[str, Part]:
     return {}
   statistics = [t for t in parts['vae'].tensors if t.name in ltx2_one_step.STATISTICS]
   return {released.ONE_STEP: ltx2_one_step.part_of(own, statistics, ltx2_released.ONE_STEP)}
+
+
+def _decodes(vae: Part) -> bool:
+  """Whether the picture's autoencoder has a decoder of its own."""
+  return any(tensor.name.startswith('decoder.') for tensor in vae.tensors)
 
 
 def to_file(exported: Exported, out: str | os.PathLike[str]) -> bool:

@@ -164,6 +164,14 @@ def test_of_the_picture_the_one_step_decoder_is_enough(files, tmp_path):
     released_models.decoded_by(codec, 'convolutional', tmp_path / 'out')
 
 
+def test_a_model_is_given_a_one_step_decoder_and_keeps_its_own(files, tmp_path):
+  names = ('transformer', 'text', 'conv', 'audio')
+  layouts.to_folder([files[n] for n in names], tmp_path / 'model', '2.5')
+  assert layouts.like([files['one_step']], tmp_path / 'out', tmp_path / 'model') == []
+  assert held(tmp_path / 'out' / 'vae') == held(tmp_path / 'model' / 'vae')
+  assert 'decoder.conv_in_x_t.weight' in Shards(tmp_path / 'out' / 'diffusion_decoder')
+
+
 def test_files_that_do_not_go_together_are_refused(files, tmp_path):
   out = tmp_path / 'out'
   with refused(r'audio.*holds audio_vae.* and \d+ more, as .*whole.* does; give one of them'):
