@@ -20,10 +20,9 @@ _ENCODED = flags.DEFINE_string('encoded', '', 'Folder of launch/encode_prompts.p
 _DECODER = flags.DEFINE_enum(
   'decoder', None, released.DECODERS, 'Of pictures; default: one_step where the model has it.'
 )
-_UPSAMPLER = flags.DEFINE_string(
-  'upsampler', None, 'Folder or file of a latent one; clips are made small, enlarged and refined.'
-)
+_UPSAMPLER = flags.DEFINE_string('upsampler', None, 'Of latents: clips are made small first.')
 _REFINE_LORA = flags.DEFINE_multi_string('refine_lora', [], 'As --lora, for the refining alone.')
+_REFINE_PLAIN = flags.DEFINE_bool('refine_plain', False, 'Whether to refine without --lora.')
 _PROMPT = flags.DEFINE_multi_string('prompt', [], 'What the clip shows; may be repeated.')
 _PROMPTS = flags.DEFINE_string('prompts', None, 'A UTF-8 file with a prompt a line.')
 _AGAIN = flags.DEFINE_string('again', None, 'The json of a clip: make that clip once more.')
@@ -37,9 +36,7 @@ _SMALLER = flags.DEFINE_integer('reference_smaller', 1, 'How many times smaller 
 _KEYFRAME = flags.DEFINE_multi_string('keyframe', [], 'IMAGE@SECONDS: clips come by it then.')
 _COUNT = flags.DEFINE_integer('count', 1, 'Clips for each prompt, with seeds counting up.')
 _SEED = flags.DEFINE_integer('seed', 0, 'Of the first clip.')
-_SECONDS = flags.DEFINE_string(
-  'seconds', None, 'Duration, or auto: as LTX-2.5 finds it from the prompt; default: of the config.'
-)
+_SECONDS = flags.DEFINE_string('seconds', None, 'Or auto, by LTX-2.5; default: of the config.')
 _SIZE = flags.DEFINE_string('size', None, 'HEIGHTxWIDTH in pixels; default: of the config.')
 _FPS = flags.DEFINE_float('fps', None, 'Frames a second; default: of the config.')
 _BATCH = flags.DEFINE_integer('batch', None, 'Clips sampled at once; default: of the config.')
@@ -48,8 +45,8 @@ flags.mark_flags_as_required(['checkpoint', 'out'])
 
 def main() -> None:
   cli.join_hosts()
-  if _REFINE_LORA.value and not _UPSAMPLER.value:
-    raise UserError('--refine_lora changes the second stage; add --upsampler=PATH')
+  if (_REFINE_LORA.value or _REFINE_PLAIN.value) and not _UPSAMPLER.value:
+    raise UserError('--refine_… is of the second stage; add --upsampler=PATH')
   ask = service.Ask(
     prompts=prompts.read_prompts(_PROMPT.value, _PROMPTS.value),
     task=_TASK.value, input=_INPUT.value, given_s=_GIVEN_S.value, count=_COUNT.value,
@@ -59,10 +56,12 @@ def main() -> None:
   )  # fmt: skip
   early = bool(_WEIGHTS.value) and not (_LORA.value or _REFINE_LORA.value)  # changes come first
   model = service.load(_CHECKPOINT.value, _CONFIG.value, encoded=_ENCODED.value, eight_bits=early)
+  plain = model
   for file in _LORA.value:
     model = service.with_changes(model, file)
   if _UPSAMPLER.value:
-    model = service.with_refiner(model, _UPSAMPLER.value, _REFINE_LORA.value)
+    refining = plain if _REFINE_PLAIN.value else None
+    model = service.with_refiner(model, _UPSAMPLER.value, _REFINE_LORA.value, refining)
   if _DECODER.value:
     model = service.with_decoder(model, _DECODER.value)
   if _WEIGHTS.value:

@@ -44,11 +44,12 @@ class Refiner:
     if config.doubled:
       fps = own.fps / 2
       seconds = geometry.pixel_frames(frames) / fps
-    given = own.given and _smaller(own.given, size, 2 if config.doubled else 1)
+    step = 2 if config.doubled else 1
+    given, reference = (clip and _smaller(clip, size, step) for clip in (own.given, own.reference))
     keyframes = None if own.keyframes is None else picture.resized(own.keyframes, size)
     return dataclasses.replace(
       own, seconds=seconds, fps=fps, height=size[0], width=size[1], given=given,
-      keyframes=keyframes,
+      reference=reference, keyframes=keyframes,
     )  # fmt: skip
 
   def second(self, plans: Sequence[Plan], made: Sequence[Latents]) -> list[Plan]:

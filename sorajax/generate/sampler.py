@@ -12,7 +12,6 @@ from sorajax.clip import Batch, Clip, Latents, Tokens
 from sorajax.cluster import peers
 from sorajax.codec.codec import Codec
 from sorajax.data.rows import Placed, assemble
-from sorajax.errors import UserError
 from sorajax.generate import refine
 from sorajax.generate.refine import Refiner
 from sorajax.generate.request import Plan, Request, finish, plan
@@ -86,15 +85,17 @@ class Sampler:
     return Made(request, made[row], self.batch, row)
 
   def _stages(self, request: Request) -> Stages:
-    """The plans of a request: of the small clip first, where there is one."""
+    """The plans of a request: of the small clip first, where there is one.
+
+    That one alone is made after a reference; what refines it only sharpens.
+    """
     known = tuple(t for t, w in self.settings.train.tasks.items() if w > 0)
     request = _as_filmed(request, self.settings.sample.image_crf)
-    last = plan(request, self.codec, known)
+    alone = request if self.refiner is None else dataclasses.replace(request, reference=None)
+    last = dataclasses.replace(plan(alone, self.codec, known), request=request)
     self.codec.check_size(last.latents)
     if self.refiner is None:
       return (last,)
-    if request.reference is not None:
-      raise UserError('clips of two stages are made after no reference; leave --upsampler out')
     return plan(self.refiner.first(last, self.codec.geometry.video), self.codec, known), last
 
   def _run(self, params: Any, groups: list[list[Stages]]) -> Iterator[Made]:

@@ -211,22 +211,26 @@ def _load_released(
     )
 
 
-def with_refiner(model: Model, upsampler: str, changes: Sequence[str] = ()) -> Model:
+def with_refiner(
+  model: Model, upsampler: str, changes: Sequence[str] = (), plain: Model | None = None
+) -> Model:  # fmt: skip
   """A model that makes clips small first, and then large by a latent upsampler.
 
   Args:
     model: the first stage.
     upsampler: folder of one as diffusers saves it, or file of a release.
     changes: files of low-rank changes to the transformer of the second stage.
+    plain: the model before its own changes, where the second stage is to do without these.
 
   Raises:
     UserError: an upsampler that cannot be read, or is of another codec.
   """
   enlarger = released.enlarger_of(Path(upsampler), model.codec)
   params = None
-  if changes:
-    params = functools.reduce(with_changes, changes, model).params
+  if changes or plain is not None:
+    params = functools.reduce(with_changes, changes, plain or model).params
   flags = [f'--upsampler={upsampler}', *(f'--refine_lora={file}' for file in changes)]
+  flags += ['--refine_plain'] * (plain is not None)
   return _with_flags(dataclasses.replace(model, refiner=Refiner(enlarger, params)), *flags)
 
 

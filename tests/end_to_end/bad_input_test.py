@@ -186,7 +186,7 @@ CASES = (
     says=("has not learned the task 'keyframes'", 'it knows audio_to_video, extend'),
   ),
   sample(
-    'refine', '--refine_lora={bad}/x.safetensors', says=('--refine_lora', 'add --upsampler=PATH')
+    'refine', '--refine_lora={bad}/x.safetensors', says=('--refine_', 'add --upsampler=PATH')
   ),
   prepare('no-config', '--config={bad}/no.py', says=('{bad}/no.py', 'configs/film.py')),
   prepare('config-folder', '--config={bad}', says=('{bad}', 'configs/film.py')),

@@ -49,12 +49,6 @@ def sampler(refiner: Refiner | None, batch: int = 1) -> Sampler:
   return Sampler(settings, network, codec, batch, refiner=refiner)
 
 
-def test_two_stages_have_no_reference():
-  film = make_clip(9, size=SIZE, fps=FPS, rate_hz=RATE_HZ, seed=5)
-  with refused('two stages are made after no reference; leave --upsampler out'):
-    made(Refiner(enlarger()), reference=film)
-
-
 def made(refiner: Refiner | None, **changes) -> Clip:
   (one,) = sampler(refiner)(parts()[3], [request(**changes)])
   return one.clip
@@ -110,6 +104,17 @@ def test_both_stages_come_by_their_keyframes(kind):
     assert frames == 2 and size == without.latents.video.shape[1:]
   changed = made(Refiner(enlarger(**kind)), **by).video != made(Refiner(enlarger(**kind))).video
   assert changed.any()
+
+
+@pytest.mark.parametrize('kind', [LARGER, MORE], ids=['larger', 'more frames'])
+def test_the_small_clip_alone_is_made_after_a_reference(kind):
+  film = make_clip(9, size=SIZE, fps=FPS, rate_hz=RATE_HZ, seed=5)
+  asked = request(reference=film, reference_path='a.mp4')
+  first, last = sampler(Refiner(enlarger(**kind)))._stages(asked)
+  assert last.latents.reference is None and last.request.reference is film
+  assert first.latents.reference.shape == first.latents.video.shape
+  changed = made(Refiner(enlarger(**kind)), reference=film).video
+  assert (changed != made(Refiner(enlarger(**kind))).video).any()
 
 
 def test_the_second_stage_begins_with_the_first():

@@ -274,6 +274,16 @@ def check_equal_sounds(clip, theirs) -> None:
   assert error <= RUN
 
 
+def changes_of(model, folder):
+  """The file of low-rank changes to a model, drawn by chance."""
+  config = LoraConfig(3, 4.0, r'(attention/(query|key|value|out)|mlp/(up|down)/kernel)$')
+  own = model.settings.transformer
+  shapes = ltx2_transformer.shapes(own)
+  changes = tiny.noisy(lambda: lora.init(config, shapes, jax.random.key(0)), size=0.3)
+  files.write(folder / 'changes.safetensors', files.saved_of(own, changes, config.scale))
+  return str(folder / 'changes.safetensors')
+
+
 def check_changed(saved, monkeypatch, path) -> Clip:
   """Our clip by a model with the changes of a file, after it was found equal to theirs."""
   pipeline, folder = saved
@@ -460,9 +470,13 @@ def test_a_clip_is_as_long_as_the_duration_head_of_diffusers_says(saved, tmp_pat
 
 
 @one_is_enough
-def test_two_stages_are_those_of_diffusers(saved, monkeypatch, tmp_path):
-  """Small, enlarged in the space of latents, then three steps from what is left of the noise."""
-  from diffusers.pipelines.ltx2 import latent_upsampler
+@pytest.mark.parametrize('after', [False, True])
+def test_two_stages_are_those_of_diffusers(saved, monkeypatch, tmp_path, after):
+  """Small, enlarged in the space of latents, then three steps from what is left of the noise.
+
+  The small clip may be made after a reference, and with changes that the second stage does without.
+  """
+  from diffusers.pipelines.ltx2 import latent_upsampler, pipeline_ltx2_ic_lora
 
   pipeline, folder = saved
   half, large = (32, 32), (64, 64)
@@ -474,12 +488,36 @@ def test_two_stages_are_those_of_diffusers(saved, monkeypatch, tmp_path):
   tensors = {name: t.numpy() for name, t in upsampler.state_dict().items()}
   held = [Stored(n, stored.NAMES[x.dtype], x.shape, lambda x=x: x) for n, x in tensors.items()]
   stored.write_file(file, held, {'config': json.dumps(told)})
-  two = lambda folder: service.with_refiner(service.load(folder), str(file))
-  clip, start = made_here(
-    folder, monkeypatch, Request(PROMPT, 6, FRAMES / FPS, FPS, *large), load=two
-  )
+  path, film = changes_of(service.load(folder), tmp_path), make_clip(FRAMES, size=half, fps=FPS)
+
+  def two(folder):
+    plain = service.load(folder)
+    changed = service.with_changes(plain, path) if after else plain
+    return service.with_refiner(changed, str(file), plain=plain if after else None)
+
+  request = Request(PROMPT, 6, FRAMES / FPS, FPS, *large)
   asked = {**ASKED, 'height': half[0], 'width': half[1], 'output_type': 'latent'}
-  first = pipeline(**asked, **given_there(pipeline, start, half))
+  if after:
+    whole = film.video.repeat(2, axis=1).repeat(2, axis=2)
+    request = dataclasses.replace(request, reference=dataclasses.replace(film, video=whole))
+  clip, start = made_here(
+    folder, monkeypatch, request, load=two, **({'rescale': 0.0} if after else {})
+  )
+  if after:
+    start['video'] = start['video'][:, : start['video'].shape[1] // 2]
+    parts = {n: part for n, part in pipeline.components.items() if n != 'duration_head'}
+    smaller = diffusers.LTX2InContextPipeline(**parts)
+    smaller.set_progress_bar_config(disable=True)
+    frames = [PIL.Image.fromarray(frame) for frame in film.video]
+    smaller.load_lora_weights(path)
+    first = smaller(
+      **asked, **given_there(pipeline, start, half), guidance_rescale=0.0,
+      audio_guidance_rescale=0.0, noise_scale=0.0,
+      reference_conditions=[pipeline_ltx2_ic_lora.LTX2ReferenceCondition(frames)],
+    )  # fmt: skip
+    smaller.unload_lora_weights()
+  else:
+    first = pipeline(**asked, **given_there(pipeline, start, half))
   enlarging = diffusers.LTX2LatentUpsamplePipeline(vae=pipeline.vae, latent_upsampler=upsampler)
   enlarged = enlarging(
     latents=first.frames, height=half[0], width=half[1], num_frames=FRAMES, output_type='latent',
@@ -563,12 +601,7 @@ def test_a_model_is_rounded_to_8_bits_as_it_is_read(saved):
 def test_low_rank_changes_do_there_what_they_do_here(saved, monkeypatch, tmp_path):
   pytest.importorskip('peft', reason=REASON)
   _, folder = saved
-  config = LoraConfig(3, 4.0, r'(attention/(query|key|value|out)|mlp/(up|down)/kernel)$')
-  own = service.load(folder).settings.transformer
-  shapes = ltx2_transformer.shapes(own)
-  changes = tiny.noisy(lambda: lora.init(config, shapes, jax.random.key(0)), size=0.3)
-  path = tmp_path / 'changes.safetensors'
-  files.write(path, files.saved_of(own, changes, config.scale))
+  path = changes_of(service.load(folder), tmp_path)
   before, _ = made_here(folder, monkeypatch, Request(PROMPT, 5, FRAMES / FPS, FPS, *SIZE))
   clip = check_changed(saved, monkeypatch, path)
   assert np.abs(clip.video.astype(int) - before.video).mean() > 2
