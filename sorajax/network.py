@@ -119,7 +119,9 @@ class Network:
       joined: whether audio and video hear each other.
       skip_layers: those whose self-attention is skipped.
     """
-    weights = self.merged(params)['transformer']
+    weights = params['transformer']
+    if 'lora' in params:
+      weights = lora.beside(weights, params['lora'], self.lora.scale)
     module = nnx.merge(_graphdef(self.transformer), weights)
     read = (text.hidden, text.segment, text.shot)
     run = lambda tokens: module(tokens, *read, joined=joined, skip_layers=skip_layers)

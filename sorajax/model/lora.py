@@ -7,6 +7,7 @@ that does in the tree of parameters.
 import dataclasses
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 
 from sorajax import sharding
 from sorajax.errors import UserError
+from sorajax.nn.changed import Changed
 
 Tree = dict[str, Any]
 STACKED = ('blocks',)  # below these, parameters have layers along their first axis
@@ -105,17 +107,27 @@ def init(config: LoraConfig, shapes: Tree, key: jax.Array) -> Tree:
   return made
 
 
+def beside(params: Tree, changes: Tree, scale: float) -> Tree:
+  """The parameters with `scale` times their changes beside them."""
+  return _changed(params, changes, lambda w, c: Changed(w, c['down'], scale * c['up']))
+
+
 def merged(params: Tree, changes: Tree, scale: float) -> Tree:
   """The parameters with `scale` times their changes added; -scale takes them out again."""
+  return _changed(params, changes, lambda w, c: w + (scale * product(c, w)).astype(w.dtype))
+
+
+def _changed(params: Tree, changes: Tree, make: Callable[[jax.Array, Tree], Any]) -> Tree:
+  """The parameters, of which those that have a change are made anew."""
   made = {}
   for name, value in params.items():
     change = changes.get(name)
     if change is None:
       made[name] = value
     elif isinstance(value, dict):
-      made[name] = merged(value, change, scale)
+      made[name] = _changed(value, change, make)
     else:
-      made[name] = value + (scale * product(change, value)).astype(value.dtype)
+      made[name] = make(value, change)
   return made
 
 

@@ -3,12 +3,14 @@
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from sorajax import sharding
+from sorajax.nn.changed import Changed
 
 
 def normal(rngs: nnx.Rngs, shape: tuple[int, ...], axes: tuple, *, scale: float) -> nnx.Param:
@@ -43,9 +45,12 @@ def einsum(equation: str, x: jax.Array, w: nnx.Param | jax.Array, *axes: str | N
   Args:
     equation: such as `btd,dhk->bthk`, with the letters B T D H K F L C.
     x: activations, in the compute type.
-    w: a parameter or a matrix of 8 bits, cast to the type of `x`.
+    w: a parameter, a matrix of 8 bits or one with its change, cast to the type of `x`.
     *axes: the logical axes of the result.
   """
+  matrix: Any = w[...]
+  if isinstance(matrix, Changed):
+    return _by_changed(equation, x, matrix, *axes)
   if sharding.alone() and _is_product(equation):
     if in_16_bits(x):
       weight = w[...] if isinstance(w[...], jax.Array) else w[...].astype(x.dtype)
@@ -76,6 +81,24 @@ def einsum(equation: str, x: jax.Array, w: nnx.Param | jax.Array, *axes: str | N
   copied = tuple(sorted(_named(where) - _named(layout)))  # along these all multiply by the same
   run = jax.shard_map(local, in_specs=(where, layout), out_specs=out)
   return run(jax.reshard(x, where), kernel)
+
+
+def _by_changed(equation: str, x: jax.Array, w: Changed, *axes: str | None) -> jax.Array:
+  """`einsum` by a matrix and, beside it, by its change, which lies as the matrix does but whole
+  along `fsdp`."""
+  of_x, of_w, of_out = _letters(equation)
+  ins, outs = of_w[: _summed(equation)], of_w[_summed(equation) :]
+  rows = of_x.removesuffix(ins)
+  down, up = w.down, w.up
+  if sharding.is_laid():
+    laid = dict(zip(of_w, jax.typeof(w.base).sharding.spec))
+    whole = {n: None if axis == sharding.RULES['embed'] else axis for n, axis in laid.items()}
+    down = jax.reshard(down, jax.P(*(whole[n] for n in ins), None))
+    up = jax.reshard(up, jax.P(None, *(whole[n] for n in outs)))
+  named = dict(zip(of_out, axes))
+  narrow = (named.get(n) for n in rows)
+  low = einsum(f'{of_x},{ins}r->{rows}r', x, down, *narrow, None)
+  return einsum(equation, x, w.base, *axes) + einsum(f'{rows}r,r{outs}->{of_out}', low, up, *axes)
 
 
 def _letters(equation: str) -> list[str]:

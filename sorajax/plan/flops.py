@@ -43,12 +43,19 @@ class Flops:
   def total(self) -> float:
     return self.products + self.attention + self.ends
 
-  def of_training(self, remat: str) -> 'Flops':
-    """Forwards and backwards, and what `remat` computes again, with attention by splash."""
+  def of_training(self, remat: str, frozen: bool = False) -> 'Flops':
+    """Forwards and backwards, and what `remat` computes again, with attention by splash.
+
+    Args:
+      remat: as `TransformerConfig` has it.
+      frozen: whether weights get no slopes; low-rank changes, which do, are left out.
+    """
     few = {
       'none': (0, 0, 0, 0), 'dots': (0, 0, 0, 1), 'narrow': (0, 1, 0, 1), 'attention': (1, 1, 0, 1),
     }  # fmt: skip
-    return self._each(*(3 + again for again in few.get(remat, (1, 1, 1, 1))), 3)
+    narrow, wide, own, other = few.get(remat, (1, 1, 1, 1))
+    weights = 2 if frozen else 3
+    return self._each(weights + narrow, weights + wide, 3 + own, 3 + other, weights)
 
   def times(self, count: float) -> 'Flops':
     """Of so many such rows."""

@@ -71,12 +71,11 @@ class Formula:
       'full': carried,
     }  # fmt: skip
     micro, own, trained = self.of.settings.train.micro_batches, 0.0, self._held()
-    slopes = trained
-    if self.of.settings.lora.rank:  # all weights with their changes, and slopes of as many
+    if self.of.settings.lora.rank:
       size = jnp.dtype(start_dtype(self.of.settings)).itemsize / 4
       own = self._held() + (size - 1) * self._held(self.shapes['transformer'])
-      trained, slopes = self._changes(), 2 * own
-    passing = slopes + c.layers * keeps.get(c.remat, 0.0) / micro + 2 * values / micro + 2 * layer
+      trained = self._changes()
+    passing = trained + c.layers * keeps.get(c.remat, 0.0) / micro + 2 * values / micro + 2 * layer
     parts = {'weights': own + trained, 'moving average': trained, 'optimiser': 2 * trained}
     far = c.layers * carried / micro if c.remat == 'offload' else 0.0
     return Memory(parts, sum(parts.values()) + passing, far)
@@ -104,7 +103,9 @@ class Formula:
     for kind, fine in (('all-gather', False), ('all-reduce', True)):
       yield from self._talk(kind, ('fsdp',), self._gathered(fine), micro * forwards)
       yield from self._talk(kind, ('fsdp',), self._gathered(fine, False), once)
-    if isinstance(self.of, Step):
+    if isinstance(self.of, Step) and self.of.settings.lora.rank:
+      yield from self._talk('all-reduce', ('data', 'fsdp', 'context'), self._changes(), micro)
+    elif isinstance(self.of, Step):
       cut = (self._gathered() + self._gathered(listed=False)) / self.sizes['fsdp']
       yield from self._talk('reduce-scatter', ('fsdp',), cut, micro)
       yield from self._of_slopes(micro)

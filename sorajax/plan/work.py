@@ -97,10 +97,12 @@ class Step:
 
   def flops(self) -> Flops:
     c = self.settings.transformer
-    return forwards(c, self.bucket).of_training(c.remat).times(self.bucket.rows)
+    made = forwards(c, self.bucket).of_training(c.remat, bool(self.settings.lora.rank))
+    return made.times(self.bucket.rows)
 
   def useful(self) -> float:
-    return 3 * self.bucket.rows * forwards(self.settings.transformer, self.bucket).total
+    made = forwards(self.settings.transformer, self.bucket)
+    return made.of_training('none', bool(self.settings.lora.rank)).times(self.bucket.rows).total
 
   def figures(self, seconds: float) -> Figures:
     b, steps, prepare = self.bucket, DAY_S / seconds, self.settings.prepare

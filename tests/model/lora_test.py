@@ -1,3 +1,7 @@
+import functools
+import math
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -45,6 +49,54 @@ def test_a_change_adds_the_product_of_its_matrices():
     up = small[f'{name}/up'].reshape(-1, rank, int(np.prod(its.outputs)))
     wanted = value + 0.5 * (down @ up).reshape(value.shape)
     np.testing.assert_allclose(made[name], wanted, rtol=1e-5, atol=1e-6)
+
+
+def loss_of(of_changes, changes):
+  """The sum of squares that the transformer makes of packed rows, changed by one of two ways."""
+  config = tiny.transformer()
+  tokens, text = tiny.pack(([1, 2], [3], [4]))
+  params = of_changes(tiny.parameters(config), changes, EVERYTHING.scale)
+  return sum((x * x).sum() for x in tiny.apply(config, params, tokens, text).values())
+
+
+def test_changes_beside_matrices_are_worth_what_they_are_when_merged():
+  """In value and in slopes, of every matrix of the transformer."""
+  own = changes(EVERYTHING)
+  (a, by_a), (b, by_b) = (
+    tiny.quick_jit(jax.value_and_grad(functools.partial(loss_of, way)))(own)
+    for way in (lora.beside, lora.merged)
+  )
+  np.testing.assert_allclose(a, b, rtol=1e-5)
+  largest = max(np.abs(x).max() for x in jax.tree.leaves(by_b))
+  jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-4 * largest), by_a, by_b)
+
+
+def test_no_matrix_has_a_slope_where_its_change_is_trained():
+  """Nor is anything of its shape made in a step, which merging makes of each."""
+  config = LoraConfig(3, 0.0, 'video/(self_attention/(query|out)|mlp/up/kernel)$')
+  named = flat(tiny.parameters(tiny.transformer()))
+  shapes = {x.shape[1:] for name, x in named.items() if re.search(config.targets, name)}
+  own = changes(config)
+
+  def made(way) -> set[tuple[int, ...]]:
+    jaxpr = jax.make_jaxpr(jax.grad(functools.partial(loss_of, way)))(own)
+    products = matrix_shapes(jaxpr.jaxpr)
+    return {shape for shape in shapes if math.prod(shape) in map(math.prod, products)}
+
+  assert made(lora.merged) == shapes and not made(lora.beside)
+
+
+def matrix_shapes(jaxpr) -> set[tuple[int, ...]]:
+  """The shapes of all that products make, in loops too."""
+  found = set()
+  for equation in jaxpr.eqns:
+    if equation.primitive.name == 'dot_general':
+      found.add(tuple(equation.outvars[0].aval.shape))
+    for value in equation.params.values():
+      for part in value if isinstance(value, (tuple, list)) else (value,):
+        inner = getattr(part, 'jaxpr', part)
+        found |= matrix_shapes(inner) if hasattr(inner, 'eqns') else set()
+  return found
 
 
 def test_what_is_added_can_be_taken_out_again():
