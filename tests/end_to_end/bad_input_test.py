@@ -67,8 +67,9 @@ def train(name: str, *flags: str, says: tuple[str, ...], config: str = TINY, **m
 
 
 def convert(name: str, *flags: str, says: tuple[str, ...]) -> Case:
-  usual = ('--checkpoint={walk}/run', '--out={here}/out')
-  return Case(f'convert-{name}', 'launch/convert.py', (*usual, *flags), says)
+  if not any(flag.startswith('--checkpoint') for flag in flags):  # of which there may be several
+    flags = ('--checkpoint={walk}/run', *flags)
+  return Case(f'convert-{name}', 'launch/convert.py', ('--out={here}/out', *flags), says)
 
 
 def sample(name: str, *flags: str, says: tuple[str, ...], **more) -> Case:
@@ -402,6 +403,10 @@ CASES = (
   convert('nowhere', '--checkpoint={bad}/nowhere', says=('no run at {bad}/nowhere', '--workdir')),
   convert('other-network', says=('{walk}/run has flow.preconditioned', 'configs/ltx2.py')),
   convert('no-version', '--checkpoint={bad}/file', says=('add the --version of {bad}/file',)),
+  convert(
+    'a-folder-among-files', '--checkpoint={bad}/file', '--checkpoint={walk}/run',
+    says=('{walk}/run is no file', 'several files of a release'),
+  ),
   convert('version-of-a-run', '--version=2.0', says=('--version has no place', 'leave it')),
   convert('layout', '--layout=double', says=('--layout=double', 'single')),
   tool('fetch_film-below-a-file', '--out=/dev/null/x', says=('/dev/null/x', 'name another')),
