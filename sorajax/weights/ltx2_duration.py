@@ -13,7 +13,7 @@ import numpy as np
 from sorajax.codec import plain
 from sorajax.errors import UserError
 from sorajax.text.duration import Duration, DurationConfig
-from sorajax.weights import tensors
+from sorajax.weights import stored, tensors
 from sorajax.weights.stored import Part, Stored
 
 DEFAULTS: Mapping[str, int] = {  # what diffusers takes where a config.json lacks it
@@ -105,11 +105,9 @@ def _apart(tensor: Stored) -> Iterator[Stored]:
   if not name.startswith('in_proj_'):
     yield tensor.named(tensor.name.replace(f'{PACKED}out_proj.', f'{POOLER}to_out.'))
     return
-  size, kind = tensor.shape[0] // 3, name.removeprefix('in_proj_')
-  rows = lambda i: tensor.read()[i * size : (i + 1) * size]
-  for i, letter in enumerate('qkv'):
-    shape, read = (size, *tensor.shape[1:]), functools.partial(rows, i)
-    yield Stored(f'{POOLER}to_{letter}.{kind}', tensor.kind, shape, read)
+  kind = name.removeprefix('in_proj_')
+  for letter, part in zip('qkv', stored.thirds(tensor)):
+    yield part.named(f'{POOLER}to_{letter}.{kind}')
 
 
 def rest_of(part: Part) -> list[Stored]:

@@ -1,7 +1,6 @@
 """LTX-2.5's one-step decoder: as its release has it → as diffusers saves it → `codec.one_step`."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from sorajax.codec import plain
 from sorajax.codec.one_step import OneStep, OneStepConfig, Stage
 from sorajax.errors import UserError
-from sorajax.weights import tensors
+from sorajax.weights import stored, tensors
 from sorajax.weights.ltx2_video import swap_patch
 from sorajax.weights.stored import Part, Stored
 
@@ -179,11 +178,8 @@ def _apart(tensor: Stored) -> Iterator[Stored]:
   if not packed:
     yield tensor
     return
-  size = tensor.shape[0] // 3
-  rows = lambda i: tensor.read()[i * size : (i + 1) * size]
-  for i, letter in enumerate('qkv'):
-    shape, read = (size, *tensor.shape[1:]), functools.partial(rows, i)
-    yield Stored(f'{before}.to_{letter}.{kind}', tensor.kind, shape, read)
+  for letter, part in zip('qkv', stored.thirds(tensor)):
+    yield part.named(f'{before}.to_{letter}.{kind}')
 
 
 def parameters(config: OneStepConfig) -> int:

@@ -67,6 +67,14 @@ class Stored:
     return dataclasses.replace(self, kind=kind, read=lambda: self.read().astype(TYPES[kind]))
 
 
+def thirds(tensor: Stored) -> list[Stored]:
+  """The maps of queries, keys and values that lie one after the other in a tensor, by its name."""
+  size = tensor.shape[0] // 3
+  rows = lambda i: tensor.read()[i * size : (i + 1) * size]
+  cut = functools.partial(dataclasses.replace, tensor, shape=(size, *tensor.shape[1:]))
+  return [cut(read=functools.partial(rows, i)) for i in range(3)]
+
+
 @dataclasses.dataclass(frozen=True)
 class Part:
   """A part of a model, such as its transformer.

@@ -137,7 +137,7 @@ def test_a_text_encoder_and_its_tokenizer_are_as_transformers_saves_them(files, 
   text, words = tmp_path / 'out' / 'text_encoder', tmp_path / 'out' / 'tokenizer'
   read, given = Shards(text), File(files['text'])
   assert read.config() == GEMMA and (text / 'model.safetensors.index.json').exists()
-  assert dict(zip(read, read)) == {n: n for n in GEMMA_TENSORS.values()}
+  assert sorted(read) == sorted(GEMMA_TENSORS.values())
   for name, now in GEMMA_TENSORS.items():
     np.testing.assert_array_equal(read[now], given[name])
   assert (text / 'generation_config.json').read_bytes() == FILES['generation_config.json']
@@ -149,11 +149,10 @@ def test_a_text_encoder_and_its_tokenizer_are_as_transformers_saves_them(files, 
 def test_of_the_picture_the_one_step_decoder_is_enough(files, tmp_path):
   names = ('transformer', 'text', 'one_step', 'audio')
   assert layouts.to_folder([files[n] for n in names], tmp_path / 'out', '2.5') == []
-  vae, whole = Shards(tmp_path / 'out' / 'vae'), File(files['conv'])
+  vae = Shards(tmp_path / 'out' / 'vae')
   assert 'encoder.conv_in.conv.weight' in vae and not any(n.startswith('decoder') for n in vae)
   plain = Codec(released_models.picture_of(tmp_path / 'out'), tiny.codec().audio)
   codec = released_models.with_one_step(plain, tmp_path / 'out')
-  assert whole['encoder.conv_in.conv.weight'].shape == vae['encoder.conv_in.conv.weight'].shape
   pixels = np.random.default_rng(0).integers(0, 256, (9, 64, 64, 3), np.uint8)
   latents = codec.encode_picture(pixels)
   assert latents.shape == (2, 4, 4, 6)
@@ -182,8 +181,7 @@ def test_files_that_do_not_go_together_are_refused(files, tmp_path):
     layouts.to_folder([files['text'], files['transformer']], out, '2.5', 'gemma')
   with refused(r'is no LTX-2 of this version: 4 missing \(text_embedding_projection.audio'):
     layouts.to_folder([files['transformer'], files['audio']], out, '2.5')
-  decoder = {**packed(one_step())}
-  decoder.pop('decoder.det_stages.0.0.mlp.w_up.weight', None)
+  decoder = packed(one_step())
   decoder['decoder.det_stages.9.strange'] = np.ones(2, np.float32)
   encoder = {n: x for n, x in File(files['one_step']).items() if not n.startswith('decoder.')}
   stored.write_file(tmp_path / 'odd', tensors_of({**encoder, **decoder}))
@@ -197,10 +195,6 @@ def test_files_that_do_not_go_together_are_refused(files, tmp_path):
   stored.write_file(tmp_path / 'mute', tensors_of(text), {'gemma_config': '{'})
   with refused('cannot read .*mute: the config of its text encoder'):
     layouts.to_folder([tmp_path / 'mute'], out, '2.5')
-  stored.write_file(
-    tmp_path / 'mute', tensors_of({**text, 'tokenizer_json': as_bytes(b'{}')}),
-    {'gemma_config': '{}'},
-  )  # fmt: skip
   assert not out.exists()
 
 
