@@ -5,7 +5,8 @@
   python launch/train.py --config=configs/flash.py --config.data.path=LATENTS --workdir=RUN
   python tools/measure_sync.py --checkpoint=RUN
 
-Hardware: 2 CPU cores, some 25 minutes. Expect: precision and recall of 95% or more; see README.
+Hardware: 2 CPU cores, some 25 minutes. Expect: precision and recall of 95% or more; see
+trainings.md.
 """
 
 import pathlib

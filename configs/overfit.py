@@ -4,7 +4,7 @@
   python launch/train.py --config=configs/overfit.py --config.data.path=LATENTS --workdir=RUN
   python tools/measure_overfit.py --checkpoint=RUN --clips=CLIPS
 
-Hardware: 2 CPU cores. Expect: samples from the captions match their clips; see README.
+Hardware: 2 CPU cores. Expect: samples from the captions match their clips; see trainings.md.
 """
 
 import pathlib

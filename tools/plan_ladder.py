@@ -1,6 +1,6 @@
 """Plans a training step of every rung of the ladder on its slice: python tools/plan_ladder.py
 
-Prints the table of the README, a row as soon as its program is compiled. Needs
+Prints the table of launch/pods.md, a row as soon as its program is compiled. Needs
 pip install 'sorajax[tpu]'; ten minutes on two cores, with less of the compiler's effort than a run
 spends (`--noquick` for all of it).
 """

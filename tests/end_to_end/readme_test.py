@@ -1,4 +1,4 @@
-"""Every command of the README runs, on the tiny walk in place of real film."""
+"""Every command of the README and of its pages runs, on the tiny walk in place of real film."""
 
 import re
 import shlex
@@ -7,10 +7,14 @@ import shutil
 import pytest
 from programs import ROOT, run
 
-README = (ROOT / 'README.md').read_text(encoding='utf-8')
+PAGES = {
+  path: path.read_text(encoding='utf-8')
+  for path in (ROOT / 'README.md', *sorted(ROOT.glob('configs/*.md')), *ROOT.glob('launch/*.md'))
+}
 LINES = [
   line.partition('  #')[0].strip()
-  for block in re.findall(r'```sh\n(.*?)```', README, re.DOTALL)
+  for page in PAGES.values()
+  for block in re.findall(r'```sh\n(.*?)```', page, re.DOTALL)
   for line in block.replace('\\\n', '').splitlines()
   if line.strip()
 ]
@@ -42,7 +46,7 @@ MADE = (
   'SAMPLES', 'FLASHES', 'FLASH_LATENTS', 'FLASH_RUN', 'HEART_LATENTS', 'HEART', 'CODEC', 'LEARNED',
   'LARGE', 'LINEAR', 'LINEAR_RUN', 'SOUND_CLIPS', 'SOUNDING', 'FILM_LATENTS', 'AGAIN', 'TILES',
   'TUNED', 'WORLD', 'WORLD_CODEC', 'WORLD_LATENTS', 'WORLD_RUN', 'REPORT', 'WORLD_SHOWN',
-  'AFTER', 'DRAWN', 'WAITED', 'SAMPLED', 'CHAOS',
+  'AFTER', 'DRAWN', 'WAITED', 'SAMPLED', 'CHAOS', 'WORLD_SAMPLES', 'REPORT_GIVEN',
 )  # fmt: skip
 
 
@@ -71,9 +75,21 @@ def test_what_is_no_program_is_a_target_of_the_makefile_or_an_installation():
     assert words[0] in ('python', 'pip') or (words[0] == 'make' and words[1] in targets), line
 
 
-def test_every_link_of_the_readme_leads_somewhere():
-  links = re.findall(r'\]\((?!http)([^)#]+)', README)
-  assert links and all((ROOT / link).exists() for link in links)
+def test_every_link_leads_to_a_file_and_where_it_says_to_a_heading_of_it():
+  for page, text in PAGES.items():
+    links = re.findall(r'\]\((?!http)([^)#]+)(?:#([^)]+))?\)', text)
+    for link, heading in links:
+      target = (page.parent / link).resolve()
+      assert target.exists(), (page, link)
+      if heading:
+        heads = re.findall(r'^#+ (.+)$', target.read_text(encoding='utf-8'), re.MULTILINE)
+        assert heading in [head.lower().replace(' ', '-') for head in heads], (page, heading)
+
+
+def test_every_page_is_linked_from_the_readme():
+  first, *others = PAGES
+  for page in others:
+    assert f']({page.relative_to(ROOT).as_posix()}' in PAGES[first], page
 
 
 @pytest.mark.slow
