@@ -5,8 +5,9 @@ DEMO := demo
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 READY := .venv/.ready
 # Memory in huge pages of a single arena, kept from step to step: a training step on a CPU takes an eighth less, and more
-# on one core; of further arenas the system takes back what is freed, and clears it anew.
-export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=100000000000:glibc.malloc.top_pad=100000000:glibc.malloc.arena_max=1
+# on one core; of further arenas the system takes back what is freed, and clears it anew. What threads keep for
+# themselves lets them compile side by side in that one.
+export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=100000000000:glibc.malloc.top_pad=100000000:glibc.malloc.arena_max=1:glibc.malloc.tcache_count=10000
 EXTRAS := tests/parity tests/weights tests/generate/export_test.py tests/generate/layouts_test.py tests/generate/release_files_test.py tests/text/minilm_test.py tests/data/prepare_test.py tests/worlds/solid_test.py
 
 .PHONY: demo test test-long test-slow chaos notebook parity aot bench-codec bench-peers bench-judges lint clean

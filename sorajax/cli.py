@@ -3,6 +3,7 @@
 import ctypes
 import difflib
 import errno
+import gc
 import logging as standard_logging
 import os
 import runpy
@@ -23,6 +24,7 @@ from sorajax.errors import Stopped, UserError, cannot_read, cannot_write, one_li
 MOST_CORES = 4  # of a CPU that are devices
 COMPILED = '/jax/core/compile/backend_compile_duration'  # as JAX names what it tells of
 LONG_S = 1.0  # a compilation that leaves much behind
+SELDOM = (100_000, 50, 50)  # objects, and rounds of the younger, before garbage is looked for
 CONFIG = 'config'  # the flag that names a config file, in every program that takes one
 
 flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0 of a multi-host run.')
@@ -85,6 +87,16 @@ def use_cores() -> None:
 
   if 'xla_force_host_platform_device_count' not in os.environ.get('XLA_FLAGS', ''):
     jax.config.update('jax_num_cpu_devices', min(len(os.sched_getaffinity(0)), MOST_CORES))
+
+
+def collect_seldom() -> None:
+  """Has Python look for garbage in cycles seldom, and never among what was imported.
+
+  Tracing a program makes objects by the million, nearly all of which last: without this, a third
+  of the time that it takes (LTX-2's step in tools/bench_peers.py) goes into looking through them.
+  """
+  gc.freeze()
+  gc.set_threshold(*SELDOM)
 
 
 def give_back_after_compiling() -> None:
@@ -169,6 +181,7 @@ def _guarded(main: Callable[[], None], argv: Sequence[str]) -> None:
     if flags.FLAGS.compiled:
       _keep_compiled(flags.FLAGS.compiled)
     if 'jax' in sys.modules:
+      collect_seldom()
       give_back_after_compiling()
     main()
   except UserError as error:

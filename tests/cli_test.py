@@ -92,3 +92,35 @@ def test_the_compiler_s_time_is_told_by_the_name_that_is_heard():
   jax.monitoring.register_event_duration_secs_listener(lambda name, *_, **__: told.append(name))
   jax.jit(lambda x: x * 3.25 + 1)(1.0)
   assert cli.COMPILED in told
+
+
+SELDOM = """
+import gc
+import jax
+from sorajax import cli
+
+
+class Ring:
+  def __init__(self):
+    self.own = self
+
+
+def main():
+  before = gc.get_stats()[0]['collections']
+  kept = [[i] for i in range(50_000)]
+  for _ in range(150_000):
+    Ring()
+  living = sum(isinstance(x, Ring) for x in gc.get_objects())
+  print(gc.get_freeze_count(), gc.get_stats()[0]['collections'] - before, living)
+
+cli.run(main)
+"""
+
+
+def test_what_was_imported_is_never_garbage_and_cycles_are_collected_all_the_same():
+  environment = {**os.environ, 'JAX_PLATFORMS': 'cpu'}
+  done = subprocess.run(
+    [sys.executable, '-c', SELDOM], cwd=ROOT, env=environment, capture_output=True, text=True
+  )
+  frozen, rounds, living = map(int, done.stdout.split())
+  assert frozen > 50_000 and 1 <= rounds < 20 and living < 150_000, done

@@ -1,5 +1,6 @@
 """Makes `clips` and the programs of the checkout importable, and holds what several tests use."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ os.environ.update(
   JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS='0.3',
   JAX_PERSISTENT_COMPILATION_CACHE_MIN_ENTRY_SIZE_BYTES='-1',
 )
+gc.set_threshold(100_000, 50, 50)  # tracing makes objects by the million, which last
 
 
 @pytest.fixture

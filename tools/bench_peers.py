@@ -134,7 +134,8 @@ def prepare_sorajax(folder: str, dtype: str) -> int:
   """Returns the number of parameters."""
   import jax
 
-  cli.give_back_after_compiling()  # as every program of ours
+  cli.collect_seldom()  # as every program of ours
+  cli.give_back_after_compiling()
   programs, args, mesh = ours(folder, dtype)
   run = {kind: jax.jit(program) for kind, program in programs.items()}
 
@@ -203,6 +204,7 @@ def compile_seconds(folder: str, dtype: str, cache: str) -> float:
   """Seconds from our training program in Python to one that runs, in a process that has none."""
   import jax
 
+  cli.collect_seldom()
   jax.config.update('jax_compilation_cache_dir', cache)
   programs, args, mesh = ours(folder, dtype)
   with jax.set_mesh(mesh):
