@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 import re
+import resource
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -31,7 +32,7 @@ from sorajax.settings import Settings
 from sorajax.train.state import initial_state, make_step
 from sorajax.train.velocity import VelocityObjective
 
-QUICK = {'exec_time_optimization_effort': -1.0, 'memory_fitting_effort': -1.0}
+QUICK = {'optimization_level': 9, 'memory_fitting_level': 9}  # O0
 # A compiler for GPUs asks a GPU which way to multiply is the fastest; here all are cuBLAS's.
 UNASKED = {'xla_gpu_enable_triton_gemm': False}
 NO_CLIPS = cast(LatentSource, None)  # the program of a step does not depend on them
@@ -47,6 +48,7 @@ class Compiled:
     mesh: axis → size.
     seconds: to trace, lower and compile.
     parameters: how many its network has.
+    resident: bytes of memory that this process has had at most, compiling it and before.
   """
 
   memory: Memory
@@ -54,6 +56,7 @@ class Compiled:
   mesh: dict[str, int]
   seconds: float
   parameters: int
+  resident: int
 
 
 class DoesNotFit(UserError):
@@ -249,7 +252,8 @@ def _read(
   sizes = {name: mesh.shape[name] for name in mesh.axis_names}
   program = hlo.Program(compiled.as_text(), sizes, second)
   count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
-  return Compiled(memory, program, sizes, time.monotonic() - began, count)
+  resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # told in KiB
+  return Compiled(memory, program, sizes, time.monotonic() - began, count, resident)
 
 
 def _compile(lowered: Any, quick: bool, room: float, refusal: str) -> Any:

@@ -23,7 +23,10 @@ def text(plan: Plan) -> str:
 def _lines(plan: Plan) -> Iterator[str]:
   yield _title(plan)
   made = plan.compiled
-  yield f'{made.parameters / 1e9:.3f} billion parameters; compiled in {made.seconds:.0f} s'
+  yield (
+    f'{made.parameters / 1e9:.3f} billion parameters; compiled in {made.seconds:.0f} s, with '
+    f'{made.resident / GIB:.1f} GiB of the memory here at most'
+  )
   yield ''
   yield 'a device holds, at most         GiB'
   for name, size in plan.memory():

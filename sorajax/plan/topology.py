@@ -75,7 +75,7 @@ def _tpus(topology: str, slices: int) -> Any:
       platform='tpu', topology_name=topology, num_slices=slices
     )  # fmt: skip
   except Exception as error:
-    if 'libtpu' in str(error).lower() or 'Unknown backend' in str(error):
+    if not (importlib.util.find_spec('libtpu') or os.environ.get('TPU_LIBRARY_PATH')):
       raise UserError("no compiler for TPUs here; pip install 'sorajax[tpu]'") from error
     raise
 

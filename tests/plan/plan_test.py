@@ -1,4 +1,5 @@
 import dataclasses
+import importlib.util
 import math
 import runpy
 from pathlib import Path
@@ -8,13 +9,13 @@ import pytest
 from tiny import refused
 
 from sorajax import build, sharding
-from sorajax.plan import chips, flops, formula, plan, report, work
+from sorajax.plan import chips, flops, formula, plan, report, topology, work
 from sorajax.plan.advice import advice
 from sorajax.plan.estimate import Assumptions, Estimate, estimate
 from sorajax.plan.hlo import Program
 from sorajax.plan.memory import Memory
 from sorajax.plan.planned import Plan
-from sorajax.plan.program import Compiled
+from sorajax.plan.program import QUICK, Compiled
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 GIB = 2**30
@@ -70,7 +71,7 @@ def clips(rows: int | None = 10, **sample) -> work.Clips:
 def made(peak: float = 20 * GIB, price: float = 0.0, what: work.Work | None = None) -> Plan:
   program = Program(LOOP, MESH)
   held = {'weights': 4.0 * GIB, 'moving average': 4.0 * GIB, 'optimiser': 8.0 * GIB}
-  compiled = Compiled(Memory(held, peak), program, MESH, 60.0, 19_000_000_000)
+  compiled = Compiled(Memory(held, peak), program, MESH, 60.0, 19_000_000_000, 3 * GIB)
   return Plan(
     'big', 'v6e:4x4', chips.CHIPS['v6e'], 16, what or step(), compiled,
     estimate(program, chips.CHIPS['v6e'], (4, 4), EXACT), EXACT, price,
@@ -133,6 +134,7 @@ def test_less_of_what_chips_can_do_takes_longer():
 def test_a_plan_says_whether_it_fits_what_binds_and_what_it_costs():
   text = report.text(made(price=2.5))
   assert 'big on v6e:4x4: 16 chips' in text and 'fsdp=16' in text
+  assert 'compiled in 60 s, with 3.0 GiB of the memory here at most' in text
   assert 'of 32: fits with 38 % to spare' in text
   assert 'activations, gradients         4.00' in text
   assert 'all-reduce over fsdp' in text and '0.12' in text
@@ -234,6 +236,18 @@ def test_unknown_chips_and_topologies_are_refused():
   with refused("no topology 'v5p:4by4'; write CHIP:SIDExSIDE"):
     chips.sides_of('v5p:4by4')
   assert chips.sides_of('v5p:4x4x8') == (4, 4, 8)
+
+
+@pytest.mark.skipif(importlib.util.find_spec('libtpu') is not None, reason='has the compiler')
+def test_without_a_compiler_it_is_said_how_to_get_one(monkeypatch):
+  monkeypatch.delenv('TPU_LIBRARY_PATH', raising=False)
+  with refused(r"no compiler for TPUs here; pip install 'sorajax\[tpu\]'"):
+    topology.describe('v5p:2x2x1')
+
+
+def test_less_effort_is_asked_for_by_names_that_this_jax_knows():
+  double = jax.jit(lambda x: 2 * x).lower(1.0)
+  assert double.compile(QUICK)(2.0) == 4.0
 
 
 def test_nothing_asked_for_and_codecs_that_are_not_there_are_refused():

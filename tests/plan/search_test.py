@@ -138,7 +138,7 @@ def test_split_tokens_are_sent_as_attention_splits_them(shapes, split, kind):
 
 def planned(one: search.Candidate, seconds: float, peak: float) -> Plan:
   spent = dataclasses.replace(one.estimate, products=seconds, kernels=0.0, memory=0.0, exposed=0.0)
-  compiled = Compiled(Memory({}, peak), None, {}, 1.0, 1)
+  compiled = Compiled(Memory({}, peak), None, {}, 1.0, 1, 0)
   return Plan('big', PLACE.topology, CHIP, 16, one.of, compiled, spent, Assumptions())
 
 
