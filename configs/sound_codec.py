@@ -48,6 +48,6 @@ def get_config(kind: str = 'squeeze') -> ml_collections.ConfigDict:
       'n_fft': 640, 'factor': 160,
     },
   })  # fmt: skip
-  c.optimizer.clip_norm = 100.0  # slopes are about 10
+  c.optimizer.clip_norm = 100.0  # gradients are about 10
   c.loss.update(waveform=0.0, convergence=0.0, spectrogram=1.0, smooth=True)
   return c

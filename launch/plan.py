@@ -4,7 +4,7 @@ Says whether it fits and how long it takes: a step of training; with --mode=samp
 with --mode=refine its second stage where clips are made small first, with --mode=decode what the
 codec makes of them; with --search, which mesh, remat policy and number of rows take least for a
 clip. Compiles the very program that train.py or sample.py would run, ahead of time, for chips that
-are not here, and reads memory, products and talk between devices from it. Needs pip install
+are not here, and reads memory, matmuls and collectives from it. Needs pip install
 'sorajax[tpu]', or 'sorajax[gpu]' for --topology=h100:8.
 """
 

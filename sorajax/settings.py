@@ -266,7 +266,7 @@ class PictureLossConfig:
     absolute: mean absolute difference of pixels in [−1, 1].
     squared: mean square difference.
     pyramid: absolute difference of smaller and smaller pictures.
-    edges: of slopes.
+    edges: of the gradients of pictures.
     spectrum: of Fourier coefficients.
     flicker: of changes from frame to frame.
     moving: absolute difference, weighed by how far a pixel is from what it is at other times.
@@ -339,7 +339,7 @@ class SoundLossConfig:
     convergence: of amplitudes, over those of the sound.
     mel: of log-mel spectra.
     divergence: of the latents from a standard normal distribution.
-    smooth: whether logarithms have a slope at silence.
+    smooth: whether logarithms have a gradient at silence.
   """
 
   waveform: float = 10.0

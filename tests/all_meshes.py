@@ -42,8 +42,8 @@ def found_on(params: Any, mesh: jax.sharding.Mesh | None) -> tuple[Any, Any, Any
   run = sampling(NETWORK, SAMPLE, 0.0)
 
   def found(params, tokens, text):
-    loss, slopes = gradient(params, tokens, text)
-    return sharding.gathered((loss, slopes, run(params, tokens, text, text, seeds)))
+    loss, gradients = gradient(params, tokens, text)
+    return sharding.gathered((loss, gradients, run(params, tokens, text, text, seeds)))
 
   if mesh is None:
     return found(params, tokens, text)

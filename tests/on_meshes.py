@@ -134,8 +134,8 @@ def main() -> None:
   found['changes'] = [abs(float(one[0] / cut[0]) - 1), apart(one[1], cut[1])]
   eight = [velocity_of_8_bits(mesh, params) for mesh in (None, meshes[1])]
   found['eight_bits'] = apart(*eight)
-  for mesh, (value, slopes) in zip(meshes, others):
-    same = {'loss': float(value), 'gradient_apart': apart(gradient, slopes)}
+  for mesh, (value, gradients) in zip(meshes, others):
+    same = {'loss': float(value), 'gradient_apart': apart(gradient, gradients)}
     found['meshes'].append({'shape': list(mesh.shape.values()), **same, **rows_found(mesh)})
   found['rest'] = dict(sharding.make_mesh(sharding.MeshConfig(-1, 2, 2, 1)).shape)
   found['errors'] = []

@@ -78,8 +78,8 @@ def test_fitted_parameters_move_by_their_share_of_the_rate():
   params = {'straight': {'kernel': jnp.ones(3)}, 'conv': {'kernel': jnp.ones(3)}}
   for share in (1.0, 0.01):
     transform = optim.optimizer(OptimizerConfig(warmup_steps=0, fitted_share=share), 1000)
-    slopes = jax.tree.map(jnp.ones_like, params)
-    moved, _ = transform.update(slopes, transform.init(params), params)
+    gradients = jax.tree.map(jnp.ones_like, params)
+    moved, _ = transform.update(gradients, transform.init(params), params)
     np.testing.assert_allclose(
       moved['straight']['kernel'], share * moved['conv']['kernel'], rtol=1e-6
     )
@@ -92,9 +92,9 @@ def test_muon_turns_the_slope_of_a_matrix_into_a_rotation_and_leaves_the_rest_to
     'kernel': (3, 3, 3, 4, 16), 'map': (64, 16), 'bias': (8,), 'table': (4, 8), 'straight': (8, 8),
   }  # fmt: skip
   params = {name: jnp.zeros(shape) for name, shape in shapes.items()}
-  slopes = {name: jnp.asarray(rng.normal(size=shape)) for name, shape in shapes.items()}
+  gradients = {name: jnp.asarray(rng.normal(size=shape)) for name, shape in shapes.items()}
   transform = optim.optimizer(config, 1000)
-  moved, _ = transform.update(slopes, transform.init(params), params)
+  moved, _ = transform.update(gradients, transform.init(params), params)
   for name in ('kernel', 'map'):  # all directions alike, however steep; five iterations are rough
     found = np.linalg.svd(np.asarray(moved[name]).reshape(-1, shapes[name][-1]), compute_uv=False)
     assert found.min() > 0.6 * 0.1 and found.max() < 1.3 * 0.1
@@ -112,14 +112,14 @@ def test_muon_turns_each_layer_of_a_transformer_by_itself_and_heads_as_one_matri
     'text': {'layers': {'up': {'kernel': (3, 16, 32)}}, 'table': (20, 16)},
   }
   is_shape = lambda x: isinstance(x, tuple)
-  slopes = jax.tree.map(lambda s: jnp.asarray(rng.normal(size=s)), shapes, is_leaf=is_shape)
-  slopes['transformer']['blocks'] = jax.tree.map(  # a layer may be steeper than the others
+  gradients = jax.tree.map(lambda s: jnp.asarray(rng.normal(size=s)), shapes, is_leaf=is_shape)
+  gradients['transformer']['blocks'] = jax.tree.map(  # a layer may be steeper than the others
     lambda x: x * jnp.array([1.0, 10.0, 100.0]).reshape(3, *[1] * (x.ndim - 1)),
-    slopes['transformer']['blocks'],
+    gradients['transformer']['blocks'],
   )
-  params = jax.tree.map(jnp.zeros_like, slopes)
+  params = jax.tree.map(jnp.zeros_like, gradients)
   transform = optim.optimizer(config, 1000)
-  moved, _ = transform.update(slopes, transform.init(params), params)
+  moved, _ = transform.update(gradients, transform.init(params), params)
   blocks = moved['transformer']['blocks']['attention']
   matrices = {'query': blocks['query'].reshape(3, 16, 16), 'out': blocks['out'].reshape(3, 16, 16)}
   matrices['up'] = moved['text']['layers']['up']['kernel']

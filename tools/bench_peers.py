@@ -55,7 +55,7 @@ def compare(folder: str, dtype: str, rounds: int) -> None:
   apart = max(np.linalg.norm(a - b) / np.linalg.norm(b) for a, b in zip(mine, wanted))
   found = medians({'ours': own, 'theirs': theirs, 'products': bare}, KINDS, rounds)
   print(f'\n{count:,} parameters, {dtype}; outputs differ by {apart:.1e}\n')
-  print('| | sorajax | diffusers | ratio | its products alone | ratio |\n' + '|---' * 6 + '|')
+  print('| | sorajax | diffusers | ratio | its matmuls alone | ratio |\n' + '|---' * 6 + '|')
   for kind in KINDS:
     a, b, c = (found[kind, who] for who in ('ours', 'theirs', 'products'))
     print(f'| {kind} | {a:.2f} s | {b:.2f} s | {a / b:.2f} | {c:.2f} s | {a / c:.2f} |')

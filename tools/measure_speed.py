@@ -60,7 +60,7 @@ def main() -> None:
   print(f'one {device}; {flops / 1e9:.1f} GFLOP of products a step')
   print(f'training step        {median["step"] * 1e3:9.1f} ms')
   share = median['products'] / median['step']
-  print(f'its products alone   {median["products"] * 1e3:9.1f} ms: the step reaches {share:.0%}')
+  print(f'its matmuls alone   {median["products"] * 1e3:9.1f} ms: the step reaches {share:.0%}')
   ratio = median['step'] / median['loader']
   print(f'a batch, loaded alone{median["loader"] * 1e3:9.1f} ms: {ratio:.0f}× faster than the step')
 

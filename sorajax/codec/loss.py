@@ -33,7 +33,7 @@ def pyramid(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def edges(a: jax.Array, b: jax.Array) -> jax.Array:
-  """Absolute differences of the slopes along both sides, so that edges stay sharp."""
+  """Absolute differences of the gradients along both sides, so that edges stay sharp."""
   d = a - b
   across, down = d[:, :, :, 1:] - d[:, :, :, :-1], d[:, :, 1:] - d[:, :, :-1]
   return (jnp.abs(across).mean() + jnp.abs(down).mean()) / 2

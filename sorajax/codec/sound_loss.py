@@ -1,7 +1,7 @@
 """How far a sound is from another, in the ways that an autoencoder is trained on.
 
 All take float [B, S, A] and give a mean over everything. Logarithms take all amplitudes below
-`FLOOR` to be alike, and so have no slope there; where `smooth`, they add it: silence can learn.
+`FLOOR` to be alike, and so have no gradient there; where `smooth`, they add it: silence can learn.
 """
 
 from collections.abc import Iterator

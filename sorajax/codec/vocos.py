@@ -2,7 +2,7 @@
 
 The network runs at the rate of mel frames, tells amplitude and phase of every frequency of a
 window, and the inverse Fourier transform makes the samples. So it costs a small part of a network
-that runs at the rate of samples, and its losses have gentle slopes.
+that runs at the rate of samples, and its losses have gentle gradients.
 """
 
 import dataclasses

@@ -11,7 +11,7 @@ import jax
 class Changed:
   """W + down · up; what is multiplied by it goes through W and, beside it, through the rank.
 
-  So no array as large as W comes of the change, nor of its slope where W itself is not trained.
+  So no array as large as W comes of the change, nor of its gradient where W itself is not trained.
 
   Attributes:
     base: W, [..., inputs..., outputs...].

@@ -27,7 +27,7 @@ KEPT = 'attention'  # the name of what its backward pass reads, for remat polici
 FEWEST = 128  # queries that it takes at once all the same
 BLOCK = 1024  # tokens of a tile of splash, at most
 SCRATCH_BYTES = 16 * 2**20  # of splash, on the chips that have least
-# Keys that splash meets while a part of the slopes is added up, or a tile begins; by assumption.
+# Keys that splash meets while a part of the gradients is added up, or a tile begins; by assumption.
 PART, TURN = 96, 64
 LANES = 128  # a tile of a TPU is a multiple of so many
 SMALL_BYTES = 64 * 2**20  # of scores in float32; below, plain products are as fast as any kernel
@@ -129,21 +129,21 @@ def _scores(q, k):
   return jax.lax.dot_general(q[None], k[None], batched, preferred_element_type=jnp.float32)[0]
 
 
-def _one_head_backwards(saved, slope):
+def _one_head_backwards(saved, cotangent):
   q, k, v, q_segment, k_segment, out, size = saved
-  shared = (slope * out).astype(jnp.float32).sum(axis=-1, keepdims=True)
+  shared = (cotangent * out).astype(jnp.float32).sum(axis=-1, keepdims=True)
 
   def piece(sums, turn):
-    q, slope, segment, size, shared = turn
+    q, cotangent, segment, size, shared = turn
     allowed = segment[:, None] == k_segment
     score = jnp.matmul(q, k.T, preferred_element_type=jnp.float32)
     weight = jnp.where(allowed, jnp.exp(score - size), 0.0)
-    heard = jnp.matmul(slope, v.T, preferred_element_type=jnp.float32)
+    heard = jnp.matmul(cotangent, v.T, preferred_element_type=jnp.float32)
     pull = jnp.where(allowed, weight * (heard - shared), 0.0).astype(q.dtype)
-    return (sums[0] + pull.T @ q, sums[1] + weight.astype(q.dtype).T @ slope), pull @ k
+    return (sums[0] + pull.T @ q, sums[1] + weight.astype(q.dtype).T @ cotangent), pull @ k
 
-  sums, q_slope = jax.lax.scan(piece, (0 * k, 0 * v), (q, slope, q_segment, size, shared))
-  return q_slope, *sums, None, None
+  sums, q_gradient = jax.lax.scan(piece, (0 * k, 0 * v), (q, cotangent, q_segment, size, shared))
+  return q_gradient, *sums, None, None
 
 
 _one_head.defvjp(_one_head_forwards, _one_head_backwards)
@@ -244,7 +244,7 @@ def _tiles(length: int, block: int) -> tuple[int, int]:
 def _tiles_of_keys(length: int, block: int, queries: int, width: int) -> tuple[int, int, int]:
   """(padded length, keys in scratch memory, keys of a tile), for tiles of so many queries.
 
-  The backward pass makes a part of the slopes of queries for all keys that lie in scratch memory
+  The backward pass makes a part of the gradients of queries for all keys that lie in scratch memory
   together, which XLA adds up then. So few parts are worth some padding; and large tiles, since each
   takes some time to begin. Bytes are by what the compiler asked for, or a little more.
   """
@@ -252,8 +252,8 @@ def _tiles_of_keys(length: int, block: int, queries: int, width: int) -> tuple[i
   lanes = -(-width // LANES) * LANES
   found = []
   for tile in range(largest, largest // 2 - 1, -LANES):
-    room = SCRATCH_BYTES - queries * (24 * lanes + 8 * tile)  # with scores and their slopes
-    most = max(room // (40 * lanes * tile), 1) if lanes == LANES else 1  # with slopes and sums
+    room = SCRATCH_BYTES - queries * (24 * lanes + 8 * tile)  # with scores and their gradients
+    most = max(room // (40 * lanes * tile), 1) if lanes == LANES else 1  # with gradients and sums
     for several in range(1, min(most, -(-length // tile)) + 1):
       padded = -(-length // (several * tile)) * several * tile
       cost = padded + PART * padded // (several * tile) + TURN * padded // tile

@@ -38,9 +38,10 @@ def einsum(equation: str, x: jax.Array, w: nnx.Param | jax.Array, *axes: str | N
   """`jnp.einsum` of activations and a parameter in the activations' type.
 
   Where parameters are split over `fsdp`, each device gathers what it multiplies by, and the
-  slopes are summed and split again in one go (`reduce-scatter`), in the activations' type. Left to
-  itself, XLA sums all slopes everywhere before it splits them, which is twice the talk. Copies of
-  parameters sum the parts that are left: on the way back everything goes in the other order.
+  gradients are summed and split again in one go (`reduce-scatter`), in the activations' type. Left
+  to itself, XLA sums all gradients everywhere before it splits them, which is twice the
+  communication. Copies of parameters sum the parts that are left: on the way back everything goes
+  in the other order.
 
   Args:
     equation: such as `btd,dhk->bthk`, with the letters B T D H K F L C.
@@ -122,8 +123,8 @@ def _is_product(equation: str) -> bool:
 def _product(multiply: Callable, equation: str, x: jax.Array, w: jax.Array) -> jax.Array:
   """`jnp.einsum` as one product of two matrices.
 
-  So the slopes of a long row's need no matrix turned over, which XLA does slowly on a CPU; of many
-  short rows it is no faster.
+  So the gradients of a long row's need no matrix transposed, which XLA does slowly on a CPU; of
+  many short rows it is no faster.
   """
   n = _summed(equation)
   x, w = sharding.whole(x), sharding.whole(w)
@@ -158,10 +159,10 @@ def _rounded_forwards(x, w):
   return _sums('mk,kn->mn', x, w).astype(x.dtype), (x, w)
 
 
-def _rounded_backwards(saved, slope):
+def _rounded_backwards(saved, cotangent):
   x, w = saved
-  of_w = _sums('km,mn->kn', _turned(x), slope)
-  return _sums('mn,kn->mk', slope, w).astype(x.dtype), of_w.astype(w.dtype)
+  of_w = _sums('km,mn->kn', _transposed(x), cotangent)
+  return _sums('mn,kn->mk', cotangent, w).astype(x.dtype), of_w.astype(w.dtype)
 
 
 _rounded.defvjp(_rounded_forwards, _rounded_backwards)
@@ -172,7 +173,7 @@ def _sums(equation: str, a: jax.Array, b: jax.Array) -> jax.Array:
   return jnp.einsum(equation, a, b, preferred_element_type=jnp.float32)
 
 
-def _turned(x: jax.Array) -> jax.Array:
+def _transposed(x: jax.Array) -> jax.Array:
   """[M, K] → [K, M], so that XLA makes it no part of a product: such it has for 32 bits alone."""
   pair = math.gcd(x.shape[1], 2)
   return x.reshape(-1, x.shape[1] // pair, pair).transpose(1, 2, 0).reshape(x.shape[::-1])
@@ -187,9 +188,9 @@ def _spread_forwards(x, shape):
   return _spread(x, shape), x
 
 
-def _spread_backwards(shape, x, slope):
-  slope = sharding.whole(slope).reshape(-1, x.size)
-  total = jnp.ones((1, len(slope)), slope.dtype) @ slope
+def _spread_backwards(shape, x, cotangent):
+  cotangent = sharding.whole(cotangent).reshape(-1, x.size)
+  total = jnp.ones((1, len(cotangent)), cotangent.dtype) @ cotangent
   return (sharding.like(total.reshape(x.shape), x),)
 
 
@@ -199,7 +200,7 @@ _spread.defvjp(_spread_forwards, _spread_backwards)
 def spread(x: jax.Array, like: jax.Array) -> jax.Array:
   """x, [...] or [B, 1, ...], as it broadcasts to the tokens [B, T, ...] of `like`.
 
-  Of a single row, on a device alone, its slope is a matrix product with ones: XLA's sums over
+  Of a single row, on a device alone, its gradient is a matrix product with ones: XLA's sums over
   the tokens of one row take ten times as long on a CPU, and of two no longer than that product.
   """
   if x.shape == like.shape or len(like) > 1 or not sharding.alone():

@@ -91,10 +91,10 @@ def _by_product(x: jax.Array, rope: Rope) -> jax.Array:
   return y.astype(x.dtype)
 
 
-# Slopes turn back; as the sum of those of both terms they would be rounded thrice.
+# Gradients turn back; as the sum of those of both terms they would be rounded thrice.
 _by_product.defvjp(
   lambda x, rope: (_by_product(x, rope), rope),
-  lambda rope, slope: (_by_product(slope, rope.back), None),
+  lambda rope, cotangent: (_by_product(cotangent, rope.back), None),
 )
 
 

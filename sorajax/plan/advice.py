@@ -9,14 +9,14 @@ from sorajax.plan.work import Step
 TIGHT = 0.1  # share of memory below which a program that fits may not fit another day
 LOOSE = 0.5  # share of memory above which less may be computed twice
 WHOLE = 0.1  # of what is gathered, above which weights are sent whole by all-reduce instead
-LOUD = 0.25  # share of the time above which talk is worth lessening
+LOUD = 0.25  # share of the time above which communication is worth lessening
 
 
 def advice(plan: Plan) -> Iterator[str]:
   """A line for each thing that is worth a change; none where all is well."""
   yield from _of_layout(plan)
   yield from _of_memory(plan)
-  yield from _of_talk(plan)
+  yield from _of_communication(plan)
 
 
 def _of_layout(plan: Plan) -> Iterator[str]:
@@ -50,7 +50,7 @@ def _of_memory(plan: Plan) -> Iterator[str]:
     )
 
 
-def _of_talk(plan: Plan) -> Iterator[str]:
+def _of_communication(plan: Plan) -> Iterator[str]:
   found = plan.estimate
   if found.exposed <= LOUD * found.seconds:
     return
@@ -61,6 +61,6 @@ def _of_talk(plan: Plan) -> Iterator[str]:
       spent[name] = spent.get(name, 0.0) + seconds
   worst = max(spent, key=lambda name: spent[name])
   yield (
-    f'{100 * found.exposed / found.seconds:.0f} % of the time all wait for talk, most of it over '
-    f'{worst}: take more --rows for each device, or fewer devices along {worst}'
+    f'{100 * found.exposed / found.seconds:.0f} % of the time is exposed communication, most of it '
+    f'over {worst}: take more --rows for each device, or fewer devices along {worst}'
   )

@@ -71,7 +71,7 @@ class Chip:
   """One accelerator.
 
   Attributes:
-    flops: of dense products of bfloat16, a second.
+    flops: of dense matmuls of bfloat16, a second.
     memory: bytes that a program may use.
     memory_speed: bytes a second between memory and chip.
     network: how chips are linked.

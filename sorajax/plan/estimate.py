@@ -1,8 +1,8 @@
 """From what a program does to how long it takes: a roofline, with its assumptions spelled out.
 
-No chip was asked. Each operation takes the longer of its products and of its traffic to memory;
-talk between devices that the compiler overlaps with computation takes what is left of it; all other
-talk is added, and what goes to the memory of hosts and back.
+No chip was asked. Each operation takes the longer of its matmuls and of its traffic to memory;
+communication between devices that the compiler overlaps with computation takes what is left of it;
+all other is added, and so is what goes to the memory of hosts and back.
 """
 
 import dataclasses
@@ -18,15 +18,15 @@ class Assumptions:
   """Shares of what chips could do at most that programs come to.
 
   Attributes:
-    products: of products, while they compute.
-    kernels: of attention kernels, whose softmax takes turns with their products.
+    matmuls: while they compute.
+    kernels: of attention kernels, whose softmax takes turns with their matmuls.
     memory: of the speed of memory.
     links: of the speed of links.
     start_s: what each collective costs beside.
     host: bytes a second between a chip and the memory of its host.
   """
 
-  products: float = 0.8
+  matmuls: float = 0.8
   kernels: float = 0.55
   memory: float = 0.8
   links: float = 0.8
@@ -39,17 +39,17 @@ class Estimate:
   """Seconds of one run of a program.
 
   Attributes:
-    products: bound by products.
+    matmuls: of operations bound by them.
     kernels: in attention kernels.
     memory: bound by memory.
-    hidden: talk that goes on beside.
-    exposed: talk that everything waits for.
-    flops: of products and kernels on one device, as the program has them.
+    hidden: communication that goes on beside.
+    exposed: communication that everything waits for.
+    flops: of matmuls and kernels on one device, as the program has them.
     by_collective: (kind, axes, whether overlapped) → bytes a device makes and seconds.
     host: to the memory of the host and back.
   """
 
-  products: float
+  matmuls: float
   kernels: float
   memory: float
   hidden: float
@@ -60,7 +60,7 @@ class Estimate:
 
   @property
   def computing(self) -> float:
-    return self.products + self.kernels + self.memory
+    return self.matmuls + self.kernels + self.memory
 
   @property
   def seconds(self) -> float:
@@ -78,31 +78,36 @@ def estimate(
   program: Does, chip: Chip, sides: tuple[int, ...], assume: Assumptions = Assumptions()
 ) -> Estimate:
   """How long a program takes on one device of a chip, in slices of these sides."""
-  spent = {'products': 0.0, 'kernels': 0.0, 'memory': 0.0}
+  spent = {'matmuls': 0.0, 'kernels': 0.0, 'memory': 0.0}
   flops, host_s = 0.0, 0.0
   for work in program.work():
     host_s += work.times * work.host_bytes / (assume.host / chip.devices)
     bound, seconds = _of_work(work, chip, assume)
     spent[bound] += seconds * work.times
     flops += (work.flops + work.kernel_flops) * work.times
-  talk = {False: 0.0, True: 0.0}
+  communication = {False: 0.0, True: 0.0}
   by: dict[tuple[str, tuple[str, ...], bool], tuple[float, float]] = {}
   for one in program.collectives():
     speed = chip.speed(one.members, sides) * assume.links
     seconds = one.times * (one.sent / speed + assume.start_s)
-    talk[one.overlapped] += seconds
+    communication[one.overlapped] += seconds
     key = (one.kind, one.axes, one.overlapped)
     bytes_, before = by.get(key, (0.0, 0.0))
     by[key] = (bytes_ + one.bytes * one.times, before + seconds)
   return Estimate(
-    **spent, hidden=talk[True], exposed=talk[False], flops=flops, by_collective=by, host=host_s
+    **spent,
+    hidden=communication[True],
+    exposed=communication[False],
+    flops=flops,
+    by_collective=by,
+    host=host_s,
   )
 
 
 def _of_work(work: Work, chip: Chip, assume: Assumptions) -> tuple[str, float]:
   share = 1 / chip.devices
   takes = {
-    'products': work.flops / (chip.flops * share * assume.products),
+    'matmuls': work.flops / (chip.flops * share * assume.matmuls),
     'kernels': work.kernel_flops / (chip.flops * share * assume.kernels),
     'memory': work.bytes / (chip.memory_speed * share * assume.memory),
   }

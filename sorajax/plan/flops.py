@@ -18,7 +18,7 @@ class Flops:
   """By what they are spent on.
 
   Attributes:
-    narrow: of products by weights, in the layers, whose results are no wider than their tokens.
+    narrow: of matmuls by weights, in the layers, whose results are no wider than their tokens.
     wide: of those whose results are wider.
     own: of attention in a stream: of queries by keys and of weights by values; padding counts.
     other: of attention to text and to the other stream.
@@ -32,7 +32,7 @@ class Flops:
   ends: float
 
   @property
-  def products(self) -> float:
+  def matmuls(self) -> float:
     return self.narrow + self.wide
 
   @property
@@ -41,14 +41,14 @@ class Flops:
 
   @property
   def total(self) -> float:
-    return self.products + self.attention + self.ends
+    return self.matmuls + self.attention + self.ends
 
   def of_training(self, remat: str, frozen: bool = False) -> 'Flops':
     """Forwards and backwards, and what `remat` computes again, with attention by splash.
 
     Args:
       remat: as `TransformerConfig` has it.
-      frozen: whether weights get no slopes; low-rank changes, which do, are left out.
+      frozen: whether weights get no gradients; low-rank changes, which do, are left out.
     """
     few = {
       'none': (0, 0, 0, 0), 'dots': (0, 0, 0, 1), 'narrow': (0, 1, 0, 1), 'attention': (1, 1, 0, 1),

@@ -1,9 +1,10 @@
 """What a program does, by formula: nothing is compiled, so it is known at once and less well.
 
-It counts what grows with the network: the products, the values of the layers that go to memory and
-back, and the talk that the layout of `sharding.RULES` asks for. It knows of no scheduling, padding
-or fusion, takes all talk as waited for, and takes attention to keep no scores. Weights that are cut
-finer than a tile of the chip are taken to be summed whole, as XLA does with some of them.
+It counts what grows with the network: the matmuls, the values of the layers that go to memory and
+back, and the communication that the layout of `sharding.RULES` asks for. It knows of no scheduling,
+padding or fusion, takes all communication as exposed, and takes attention to keep no scores.
+Weights that are cut finer than a tile of the chip are taken to be summed whole, as XLA does with
+some of them.
 """
 
 import dataclasses
@@ -87,7 +88,7 @@ class Formula:
     carried, *_, values = self._values()
     turns = forwards + 2 * backwards
     read = turns * self._gathered()
-    yield Work('products', '', (flops.products + flops.ends) / devices, 0.0, read, 1.0)
+    yield Work('matmuls', '', (flops.matmuls + flops.ends) / devices, 0.0, read, 1.0)
     yield Work('attention', '', 0.0, flops.attention / devices, 0.0, 1.0)
     yield Work('values', '', 0.0, 0.0, 2 * c.layers * values, turns)
     if isinstance(self.of, Step):
@@ -96,31 +97,33 @@ class Formula:
         yield Work('offloaded', '', 0.0, 0.0, 0.0, 2 * c.layers, carried)
 
   def collectives(self) -> Iterator[Collective]:
-    """All talk between devices, none of it hidden."""
+    """All communication between devices, none of it hidden."""
     c, (forwards, _) = self.of.settings.transformer, self.of.turns
     micro = self.of.settings.train.micro_batches if isinstance(self.of, Step) else 1
     once = micro if isinstance(self.of, Step) else forwards
     for kind, fine in (('all-gather', False), ('all-reduce', True)):
-      yield from self._talk(kind, ('fsdp',), self._gathered(fine), micro * forwards)
-      yield from self._talk(kind, ('fsdp',), self._gathered(fine, False), once)
+      yield from self._collective(kind, ('fsdp',), self._gathered(fine), micro * forwards)
+      yield from self._collective(kind, ('fsdp',), self._gathered(fine, False), once)
     if isinstance(self.of, Step) and self.of.settings.lora.rank:
-      yield from self._talk('all-reduce', ('data', 'fsdp', 'context'), self._changes(), micro)
+      yield from self._collective('all-reduce', ('data', 'fsdp', 'context'), self._changes(), micro)
     elif isinstance(self.of, Step):
       cut = (self._gathered() + self._gathered(listed=False)) / self.sizes['fsdp']
-      yield from self._talk('reduce-scatter', ('fsdp',), cut, micro)
-      yield from self._of_slopes(micro)
+      yield from self._collective('reduce-scatter', ('fsdp',), cut, micro)
+      yield from self._of_gradients(micro)
     tokens = sum(map(self._tokens, c.streams)) + self._texts()  # which clip each of them is of
-    yield from self._talk('all-gather', ('context',), 4 * self.sizes['context'] * tokens, micro)
+    yield from self._collective(
+      'all-gather', ('context',), 4 * self.sizes['context'] * tokens, micro
+    )
     for m, own in c.streams.items():
       yield from self._of_tensor(m, own)
       yield from self._of_context(m, own)
     if isinstance(self.of, Step):
       yield from self._of_text()
 
-  def _of_slopes(self, times: int) -> Iterator[Collective]:
-    """Sums of slopes over rows, and over tokens: those of what is split at once, of all else apart.
+  def _of_gradients(self, times: int) -> Iterator[Collective]:
+    """Sums of gradients over rows, and over tokens: of what is split at once, of all else apart.
 
-    What depends on noise levels alone is of rows, whose slopes are summed over tokens before.
+    What depends on noise levels alone is of rows, whose gradients are summed over tokens before.
     """
     c, levels = self.of.settings.transformer, self.of.bucket.clips + 1
     sums: dict[tuple[str, ...], float] = {}
@@ -136,26 +139,26 @@ class Formula:
       for axes in [rows] if by_level else over:
         sums[axes] = sums.get(axes, 0.0) + size
     for axes, size in sums.items():
-      yield from self._talk('all-reduce', axes, size, times)
+      yield from self._collective('all-reduce', axes, size, times)
     for own in c.streams.values():
       one = jnp.dtype(c.compute).itemsize * self._rows() * levels * own.width
       modulated = 14 if c.text_modulation else 11
-      yield from self._talk('all-reduce', ('context',), one * modulated, c.layers)
-      yield from self._talk('all-reduce', ('context',), one * 2, 1)
+      yield from self._collective('all-reduce', ('context',), one * modulated, c.layers)
+      yield from self._collective('all-reduce', ('context',), one * 2, 1)
 
   def _of_tensor(self, m: str, own: StreamConfig) -> Iterator[Collective]:
-    """Sums of what heads and hidden units give, of slopes of what they read, and of the squares
-    over which queries and keys are normed; on the way back, slopes of gates from all heads.
+    """Sums of what heads and hidden units give, of gradients of what they read, and of the squares
+    over which queries and keys are normed; on the way back, gradients of gates from all heads.
     """
     c, (forwards, backwards) = self.of.settings.transformer, self.of.turns
     itemsize, local, texts = jnp.dtype(c.compute).itemsize, self._tokens(m), self._texts()
     sums = local * own.width * (4 * forwards + 8 * backwards)
     sums += 2 * texts * c.read_width(own) * backwards
     means = 4 * (5 * local + texts) * (forwards + backwards)
-    yield from self._talk('all-reduce', ('tensor',), itemsize * sums + means, c.layers)
+    yield from self._collective('all-reduce', ('tensor',), itemsize * sums + means, c.layers)
     if c.gated:
       gates = itemsize * local * (2 * own.heads + c.cross_heads)
-      yield from self._talk('all-gather', ('tensor',), gates, backwards * c.layers)
+      yield from self._collective('all-gather', ('tensor',), gates, backwards * c.layers)
 
   def _of_context(self, m: str, own: StreamConfig) -> Iterator[Collective]:
     """What attention sends where tokens are split; see `nn.attention`."""
@@ -169,34 +172,34 @@ class Formula:
       sent = local * (4 * inner + 2 * inner + 4 * cross) + 2 * texts * inner
       yield from self._swaps(itemsize * sent, turns)
       shots = 4 * context * local  # of which every token is, to match the text's
-      yield from self._talk('all-gather', ('context',), shots, 1)
+      yield from self._collective('all-gather', ('context',), shots, 1)
     else:
       sent = 2 * local * (inner + cross) + 2 * texts * inner
       yield from self._gathers(itemsize * sent, turns)
 
   def _swaps(self, size: float, turns: tuple[int, ...]) -> Iterator[Collective]:
-    yield from self._talk('all-to-all', ('context',), size, sum(turns))
+    yield from self._collective('all-to-all', ('context',), size, sum(turns))
 
   def _gathers(self, size: float, turns: tuple[int, ...]) -> Iterator[Collective]:
-    """What is gathered of all along `context`; on the way back its slopes are summed and split."""
+    """What is gathered along `context`; on the way back its gradients are summed and split."""
     forwards, backwards = turns
-    yield from self._talk('all-gather', ('context',), self.sizes['context'] * size, forwards)
-    yield from self._talk('reduce-scatter', ('context',), size, backwards)
+    yield from self._collective('all-gather', ('context',), self.sizes['context'] * size, forwards)
+    yield from self._collective('reduce-scatter', ('context',), size, backwards)
 
   def _of_text(self) -> Iterator[Collective]:
     """What the layers of a small text encoder send, forwards and backwards."""
     encoder = build.text_encoder(self.of.settings.text)
     if isinstance(encoder, SmallEncoder):
       sums = 4 * self._texts() * (6 * encoder.width + 4)  # the last of squares, as in `_of_tensor`
-      yield from self._talk('all-reduce', ('tensor',), sums, encoder.depth)
+      yield from self._collective('all-reduce', ('tensor',), sums, encoder.depth)
       clips = 4 * self.sizes['context'] * self._texts()
-      yield from self._talk('all-gather', ('context',), clips, 1)
+      yield from self._collective('all-gather', ('context',), clips, 1)
       one = 4 * self._texts() * encoder.width / self.sizes['tensor']
       turns = (encoder.depth, encoder.depth)
       swaps = encoder.heads % (self.sizes['context'] * self.sizes['tensor']) == 0
       yield from self._swaps(4 * one, turns) if swaps else self._gathers(2 * one, turns)
 
-  def _talk(
+  def _collective(
     self, kind: str, axes: tuple[str, ...], size: float, times: float
   ) -> Iterator[Collective]:
     along = tuple(axis for axis in axes if self.sizes[axis] > 1)
@@ -205,19 +208,19 @@ class Formula:
 
   def _values(self) -> tuple[float, float, float, float, float]:
     """Bytes of a layer on one device: what it hands on, what attention in a stream makes, that with
-    the results of products, those that are wider than what they are made of, and all its values.
+    the results of matmuls, those that are wider than what they are made of, and all its values.
     """
     c = self.of.settings.transformer
     carried = heard = dots = wide = values = 0.0
     for m, own in c.streams.items():
       tokens, D, F = self._tokens(m), own.width, own.hidden / self.sizes['tensor']
       inner, cross = self._inner(own)
-      products = 4 * inner + 3 * cross + F + 4 * D
+      matmuls = 4 * inner + 3 * cross + F + 4 * D
       carried += tokens * D
       heard += tokens * inner
-      dots += tokens * (products + inner)
+      dots += tokens * (matmuls + inner)
       wide += tokens * (F * (own.hidden > D) + 4 * inner * (own.heads * own.head_dim > D))
-      values += tokens * (products + 8 * D + 5 * inner + cross + F)
+      values += tokens * (matmuls + 8 * D + 5 * inner + cross + F)
     itemsize = jnp.dtype(c.compute).itemsize
     of = lambda count: itemsize * count
     return of(carried), of(heard), of(dots), of(wide), of(values)
@@ -256,7 +259,7 @@ class Formula:
     return sum(4.0 * math.prod(leaf.shape) for leaf in leaves)
 
   def _gathered(self, fine: bool | None = None, listed: bool = True) -> float:
-    """Bytes of matrices in the type of their products, as these take them from `fsdp`.
+    """Bytes of matrices in the type of their matmuls, as these take them from `fsdp`.
 
     Args:
       fine: whether of those that are cut finer than a tile, or of the others; None for all.
@@ -272,7 +275,7 @@ class Formula:
     return total
 
   def _bytes_of(self, name: str, leaf: Any) -> float:
-    """Bytes of a matrix, whole along `fsdp`, in the type of its products."""
+    """Bytes of a matrix, whole along `fsdp`, in the type of its matmuls."""
     compute = jnp.dtype(self.of.settings.transformer.compute).itemsize
     split = self.sizes['tensor'] if 'tensor' in _axes(leaf) else 1
     return (compute if 'transformer' in name else 4) * math.prod(leaf.shape) / split

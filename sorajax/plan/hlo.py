@@ -1,4 +1,4 @@
-"""What a compiled program does, read from its HLO: products, traffic to memory, collectives.
+"""What a compiled program does, read from its HLO: matmuls, traffic to memory, collectives.
 
 The text names every operation once; one in the body of a loop runs as often as the loop turns.
 """
@@ -27,7 +27,7 @@ FREE = frozenset((
   'after-all', 'partition-id', 'replica-id', 'opt-barrier', 'async-start', 'async-update',
   'async-done', 'copy-start', 'copy-done', 'iota', 'send', 'send-done', 'recv', 'recv-done',
 ))  # fmt: skip
-# Talk between slices of TPUs goes by way of their hosts.
+# Communication between slices of TPUs goes by way of their hosts.
 _BETWEEN_SLICES = re.compile(r'_xla_megascale_transfer_type="(\w+)"')
 _RENDEZVOUS = re.compile(r'_xla_host_transfer_rendezvous="([^"]+)"')
 _TARGETS = re.compile(r'_xla_megascale_target="\{([\d,:]+)\}')
@@ -37,12 +37,12 @@ _LINE = re.compile(r'^\s+(ROOT )?%?([\w.\-]+) = (.*)$')
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-  """Talk between devices.
+  """A collective: communication between devices.
 
   Attributes:
     kind: such as `all-gather`.
-    axes: the mesh axes along which devices talk.
-    members: devices that talk with one another, one group of them.
+    axes: the mesh axes along which devices communicate.
+    members: devices that communicate with one another, one group of them.
     bytes: of one device's result.
     times: how often in a run.
     overlapped: whether the program computes meanwhile.
@@ -59,7 +59,7 @@ class Collective:
 
   @property
   def group(self) -> int:
-    """How many devices talk with one another."""
+    """How many devices communicate with one another."""
     return len(self.members)
 
   @property
@@ -83,7 +83,7 @@ class Work:
   Attributes:
     name: of the operation.
     source: the operation of the model that it serves.
-    flops: of products, 2 for each multiplication.
+    flops: of matmuls, 2 for each multiplication.
     kernel_flops: of attention kernels.
     bytes: read from and written to memory.
     times: how often in a run.
@@ -175,7 +175,7 @@ class Program:
     return float(max(limits)) if limits else 1.0
 
   def collectives(self) -> Iterator[Collective]:
-    """All talk between devices."""
+    """All communication between devices."""
     for name, ops in self.computations.items():
       if name not in self.times:
         continue
@@ -228,7 +228,7 @@ class Program:
     return moving, members(self.mesh, moving) if pairs else tuple(groups[0])
 
   def work(self) -> Iterator[Work]:
-    """What operations ask of a device, but for talk between devices."""
+    """What operations ask of a device, but for communication between devices."""
     for name, ops in self.computations.items():
       if name not in self.times or name in self.within:
         continue

@@ -15,8 +15,8 @@ def of_splash(op: Operation) -> float:
     if kind.startswith(('f', 'bf')) and dims.count(',') >= 2
   ]
   (*batch, heads, queries, width), keys = arrays[0], arrays[1][-2]
-  products = 5 if 'dkv' in op.name else 3 if 'dq' in op.name else 2
-  return 2.0 * products * math.prod(batch) * heads * queries * keys * width
+  matmuls = 5 if 'dkv' in op.name else 3 if 'dq' in op.name else 2
+  return 2.0 * matmuls * math.prod(batch) * heads * queries * keys * width
 
 
 def of_cudnn(op: Operation) -> float:

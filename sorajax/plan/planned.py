@@ -55,8 +55,8 @@ class Plan:
   def times(self) -> list[tuple[str, float]]:
     e = self.estimate
     return [
-      ('products', e.products), ('attention kernels', e.kernels), ('bound by memory', e.memory),
-      ('talk that all wait for', e.exposed),
-      ('talk beside, longer than the rest', max(0.0, e.hidden - e.computing)),
+      ('matmuls', e.matmuls), ('attention kernels', e.kernels), ('bound by memory', e.memory),
+      ('communication, exposed', e.exposed),
+      ('communication, beside the rest', max(0.0, e.hidden - e.computing)),
       *([('to the memory of the host and back', e.host)] if e.host else []),
     ]  # fmt: skip

@@ -99,7 +99,7 @@ def train_step(
     bucket: of clips.
     mesh: as `mesh_of` gives it.
     quick: whether the compiler may leave out what takes it longest. Its program is then
-      likely to hold and talk more than the one that a run would get.
+      likely to hold and communicate more than the one that a run would get.
     room: bytes of a device, for compilers that do not know them.
 
   Raises:

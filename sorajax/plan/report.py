@@ -43,7 +43,7 @@ def _lines(plan: Plan) -> Iterator[str]:
   for name, value in _figures(plan):
     yield f'  {name:<34}{value}'
   yield ''
-  yield f'{f"talk between devices, in a {plan.work.run}":<48}{"GiB":>8} {"s":>8}'
+  yield f'{f"collectives, in a {plan.work.run}":<48}{"GiB":>8} {"s":>8}'
   for (kind, axes, apart), (size, seconds) in sorted(plan.estimate.by_collective.items()):
     where = f'{kind} over {"+".join(axes) or "all"}{", beside" if apart else ""}'
     yield f'  {where:<46}{size / GIB:>8.2f} {seconds:>8.3f}'
@@ -71,7 +71,7 @@ def _bound(plan: Plan) -> str:
 
 def _figures(plan: Plan) -> Iterator[tuple[str, str]]:
   seconds = plan.estimate.seconds
-  twice = ', with what is computed twice' if plan.work.flops().total > plan.work.useful() else ''
+  twice = ', with recomputation' if plan.work.flops().total > plan.work.useful() else ''
   yield 'model FLOPs utilisation', f'{100 * plan.mfu:.0f} %'
   yield 'TFLOPs a device, by formula', f'{plan.work.flops().total / plan.devices / 1e12:.2f}{twice}'
   yield 'TFLOPs a device, in the program', f'{plan.estimate.flops / 1e12:.2f}'
@@ -85,7 +85,7 @@ def _figures(plan: Plan) -> Iterator[tuple[str, str]]:
 def _assumed(assume: Assumptions) -> str:
   shares = dataclasses.asdict(assume)
   parts = [
-    f'{name} {100 * shares[name]:.0f} %' for name in ('products', 'kernels', 'memory', 'links')
+    f'{name} {100 * shares[name]:.0f} %' for name in ('matmuls', 'kernels', 'memory', 'links')
   ]
   host = f'{assume.host / 1e9:.0f} GB/s to the memory of the host'
   return f'Assumed, of what chips do at most: {", ".join(parts)}; {host}. No chip was asked.'
@@ -95,7 +95,7 @@ def page(plan: Plan) -> str:
   """The plan as a page of HTML that needs nothing else."""
   room = plan.chip.memory / plan.chip.devices
   rows = ''.join(f'<tr><td>{html.escape(n)}<td>{html.escape(v)}' for n, v in _figures(plan))
-  talk = ''.join(
+  collectives = ''.join(
     f'<tr><td>{kind}<td>{"+".join(axes)}<td>{"beside" if apart else ""}<td>{size / GIB:.2f}'
     f'<td>{seconds:.3f}'
     for (kind, axes, apart), (size, seconds) in sorted(plan.estimate.by_collective.items())
@@ -115,8 +115,8 @@ def page(plan: Plan) -> str:
     f'<h2>A {plan.work.run}: {plan.estimate.seconds:.2f} s by estimate, '
     f'{html.escape(_bound(plan))}</h2>'
     f'{_bar(plan.times(), plan.estimate.seconds, 1, "s")}<h2>Figures</h2><table>{rows}</table>'
-    '<h2>Talk between devices</h2><table><tr><th>kind<th>axes<th><th>GiB<th>s'
-    f'{talk}</table>{told}<p>{html.escape(_assumed(plan.assume))}</p>'
+    '<h2>Collectives</h2><table><tr><th>kind<th>axes<th><th>GiB<th>s'
+    f'{collectives}</table>{told}<p>{html.escape(_assumed(plan.assume))}</p>'
   )
 
 

@@ -47,8 +47,8 @@ def test_an_image_does_not_flicker():
 def test_divergence_is_least_and_zero_for_the_standard_normal():
   mean, logvar = jnp.zeros((2, 3)), jnp.zeros((2, 3))
   assert loss.divergence(mean, logvar) == 0
-  slopes = jax.grad(loss.divergence, (0, 1))(mean, logvar)
-  assert all((slope == 0).all() for slope in slopes)
+  gradients = jax.grad(loss.divergence, (0, 1))(mean, logvar)
+  assert all((gradient == 0).all() for gradient in gradients)
   assert loss.divergence(mean + 1, logvar) > 0 and loss.divergence(mean, logvar - 1) > 0
 
 

@@ -30,11 +30,11 @@ def objective(params, pixels):
   return ((made - pixels) ** 2).mean() + (log_variance**2).mean()
 
 
-def moved(slopes, params):
-  """What Muon and Adam make of the slopes on their first step."""
+def moved(gradients, params):
+  """What Muon and Adam make of the gradients on their first step."""
   config = optim.OptimizerConfig(RATE, warmup_steps=0, matrix_rate=RATE)
   transform = optim.optimizer(config, 1000)
-  return transform.update(slopes, transform.init(params), params)[0]
+  return transform.update(gradients, transform.init(params), params)[0]
 
 
 def main() -> None:
@@ -48,12 +48,12 @@ def main() -> None:
     placed = jax.device_put(params, sharding.shardings(mesh, jax.eval_shape(init)))
     rows = sharding.rows_here(mesh, 8)
     split = sharding.place_rows(mesh, pixels, rows, 8)
-    value, placed_slopes = tiny.quick_jit(run)(placed, split)
-    placed_moves = tiny.quick_jit(moved)(placed_slopes, placed)
-    value, slopes, moves = jax.device_get((value, placed_slopes, placed_moves))
+    value, placed_gradients = tiny.quick_jit(run)(placed, split)
+    placed_moves = tiny.quick_jit(moved)(placed_gradients, placed)
+    value, gradients, moves = jax.device_get((value, placed_gradients, placed_moves))
   largest = max(np.abs(g).max() for g in jax.tree.leaves(gradient))
-  apart = jax.tree.map(lambda a, b: float(np.abs(a - b).max() / largest), gradient, slopes)
-  alone = jax.device_get(tiny.quick_jit(moved)(slopes, params))
+  apart = jax.tree.map(lambda a, b: float(np.abs(a - b).max() / largest), gradient, gradients)
+  alone = jax.device_get(tiny.quick_jit(moved)(gradients, params))
   moved_apart = jax.tree.map(lambda a, b: float(np.abs(a - b).max() / RATE), moves, alone)
   found = {
     'without': float(wanted),

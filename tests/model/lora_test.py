@@ -60,7 +60,7 @@ def loss_of(of_changes, changes):
 
 
 def test_changes_beside_matrices_are_worth_what_they_are_when_merged():
-  """In value and in slopes, of every matrix of the transformer."""
+  """In value and in gradients, of every matrix of the transformer."""
   own = changes(EVERYTHING)
   (a, by_a), (b, by_b) = (
     tiny.quick_jit(jax.value_and_grad(functools.partial(loss_of, way)))(own)

@@ -166,9 +166,9 @@ def value_and_gradient(config):
 @pytest.mark.parametrize('remat, unroll', [('dots', 2), ('narrow', 1), ('full', 1), ('offload', 1)])
 def test_recomputing_and_unrolling_change_nothing(remat, unroll):
   value, gradient = value_and_gradient(PLAIN)
-  other, slopes = value_and_gradient(tiny.transformer(remat=remat, unroll=unroll))
+  other, gradients = value_and_gradient(tiny.transformer(remat=remat, unroll=unroll))
   assert other == pytest.approx(value, rel=1e-6)
-  for a, b in zip(jax.tree.leaves(gradient), jax.tree.leaves(slopes)):
+  for a, b in zip(jax.tree.leaves(gradient), jax.tree.leaves(gradients)):
     np.testing.assert_allclose(a, b, atol=1e-5 * max(np.abs(a).max(), 1e-2))
 
 

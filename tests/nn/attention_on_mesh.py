@@ -31,7 +31,7 @@ K_SEGMENT = np.sort(rng.integers(1, 4, (4, 32)), axis=1).astype(np.int32)
 
 
 def both(how: AttentionConfig):
-  """The answer, and the slopes of a sum of it."""
+  """The answer, and the gradients of a sum of it."""
   placed = [
     sharding.reshard(jnp.asarray(x), 'batch', 'tokens', *axes)
     for x, *axes in (
@@ -45,8 +45,8 @@ def both(how: AttentionConfig):
       sharding.reshard(jnp.asarray(WEIGHT), 'batch', 'tokens', 'heads', None) * out
     ).sum(), out
 
-  (_, out), slopes = tiny.quick_jit(jax.value_and_grad(total, (0, 1, 2), has_aux=True))(*placed)
-  return jax.device_get((out, *slopes))
+  (_, out), gradients = tiny.quick_jit(jax.value_and_grad(total, (0, 1, 2), has_aux=True))(*placed)
+  return jax.device_get((out, *gradients))
 
 
 def main() -> None:

@@ -56,7 +56,7 @@ def test_every_kernel_is_attention_in_float64(kernel, queries, keys):
 
 
 @each_kernel
-def test_every_kernel_has_the_slopes_of_plain_attention(kernel):
+def test_every_kernel_has_the_gradients_of_plain_attention(kernel):
   weight, mask = numbers(3, *Q.shape), (Q_SEGMENT[:, :, None] == K_SEGMENT[:, None, :])[:, None]
   how = AttentionConfig(kernel, block=128)
   ours = lambda q, k, v: (weight * attend(q, k, v, Q_SEGMENT, K_SEGMENT, how)).sum()
@@ -64,12 +64,12 @@ def test_every_kernel_has_the_slopes_of_plain_attention(kernel):
   plain = lambda q, k, v: (
     weight * jnp.where(heard, jax.nn.dot_product_attention(q, k, v, mask=mask), 0)
   ).sum()
-  slopes = [tiny.quick_jit(jax.grad(f, (0, 1, 2)))(Q, K, V) for f in (ours, plain)]
-  for a, b in zip(*slopes):
+  gradients = [tiny.quick_jit(jax.grad(f, (0, 1, 2)))(Q, K, V) for f in (ours, plain)]
+  for a, b in zip(*gradients):
     np.testing.assert_allclose(a, b, atol=1e-5)
 
 
-def test_a_head_in_pieces_has_the_values_and_slopes_of_a_whole_one():
+def test_a_head_in_pieces_has_the_values_and_gradients_of_a_whole_one():
   """300 queries in pieces of 128, the last of which is padded; some are without keys."""
   q, k, v, weight = (numbers(i, 2, n, HEADS, HEAD_DIM) for i, n in enumerate((300, 140, 140, 300)))
   rng = np.random.default_rng(0)
@@ -93,7 +93,7 @@ def test_where_layers_keep_their_products_scores_are_neither_kept_nor_computed_f
   kept = jax.tree.leaves(jax.eval_shape(lambda *x: jax.vjp(layer, *x)[1], q, k, v))
   assert sum(x.size for x in kept) < heads * length**2
   products = matrix_products(jax.grad(layer, (0, 1, 2)), q, k, v)
-  assert sum(products.values()) == heads * (2 + 5)  # forwards, and scores again and four slopes
+  assert sum(products.values()) == heads * (2 + 5)  # forwards, and scores again and four gradients
 
 
 @pytest.mark.parametrize('keys, products', [(256, 2 + 5), (128, 2 + 2 + 5)])
@@ -103,14 +103,14 @@ def test_splash_is_computed_once_where_its_results_are_dear_to_make(keys, produc
   segments = jnp.ones((1, 128), jnp.int32), jnp.ones((1, keys), jnp.int32)
   layer = lambda x, _: (kernels.splash(x, k, v, *segments, alone=False, interpret=True), None)
   layer = jax.checkpoint(layer, policy=REMAT['dots'], prevent_cse=False)
-  slopes = jax.grad(lambda x: jax.lax.scan(layer, x, None, length=3)[0].sum())
-  program = Program(jax.jit(slopes).lower(q).compile().as_text(), {'data': 1})
+  gradients = jax.grad(lambda x: jax.lax.scan(layer, x, None, length=3)[0].sum())
+  program = Program(jax.jit(gradients).lower(q).compile().as_text(), {'data': 1})
   counted = sum(work.flops * work.times for work in program.work())
   assert counted == 3 * products * 2 * 128 * keys * 128 * 4
 
 
 @pytest.mark.parametrize('tiles, parts', [(1, 4), (2, 2), (4, 1)])
-def test_slopes_of_queries_are_the_sum_of_their_parts(tiles, parts, monkeypatch):
+def test_gradients_of_queries_are_the_sum_of_their_parts(tiles, parts, monkeypatch):
   """500 keys in tiles of 128, of which so many lie in scratch memory at once."""
   monkeypatch.setattr(kernels, 'SCRATCH_BYTES', (32 + 40 * tiles) * 128 * 128)
   q, k, v, weight = (numbers(i, 1, n, HEADS, HEAD_DIM) for i, n in enumerate((40, 500, 500, 40)))
@@ -152,7 +152,7 @@ def test_tiles_of_splash_pad_least(length, block):
 
 @each_kernel
 def test_no_kernel_lets_a_clip_hear_another(kernel):
-  """To the last bit, forwards and in the slopes of what the other clip holds."""
+  """To the last bit, forwards and in the gradients of what the other clip holds."""
   how = AttentionConfig(kernel, block=128)
   own = (Q_SEGMENT == 1)[..., None, None]
   others = jnp.asarray(K_SEGMENT != 1)[..., None, None]
@@ -164,9 +164,9 @@ def test_no_kernel_lets_a_clip_hear_another(kernel):
   np.testing.assert_array_equal(
     tiny.quick_jit(heard)(*(jnp.where(others, 1e4, x) for x in (K, V))), before
   )
-  slopes = tiny.quick_jit(jax.grad(lambda k, v: jnp.square(heard(k, v)).sum(), (0, 1)))(K, V)
-  for slope in slopes:
-    assert (jnp.where(others, slope, 0.0) == 0).all() and (slope != 0).any()
+  gradients = tiny.quick_jit(jax.grad(lambda k, v: jnp.square(heard(k, v)).sum(), (0, 1)))(K, V)
+  for gradient in gradients:
+    assert (jnp.where(others, gradient, 0.0) == 0).all() and (gradient != 0).any()
 
 
 @pytest.fixture(scope='module')
@@ -174,7 +174,7 @@ def on_meshes() -> list[dict]:
   return json.loads(run_program(str(Path(__file__).with_name('attention_on_mesh.py'))))
 
 
-def test_every_split_over_devices_gives_the_same_answer_and_slopes(on_meshes):
+def test_every_split_over_devices_gives_the_same_answer_and_gradients(on_meshes):
   done = [found for found in on_meshes if 'apart' in found]
   assert {tuple(found['how']) for found in done} == {
     ('reference', 'swap'), ('reference', 'gather'), ('reference', 'ring'), ('chunked', 'gather'),

@@ -64,12 +64,12 @@ def test_every_form_has_the_values_and_gradients_of_the_plain_one(kernel):
 
     return tiny.quick_jit(jax.value_and_grad(objective, (0, 1), has_aux=True))(x, w)
 
-  (_, wanted), slopes = run('plain')
+  (_, wanted), gradients = run('plain')
   fits = {'minimal': kernel[:2] == (3, 3), 'minimal_in_time': kernel[0] == 3}
   for form in (f for f in FORMS if fits.get(f, f != 'plain')):
     (_, y), (dx, dw) = run(form)
     assert largest(y, wanted) <= 1e-5, form
-    assert largest(dx, slopes[0]) <= 1e-5 and largest(dw, slopes[1]) <= 1e-5 * w.size, form
+    assert largest(dx, gradients[0]) <= 1e-5 and largest(dw, gradients[1]) <= 1e-5 * w.size, form
 
 
 @pytest.mark.skipif(jax.default_backend() != 'cpu', reason='elsewhere XLA knows by itself')

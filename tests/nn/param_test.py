@@ -17,23 +17,23 @@ def drawn(*shape: int) -> jax.Array:
   return jnp.asarray(DRAWN.standard_normal(shape), jnp.float32)
 
 
-def with_slopes(function, *args):
+def with_gradients(function, *args):
   """Its values, and how a weighted sum of them changes with each argument."""
 
   def objective(*args):
     y = function(*args)
     return (WEIGHTS[: y.size].reshape(y.shape) * y).sum(), y
 
-  slopes, values = jax.jit(jax.grad(objective, tuple(range(len(args))), has_aux=True))(*args)
-  return values, *slopes
+  gradients, values = jax.jit(jax.grad(objective, tuple(range(len(args))), has_aux=True))(*args)
+  return values, *gradients
 
 
 def on(meshed: bool, function, *args):
-  """`with_slopes`, over a mesh or without one."""
+  """`with_gradients`, over a mesh or without one."""
   if not meshed:
-    return with_slopes(function, *args)
+    return with_gradients(function, *args)
   with jax.set_mesh(sharding.make_mesh(sharding.MeshConfig())):
-    return with_slopes(function, *sharding.everywhere(args))
+    return with_gradients(function, *sharding.everywhere(args))
 
 
 @pytest.mark.parametrize('meshed', [False, True])
@@ -46,9 +46,9 @@ def on(meshed: bool, function, *args):
     ('bthk,hkd->btd', (7, 2, 4), (2, 4, 6), ('batch', 'tokens', None)),
   ],
 )
-def test_a_product_is_the_einsum_with_its_slopes(equation, of_x, of_w, axes, rows, meshed):
+def test_a_product_is_the_einsum_with_its_gradients(equation, of_x, of_w, axes, rows, meshed):
   x, w = drawn(rows, *of_x), drawn(*of_w)
-  wanted = with_slopes(functools.partial(jnp.einsum, equation), x, w)
+  wanted = with_gradients(functools.partial(jnp.einsum, equation), x, w)
   product = lambda x, w: param.einsum(equation, x, w, *axes)
   found = on(meshed, product, x, w)
   for a, b in zip(found, wanted):
@@ -67,7 +67,9 @@ def test_a_product_is_the_einsum_with_its_slopes(equation, of_x, of_w, axes, row
 def test_products_of_16_bits_lose_no_more_than_their_rounding(equation, of_x, of_w, axes, meshed):
   x, w = drawn(2, *of_x).astype(jnp.bfloat16), drawn(*of_w)
   as_rounded = w.astype(jnp.bfloat16).astype(jnp.float32)
-  wanted = with_slopes(functools.partial(jnp.einsum, equation), x.astype(jnp.float32), as_rounded)
+  wanted = with_gradients(
+    functools.partial(jnp.einsum, equation), x.astype(jnp.float32), as_rounded
+  )
   product = lambda x, w: param.einsum(equation, x, w, *axes).astype(jnp.float32)
   found = on(meshed, product, x, w)
   assert [a.dtype for a in found] == [jnp.float32, jnp.bfloat16, jnp.float32]
@@ -80,7 +82,7 @@ def test_products_of_16_bits_lose_no_more_than_their_rounding(equation, of_x, of
 def test_on_a_cpu_the_precision_asked_of_jax_is_kept(meshed):
   x, w = drawn(2, 7, 6), drawn(6, 2, 4)
   rounded = lambda a: a.astype(jnp.bfloat16).astype(jnp.float32)
-  wanted = with_slopes(functools.partial(jnp.einsum, 'btd,dhk->bthk'), rounded(x), rounded(w))
+  wanted = with_gradients(functools.partial(jnp.einsum, 'btd,dhk->bthk'), rounded(x), rounded(w))
 
   def product(x, w):
     with jax.default_matmul_precision('bfloat16'):
@@ -98,8 +100,8 @@ def test_on_a_cpu_the_precision_asked_of_jax_is_kept(meshed):
 def test_on_a_cpu_products_of_16_bits_give_sums_of_32():
   x, w = drawn(2, 8, 16).astype(jnp.bfloat16), drawn(16, 32)
   product = lambda x, w: param.einsum('bti,io->bto', x, w, 'batch', 'tokens', None)
-  slopes = jax.jit(jax.grad(lambda x, w: product(x, w).astype(jnp.float32).sum(), (0, 1)))
-  products = [*matrix_products(product, x, w), *matrix_products(slopes, x, w)]
+  gradients = jax.jit(jax.grad(lambda x, w: product(x, w).astype(jnp.float32).sum(), (0, 1)))
+  products = [*matrix_products(product, x, w), *matrix_products(gradients, x, w)]
   assert {(p.dtype, p.sums) for p in products} == {('bfloat16', 'float32')}
 
 
@@ -109,14 +111,14 @@ def test_on_a_cpu_products_of_16_bits_give_sums_of_32():
 def test_what_is_spread_is_broadcast_with_its_slope(shape, rows, meshed):
   x = drawn(*(rows if size == 'rows' else size for size in shape))
   like = drawn(rows, 7, *(shape[2:] if 'rows' in shape else shape))
-  wanted = with_slopes(lambda x: jnp.broadcast_to(x, like.shape), x)
+  wanted = with_gradients(lambda x: jnp.broadcast_to(x, like.shape), x)
   spread = lambda x, like: param.spread(x, like) + 0 * like
   found = on(meshed, spread, x, like)
   for a, b in zip(found[:2], wanted):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
-def test_slopes_of_a_single_row_are_products_alone():
+def test_gradients_of_a_single_row_are_products_alone():
   x, w, bias = drawn(1, 64, 8), drawn(8, 2, 4), drawn(2, 4)
 
   def objective(x, w, bias):

@@ -109,7 +109,7 @@ def test_half_precision_stays_half_precision():
 
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
 @pytest.mark.parametrize('pairs', get_args(rope.Pairs))
-def test_the_form_for_a_tpu_turns_and_slopes_alike(pairs, dtype, monkeypatch):
+def test_the_form_for_a_tpu_turns_and_gradients_alike(pairs, dtype, monkeypatch):
   x, turn = jnp.asarray(vectors(0), dtype), table(positions(0), pairs=pairs)
 
   def both():

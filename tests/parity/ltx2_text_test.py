@@ -290,13 +290,13 @@ def test_connectors(seed):
     return jnp.sum(made * probe), made
 
   run = tiny.quick_jit(jax.value_and_grad(ours, (0, 1), has_aux=True))
-  (_, made), slopes = run(params, states.transpose(3, 0, 1, 2))
+  (_, made), gradients = run(params, states.transpose(3, 0, 1, 2))
   assert relative(made, wanted.detach()) <= FORWARD
   (wanted * torch.from_numpy(probe)).sum().backward()
-  behind = padded_in_front(np.asarray(slopes[1]).transpose(1, 2, 3, 0), valid)
+  behind = padded_in_front(np.asarray(gradients[1]).transpose(1, 2, 3, 0), valid)
   assert relative(behind, given.grad) <= GRADIENT
   where = ltx2_connectors.places(config)
-  mine = tensors.saved_of(where, jax.device_get(slopes[0]))
+  mine = tensors.saved_of(where, jax.device_get(gradients[0]))
   for name, p in model.named_parameters():
     assert relative(mine[name], p.grad) <= GRADIENT, name
 

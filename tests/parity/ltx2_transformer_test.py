@@ -242,7 +242,7 @@ def test_gradients_equal_the_reference(version, seed, exact):
     made = ours(config, params, latent, text, given, True)
     return sum((made[m] * weight[m]).sum() for m in MODALITIES)
 
-  slopes = tiny.quick_jit(jax.grad(objective, (0, 1, 2)))(params, given.latent, given.text)
+  gradients = tiny.quick_jit(jax.grad(objective, (0, 1, 2)))(params, given.latent, given.text)
   fed = [
     {m: torch.tensor(x[m], requires_grad=True) for m in MODALITIES}
     for x in (given.latent, given.text)
@@ -251,12 +251,12 @@ def test_gradients_equal_the_reference(version, seed, exact):
   made = theirs(reference, *fed, given, True, True)
   sum((made[m] * torch.from_numpy(weight[m])).sum() for m in MODALITIES).backward()
   wanted = [{m: x.grad.numpy() for m, x in tree.items()} for tree in fed]
-  for mine, other in zip(slopes[1:], wanted):
+  for mine, other in zip(gradients[1:], wanted):
     for m in MODALITIES:
       error = apart(mine[m], other[m])
       print(f'{version} {seed} input {m} {error:.2e}')
       assert error <= GRADIENT
-  mine = ltx2_transformer.saved_of(config, jax.device_get(slopes[0]))
+  mine = ltx2_transformer.saved_of(config, jax.device_get(gradients[0]))
   largest = 0.0
   for name, parameter in reference.named_parameters():
     slope = parameter.grad

@@ -29,7 +29,7 @@ def test_a_step_is_planned_and_written_down(tmp_path):
 
 
 @for_tpus
-def test_slices_lie_along_data_and_sum_slopes_through_their_hosts(tmp_path):
+def test_slices_lie_along_data_and_sum_gradients_through_their_hosts(tmp_path):
   flags = ('--topology=v5p:2x2x1', '--slices=2', '--rows=16', f'--out={tmp_path}')
   said = run('launch/plan.py', *TINY, *flags, '--config.mesh.fsdp=4')
   assert 'tiny on 2 slices of v5p:2x2x1: 8 chips, data=2 fsdp=4' in said
@@ -76,7 +76,7 @@ def test_a_step_on_gpus_is_planned():
 
 @for_gpus
 def test_attention_of_cudnn_is_counted():
-  """Its way back computes scores once more than the formula has it: nine products for eight."""
+  """Its way back computes scores once more than the formula has it: nine matmuls for eight."""
   two = ('--config.transformer.layers=2', '--config.sample.skip_layers=(1,)')
   config = ('--config=configs/ltx2.py:2.3', *two, '--config.mesh.fsdp=1', '--quick')
   said = run('launch/plan.py', *config, '--topology=h100:1', '--rows=1')

@@ -9,7 +9,7 @@ from programs import run
 from sorajax.plan.hlo import Program, members
 from sorajax.plan.hlo_text import replica_groups
 
-SIZE = 8 * 16 * 4  # bytes of the array that devices talk about
+SIZE = 8 * 16 * 4  # bytes of the array that devices communication about
 TURNS, ROWS, WIDTH = 7, 32, 64
 
 
@@ -28,8 +28,8 @@ def found() -> dict:
     ('collective-permute', ['tensor'], 2, SIZE, SIZE),
   ],
 )
-def test_talk_between_devices_is_found_in_a_loop(found, kind, axes, group, made, sent):
-  (one,) = found['talk'][kind]
+def test_communication_between_devices_is_found_in_a_loop(found, kind, axes, group, made, sent):
+  (one,) = found['communication'][kind]
   assert one['kind'] == kind and sorted(one['axes']) == sorted(axes) and one['group'] == group
   assert (one['bytes'], one['sent'], one['times']) == (made, sent, TURNS)
 
@@ -110,7 +110,7 @@ def test_only_products_of_numbers_that_are_there_count():
   assert work.bytes == 2 * (3 * 8 * 16 + 3 * 16 * 4 + 3 * 8 * 4)
 
 
-TALKS = """ENTRY %main (a: f32[4], b: bf16[2,8]) -> f32[8] {{
+COLLECTIVE = """ENTRY %main (a: f32[4], b: bf16[2,8]) -> f32[8] {{
   %a = f32[4]{{0}} parameter(0)
   %b = bf16[2,8]{{1,0}} parameter(1)
   %start = ((f32[4]{{0}}, bf16[2,8]{{1,0}}), (f32[8]{{0}}, bf16[4,8]{{1,0}})) \
@@ -121,8 +121,8 @@ all-gather-start(%a, %b), replica_groups={{{{0,1}},{{2,3}}}}, backend_config={{"
 
 
 @pytest.mark.parametrize('sync', ['true', 'false'])
-def test_the_start_of_talk_tells_what_goes_in_before_what_comes_out(sync):
-  (one,) = Program(TALKS.format(sync=sync), {'data': 2, 'fsdp': 2}).collectives()
+def test_the_start_of_communication_tells_what_goes_in_before_what_comes_out(sync):
+  (one,) = Program(COLLECTIVE.format(sync=sync), {'data': 2, 'fsdp': 2}).collectives()
   assert (one.axes, one.members, one.bytes) == (('fsdp',), (0, 1), 8 * 4 + 4 * 8 * 2)
   assert one.overlapped == (sync == 'false')
 
@@ -163,7 +163,7 @@ _xla_megascale_transfer_type="ALL_REDUCE"}}
 
 
 @pytest.mark.parametrize('operation, apart', [('negate', True), ('bitcast', False)])
-def test_talk_between_slices_goes_by_way_of_their_hosts(operation, apart):
+def test_communication_between_slices_goes_by_way_of_their_hosts(operation, apart):
   program = Program(FAR.format(meanwhile='%c', operation=operation), {'data': 3, 'fsdp': 2})
   (one,) = program.collectives()
   assert (one.kind, one.axes, one.members) == ('all-reduce', ('data',), (0, 2, 4))
@@ -186,10 +186,10 @@ backend_config={"intermediate_tensor_shape": {"dimensions": ["2", "4", "512", "2
 """
 
 
-@pytest.mark.parametrize('back, products', [('', 2), ('Backward', 5)])
-def test_products_within_kernels_of_cudnn_are_known_by_their_shapes(back, products):
+@pytest.mark.parametrize('back, matmuls', [('', 2), ('Backward', 5)])
+def test_products_within_kernels_of_cudnn_are_known_by_their_shapes(back, matmuls):
   (work,) = Program(CUDNN.replace('Softmax"', f'Softmax{back}"'), {'data': 1}).work()
-  assert work.kernel_flops == 2 * products * 2 * 4 * 512 * 256 * 64
+  assert work.kernel_flops == 2 * matmuls * 2 * 4 * 512 * 256 * 64
 
 
 CUBLAS = """ENTRY %main (a: bf16[3,8,16], b: bf16[3,16,4]) -> bf16[3,8,4] {
@@ -217,15 +217,15 @@ KERNEL = """ENTRY %main (q: bf16[2,4,512,64], k: bf16[2,4,256,64]) -> bf16[2,4,5
 
 
 @pytest.mark.parametrize(
-  'name, products', [('splash_mha_fwd', 2), ('splash_mha_dkv', 5), ('other', 0)]
+  'name, matmuls', [('splash_mha_fwd', 2), ('splash_mha_dkv', 5), ('other', 0)]
 )
-def test_products_within_kernels_of_attention_count(name, products):
+def test_products_within_kernels_of_attention_count(name, matmuls):
   q, k = 'bf16[2,4,512,64]{3,2,1,0}', 'bf16[2,4,256,64]{3,2,1,0}'
   shapes = f'operand_layout_constraints={{s8[1,2,2]{{2,1,0}}, {q}, {k}, {k}}}'
   rest = f'custom_call_target="tpu_custom_call", {shapes}, frontend_attributes={{}}'
   text = KERNEL.format(name=name, rest=rest)
   (work,) = Program(text, {'data': 1}).work()
-  assert work.kernel_flops == products * 2 * 2 * 4 * 512 * 256 * 64
+  assert work.kernel_flops == matmuls * 2 * 2 * 4 * 512 * 256 * 64
 
 
 SLICES = """%write (p: bf16[48,8,16], u: bf16[1,8,16], i: s32[]) -> bf16[48,8,16] {
@@ -336,7 +336,7 @@ def test_what_low_rank_changes_hold_is_told_by_formula(found):
 
 
 def test_what_is_planned_is_what_decodes(found):
-  """To the letter, and as many products; devices share rows if those divide, or work alike."""
+  """To the letter, and as many matmuls; devices share rows if those divide, or work alike."""
   for made, alike in zip(found['decoded'], (1, 4, 8), strict=True):
     run, planned = made['same']
     assert len(run) > 10_000 and planned == run

@@ -42,7 +42,7 @@ from sorajax.settings import SampleConfig
 
 P = jax.P
 MESH = sharding.MeshConfig(1, 2, 2, 2)
-TALK = {  # of float32 [8, 16] on each device
+COLLECTIVES = {  # of float32 [8, 16] on each device
   'all-gather': (lambda x: jax.lax.all_gather(x, 'tensor', tiled=True), 'tensor'),
   'all-reduce': (lambda x: jax.lax.psum(x, ('fsdp', 'context')), ('fsdp', 'context')),
   'reduce-scatter': (lambda x: jax.lax.psum_scatter(x, 'fsdp', tiled=True), 'fsdp'),
@@ -78,8 +78,8 @@ def program(run, *shapes) -> Program:
   return Program(compiled.as_text(), dict(mesh.shape))
 
 
-def talk(kind: str) -> list[dict]:
-  run, _ = TALK[kind]
+def communication(kind: str) -> list[dict]:
+  run, _ = COLLECTIVES[kind]
   mesh = sharding.make_mesh(MESH)
 
   def looped(x):
@@ -111,7 +111,7 @@ def forwards(config) -> dict:
 
 
 def recomputed() -> dict:
-  """FLOPs of a gradient by what is computed twice, in the program, and those of wide products."""
+  """FLOPs of a gradient by what is computed twice, in the program, and those of wide matmuls."""
   tokens, text = tiny.pack(([1, 2], [3, 4]), video=12, audio=10, text=10)
   many = lambda x: np.repeat(x, 16, axis=0)  # tokens, more than channels
   tokens, text = jax.tree.map(many, (tokens, text))
@@ -127,7 +127,7 @@ def recomputed() -> dict:
 
 
 class Given:
-  """A text encoder without products: every text is the same."""
+  """A text encoder without matmuls: every text is the same."""
 
   width, max_tokens, trainable = tiny.TEXT_WIDTH, 6, True
 
@@ -152,7 +152,7 @@ def sampled(layers: int, shape: dict, how: SampleConfig) -> dict:
   return {
     'program': sum(w.flops * w.times for w in done),
     'formula': clips.flops().total,
-    'layers': 2 * sum(n * (f.products + f.attention) for f, n in each),
+    'layers': 2 * sum(n * (f.matmuls + f.attention) for f, n in each),
   }
 
 
@@ -249,7 +249,7 @@ def changed(sizes: tuple[int, ...], preconditioned: bool) -> dict:
 
 
 def said(sizes: tuple[int, ...]) -> dict:
-  """Bytes of talk in a step on a mesh, in the program and by formula, by kind and axes."""
+  """Bytes of communication in a step on a mesh, in the program and by formula, by kind and axes."""
   config = runpy.run_path(str(Path(__file__).parents[2] / 'configs' / 'tiny.py'))['get_config']()
   config.text.width = 64
   config.mesh.update(dict(zip(sharding.AXES, sizes)))
@@ -286,13 +286,13 @@ def volumes(does) -> dict[str, float]:
 def main() -> None:
   made = program(layers, (ROWS, WIDTH), (TURNS, WIDTH, WIDTH))
   work = list(made.work())
-  found = {kind: talk(kind) for kind in TALK}
+  found = {kind: communication(kind) for kind in COLLECTIVES}
   counted = sum(w.flops * w.times for w in work)
   several = [forwards(tiny.transformer(layers=3, **more)) for more in OPTIONS]
   print(
     json.dumps(
       {
-        'talk': found,
+        'communication': found,
         'forwards': several,
         'recomputed': recomputed(),
         'sampling': [[sampled(n, *how) for n in (2, 3)] for how in SAMPLING],

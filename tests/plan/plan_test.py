@@ -20,7 +20,7 @@ from sorajax.plan.program import QUICK, Compiled
 CONFIGS = Path(__file__).parents[2] / 'configs'
 GIB = 2**30
 SIDE = 8192
-# A loop of three products of 8192 × 8192, after which the result is summed over all 16 devices.
+# A loop of three matmuls of 8192 × 8192, after which the result is summed over all 16 devices.
 LOOP = f"""HloModule step
 
 %body (p: (s32[], bf16[{SIDE},{SIDE}])) -> (s32[], bf16[{SIDE},{SIDE}]) {{
@@ -48,7 +48,7 @@ ENTRY %main (a: bf16[{SIDE},{SIDE}]) -> bf16[{SIDE},{SIDE}] {{
 }}
 """
 MESH = {'data': 1, 'fsdp': 16, 'context': 1, 'tensor': 1}
-EXACT = Assumptions(products=1.0, kernels=1.0, memory=1.0, links=1.0, start_s=0.0)
+EXACT = Assumptions(matmuls=1.0, kernels=1.0, memory=1.0, links=1.0, start_s=0.0)
 
 
 def settings():
@@ -78,15 +78,15 @@ def made(peak: float = 20 * GIB, price: float = 0.0, what: work.Work | None = No
   )  # fmt: skip
 
 
-def test_a_step_takes_its_products_and_the_talk_after_them():
+def test_a_step_takes_its_matmuls_and_the_communication_after_them():
   chip = chips.CHIPS['v6e']
   found = estimate(Program(LOOP, MESH), chip, (4, 4), EXACT)
   assert found.flops == 3 * 2 * SIDE**3
-  assert found.products == pytest.approx(3 * 2 * SIDE**3 / chip.flops)
+  assert found.matmuls == pytest.approx(3 * 2 * SIDE**3 / chip.flops)
   # Two lines of four chips each: a chip at their ends sends one way along either.
   sent = 2 * 15 / 16 * 2 * SIDE**2
   assert found.exposed == pytest.approx(sent / (2 * chip.network.link))
-  assert found.seconds == pytest.approx(found.products + found.exposed)
+  assert found.seconds == pytest.approx(found.matmuls + found.exposed)
 
 
 def test_rings_send_both_ways():
@@ -103,7 +103,7 @@ def test_a_part_of_a_ring_is_a_line():
   assert speeds == [1, 1, 2, 3, 4]
 
 
-def test_talk_between_machines_goes_through_all_their_cards():
+def test_communication_between_machines_goes_through_all_their_cards():
   one, whole, apart = range(8), range(64), range(0, 64, 8)
   network = chips.CHIPS['h100'].network
   assert network.speed(one, (8,)) == network.speed(one, (8, 8)) == network.near
@@ -112,7 +112,7 @@ def test_talk_between_machines_goes_through_all_their_cards():
   assert network.speed(range(0, 64, 2), (8, 8)) == 4 * network.far
 
 
-def test_talk_between_slices_goes_through_the_cards_of_all_their_chips():
+def test_communication_between_slices_goes_through_the_cards_of_all_their_chips():
   chip, double, sides = chips.CHIPS['v5p'], chips.CHIPS['tpu7x'], (2, 2, 2)
   within = chip.speed(range(8), sides)
   assert within == chip.speed(range(8, 16), sides) == chip.network.speed(range(8), sides)
@@ -126,7 +126,7 @@ def test_talk_between_slices_goes_through_the_cards_of_all_their_chips():
 
 def test_less_of_what_chips_can_do_takes_longer():
   exact = estimate(Program(LOOP, MESH), chips.CHIPS['v6e'], (4, 4), EXACT)
-  half = dataclasses.replace(EXACT, products=0.5, links=0.5)
+  half = dataclasses.replace(EXACT, matmuls=0.5, links=0.5)
   slow = estimate(Program(LOOP, MESH), chips.CHIPS['v6e'], (4, 4), half)
   assert slow.seconds == pytest.approx(2 * exact.seconds)
 
@@ -288,11 +288,11 @@ def test_nothing_is_said_where_nothing_is_wasted():
   'fsdp, streams', [(1, ''), (16, ''), (32, 'audio'), (64, 'audio video')], ids=str
 )
 def test_weights_that_are_cut_finer_than_a_tile_and_sent_whole_are_told(fsdp, streams):
-  talk = {
+  communication = {
     ('all-gather', ('fsdp',), False): (10.0, 0.0),
     ('all-reduce', ('fsdp',), False): (2.0, 0.0),
   }
-  whole = dataclasses.replace(QUIET, by_collective=talk)
+  whole = dataclasses.replace(QUIET, by_collective=communication)
   assert not said(fsdp=fsdp)  # the compiler gathered them all the same
   lines = list(advice(advised(fsdp=fsdp, estimate=whole)))
   assert [line.split(' channels of ')[1].split()[0] for line in lines] == streams.split()
@@ -311,13 +311,13 @@ def test_little_memory_asks_for_less_and_much_for_less_work():
   assert not said(12 * GIB, with_remat('none')) and not said(12 * GIB, clips())
 
 
-def test_talk_that_all_wait_for_is_told_with_where_it_goes():
+def test_communication_that_all_wait_for_is_told_with_where_it_goes():
   by = {
     ('all-gather', ('fsdp',), False): (1.0, 0.3), ('all-reduce', ('data',), False): (1.0, 0.1),
     ('all-to-all', ('context',), True): (1.0, 9.0),
   }  # fmt: skip
   loud = dataclasses.replace(QUIET, exposed=0.4, hidden=0.9, by_collective=by)
-  assert '29 % of the time all wait for talk, most of it over fsdp' in said(estimate=loud)
+  assert '29 % of the time is exposed communication, most of it over fsdp' in said(estimate=loud)
   assert not said(estimate=dataclasses.replace(loud, exposed=0.2))
   page = report.page(advised(estimate=loud))
   assert 'fewer devices along fsdp</b>' in page.replace('<p>', '</b>')

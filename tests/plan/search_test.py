@@ -44,7 +44,7 @@ def formula(shapes, sizes, rows: int = 64, make=search.step_of, **transformer) -
   return Formula(make(own, rows, mesh), dict(mesh.shape), shapes)
 
 
-def talk(made: Formula) -> dict[tuple[str, tuple[str, ...]], float]:
+def communication(made: Formula) -> dict[tuple[str, tuple[str, ...]], float]:
   found: dict[tuple[str, tuple[str, ...]], float] = {}
   for one in made.collectives():
     key = one.kind, one.axes
@@ -95,21 +95,21 @@ def test_what_remat_saves_in_memory_it_costs_in_time(steps):
       assert more.memory.peak > less.memory.peak and more.seconds < less.seconds
 
 
-def test_a_device_alone_talks_with_none_and_does_all_the_work(shapes):
+def test_a_device_alone_communicates_with_none_and_does_all_the_work(shapes):
   alone = formula(shapes, (1, 1, 1, 1), rows=16)
-  assert not talk(alone)
+  assert not communication(alone)
   apart = formula(shapes, (4, 2, 1, 2), rows=16)
   flops = lambda made: sum(w.flops + w.kernel_flops for w in made.work())
   assert flops(alone) == pytest.approx(16 * flops(apart)) == alone.of.flops().total
 
 
-def test_shards_of_weights_hold_less_than_copies_and_talk_more(shapes):
+def test_shards_of_weights_hold_less_than_copies_and_communicate_more(shapes):
   copies, shards = formula(shapes, (16, 1, 1, 1)), formula(shapes, (1, 16, 1, 1))
   assert shards.memory().held['weights'] < 0.07 * copies.memory().held['weights']
-  gathered = talk(shards)['all-gather', ('fsdp',)]
+  gathered = communication(shards)['all-gather', ('fsdp',)]
   matrices = 2 * 18.9e9  # bytes, in bfloat16
   assert gathered == pytest.approx(2 * matrices, rel=0.05)  # forwards and backwards
-  assert set(talk(copies)) == {('all-reduce', ('data',))}
+  assert set(communication(copies)) == {('all-reduce', ('data',))}
 
 
 def test_transformers_of_16_bits_take_half_the_room(shapes):
@@ -122,7 +122,10 @@ def test_transformers_of_16_bits_take_half_the_room(shapes):
 
 def test_weights_cut_finer_than_a_tile_are_sent_whole(shapes):
   """4,096 channels over 64 leave 64 of 128 to each; over 16 both streams have whole tiles."""
-  fine, coarse = talk(formula(shapes, (1, 64, 1, 1))), talk(formula(shapes, (4, 16, 1, 1)))
+  fine, coarse = (
+    communication(formula(shapes, (1, 64, 1, 1))),
+    communication(formula(shapes, (4, 16, 1, 1))),
+  )
   whole, gathered = ('all-reduce', ('fsdp',)), ('all-gather', ('fsdp',))
   assert gathered not in fine and whole not in coarse
   rest = coarse['all-reduce', ('data', 'fsdp')]  # of weights that every device has whole
@@ -132,12 +135,12 @@ def test_weights_cut_finer_than_a_tile_are_sent_whole(shapes):
 @pytest.mark.parametrize('split, kind', [('swap', 'all-to-all'), ('gather', 'all-gather')])
 def test_split_tokens_are_sent_as_attention_splits_them(shapes, split, kind):
   own = dataclasses.replace(settings().transformer.attention, split=split)
-  assert (kind, ('context',)) in talk(formula(shapes, (1, 4, 4, 1), attention=own))
-  assert not any('context' in axes for _, axes in talk(formula(shapes, (4, 4, 1, 1))))
+  assert (kind, ('context',)) in communication(formula(shapes, (1, 4, 4, 1), attention=own))
+  assert not any('context' in axes for _, axes in communication(formula(shapes, (4, 4, 1, 1))))
 
 
 def planned(one: search.Candidate, seconds: float, peak: float) -> Plan:
-  spent = dataclasses.replace(one.estimate, products=seconds, kernels=0.0, memory=0.0, exposed=0.0)
+  spent = dataclasses.replace(one.estimate, matmuls=seconds, kernels=0.0, memory=0.0, exposed=0.0)
   compiled = Compiled(Memory({}, peak), None, {}, 1.0, 1, 0)
   return Plan('big', PLACE.topology, CHIP, 16, one.of, compiled, spent, Assumptions())
 

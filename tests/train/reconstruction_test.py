@@ -177,8 +177,8 @@ def test_a_vocoder_learns_from_sounds_and_the_autoencoder_from_frames():
     own = dataclasses.replace(made, settings=dataclasses.replace(made.settings, loss=loss))
     counts = {'micro_batches': jnp.ones(())}
     total = lambda p: own.loss(p, own.frozen(), {'audio': batch}, jax.random.key(0), counts)[0]
-    slopes = jax.jit(jax.grad(total))(params)
-    return {part for part in slopes if any(s.any() for s in jax.tree.leaves(slopes[part]))}
+    gradients = jax.jit(jax.grad(total))(params)
+    return {part for part in gradients if any(s.any() for s in jax.tree.leaves(gradients[part]))}
 
   assert moved(spectrogram=1.0) == {'autoencoder'}
   assert moved(spectrogram=0.0, spectra=1.0, mel=1.0) == {'vocoder'}
