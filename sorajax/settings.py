@@ -120,10 +120,10 @@ class SampleConfig:
       the first of them says how much noise the enlarged clip is given.
     solver: its name, in `flow.solver.SOLVERS`.
     wait: modality → steps for which it stays noise while the others are made, of which it then
-      hears more; a run has as many steps more.
+      sees more; a run has as many steps more.
     guidance: modality → scale of guidance away from no prompt; 1 for none.
-    modality_guidance: modality → scale of guidance away from what is made without hearing the
-      other stream; 1 for none.
+    modality_guidance: modality → scale of guidance away from what is made without attention
+      to the other stream; 1 for none.
     skip_guidance: modality → scale of guidance away from what is made without the self-attention
       of `skip_layers`; 0 for none.
     skip_layers: numbers of these layers, from 0.

@@ -35,7 +35,7 @@ class AutoencoderConfig:
     middle_attention: whether the middle does.
     norm: over channels at each place, or over groups of channels of the whole clip.
     groups: of the latter.
-    causal: whether a frame hears only the past.
+    causal: whether a frame sees only the past.
   """
 
   audio_channels: int = 2

@@ -193,8 +193,8 @@ class Attention(nnx.Module):
       q, k, v = ((x @ w + b).reshape(shape) for w, b in projections)
       q = rope.rotate(self.query_norm(q) * K**-0.5, turns)
       k = rope.rotate(self.key_norm(k), turns)
-      heard = neighbourhood.attend(q, k, v, self.window)
-      return total + heard.reshape(B, L, together) @ back, None
+      attended = neighbourhood.attend(q, k, v, self.window)
+      return total + attended.reshape(B, L, together) @ back, None
 
     weights = (*inward, outward.reshape(-1, together, D))
     return jax.lax.scan(add, jnp.broadcast_to(last, x.shape), weights)[0]

@@ -185,7 +185,7 @@ def reach(config: VideoConfig) -> int:
 
 
 def decoder_lead(half: HalfConfig) -> int:
-  """How many latent frames a decoder must hear before it can give its first frame."""
+  """How many latent frames a decoder must see before it can give its first frame."""
   if half.causal:
     return 1
   return next(n for n in itertools.count(1) if _frames_out(half, n) > 0)

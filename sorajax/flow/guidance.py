@@ -18,7 +18,7 @@ def guided(
   """v + Σ push·(v − v_w): away from what velocities say that know less, or are worse at it.
 
   One that has not read the prompt makes this classifier-free guidance of scale 1 + push (Ho &
-  Salimans 2022, equation 6); one whose streams do not hear each other LTX-2's guidance of
+  Salimans 2022, equation 6); one whose streams do not attend to each other LTX-2's guidance of
   modalities; one without some of its self-attention spatiotemporal skip guidance (Hyung et al.
   2024).
 

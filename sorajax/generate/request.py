@@ -174,9 +174,9 @@ def finish(plan: Plan, made: Clip) -> Clip:
     if plan.given['video'].all():
       video = _fitted(request.given, request.frames, 0).video
     if plan.given['audio'].all():
-      heard = request.given_sound or request.given
-      rate_hz = heard.sample_rate_hz  # which need not be that at which the codec plays
-      audio = _sound_fitted(heard.audio, length(rate_hz))
+      sounding = request.given_sound or request.given
+      rate_hz = sounding.sample_rate_hz  # which need not be that at which the codec plays
+      audio = _sound_fitted(sounding.audio, length(rate_hz))
   return Clip(video, audio, made.fps, rate_hz)
 
 

@@ -49,7 +49,7 @@ class Sampler:
     network: the velocity.
     codec: of its latents.
     batch: clips sampled at once.
-    joined: whether audio and video hear each other.
+    joined: whether audio and video attend to each other.
     refiner: makes clips small first and then large; None makes them at once.
   """
 

@@ -33,7 +33,7 @@ class Pass:
   Attributes:
     away_from: what guidance pushes away from by it; '' for the plain pass, with all there is.
     prompted: whether it reads the prompt.
-    joined: whether audio and video hear each other.
+    joined: whether audio and video attend to each other.
     skip_layers: whose self-attention is skipped.
     push: modality → how far guidance pushes away from it, as pairs.
   """
@@ -127,7 +127,7 @@ def sampling(
     network: the velocity.
     config: how it is solved and guided.
     shift: by how much levels move towards noise.
-    joined: whether audio and video hear each other.
+    joined: whether audio and video attend to each other.
   """
   run_times = times(config, shift)
   first_level = float(run_times['video'][0])

@@ -113,8 +113,8 @@ class Block(nnx.Module):
   ) -> dict:
     """One layer of xs, modality → [B, T, D].
 
-    With `joined` false, the streams do not hear each other; where `skip` is true, self-attention
-    gives each token its own value alone.
+    With `joined` false, the streams do not attend to each other; where `skip` is true,
+    self-attention gives each token its own value alone.
     """
     rows = {m: self.streams[m].rows(at[m]) for m in xs}
     xs = {m: self.streams[m].attend_self(x, at[m], rows[m], skip) for m, x in xs.items()}

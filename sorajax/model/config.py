@@ -59,7 +59,7 @@ class TransformerConfig:
     rope_theta: ratio of the highest to the lowest rotary frequency.
     cross_rope_theta: the same for audio↔video attention; 0 takes `rope_theta`.
     aligned: what the biases of queries and keys of audio↔video attention begin as, its gates then
-      at 1 and not at 0: above 0, tokens hear from the start what is at their own moment.
+      at 1 and not at 0: above 0, tokens attend from the start to what is at their own moment.
     rope_pairs: which two channels of a head turn together: k and k + K/2, or 2k and 2k + 1.
     remat: what the backward pass recomputes: nothing; all but matrix products and attention by
       head or by splash (`dots`); those products too that widen (`narrow`); all but that attention

@@ -104,7 +104,7 @@ class Transformer(nnx.Module):
       text: [B, L, text_width], the encoded captions.
       text_segment: int32 [B, L]; 0 is padding.
       text_shot: int32 [B, L].
-      joined: whether audio and video hear each other.
+      joined: whether audio and video attend to each other.
       skip_layers: those whose self-attention gives each token its own value alone (Hyung et al.
         2024, spatiotemporal skip guidance).
 

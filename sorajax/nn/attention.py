@@ -128,8 +128,8 @@ def _with_all_keys(kernel):
 class Attention(nnx.Module):
   """Multi-head attention with RMS-normed queries and keys and a gate per head.
 
-  Queries and keys are normed over the whole inner width H·K before they are turned. Their
-  biases begin as `start`: the further above 0, the more a query hears first what is at its place.
+  Queries and keys are normed over the whole inner width H·K before they are turned. Their biases
+  begin as `start`: the further above 0, the more a query attends at first to what is at its place.
   """
 
   def __init__(

@@ -112,8 +112,8 @@ def _one_head_forwards(q, k, v, q_segment, k_segment):
     top = score.max(axis=-1, keepdims=True)
     weight = jnp.where(allowed, jnp.exp(score - top), 0.0)
     total = jnp.maximum(weight.sum(axis=-1, keepdims=True), 1e-6)
-    heard = jnp.matmul(weight.astype(v.dtype), v, preferred_element_type=jnp.float32)
-    out = (heard / total).astype(q.dtype)
+    summed = jnp.matmul(weight.astype(v.dtype), v, preferred_element_type=jnp.float32)
+    out = (summed / total).astype(q.dtype)
     return checkpoint_name((out, top + jnp.log(total)), KEPT)
 
   out, size = jax.lax.map(piece, (q, q_segment))
@@ -138,8 +138,8 @@ def _one_head_backwards(saved, cotangent):
     allowed = segment[:, None] == k_segment
     score = jnp.matmul(q, k.T, preferred_element_type=jnp.float32)
     weight = jnp.where(allowed, jnp.exp(score - size), 0.0)
-    heard = jnp.matmul(cotangent, v.T, preferred_element_type=jnp.float32)
-    pull = jnp.where(allowed, weight * (heard - shared), 0.0).astype(q.dtype)
+    of_weight = jnp.matmul(cotangent, v.T, preferred_element_type=jnp.float32)
+    pull = jnp.where(allowed, weight * (of_weight - shared), 0.0).astype(q.dtype)
     return (sums[0] + pull.T @ q, sums[1] + weight.astype(q.dtype).T @ cotangent), pull @ k
 
   sums, q_gradient = jax.lax.scan(piece, (0 * k, 0 * v), (q, cotangent, q_segment, size, shared))
@@ -217,8 +217,8 @@ def ring(q, k, v, q_segment, k_segment, axis: str = 'context'):
     weight = jnp.where(allowed, jnp.exp(score - now[..., None]), 0.0)
     kept = jnp.exp(top - now)
     total = kept * total + weight.sum(axis=-1)
-    heard = jnp.einsum('bhts,bshk->bhtk', weight.astype(v.dtype), v)
-    out = kept[..., None] * out + heard.astype(jnp.float32)
+    summed = jnp.einsum('bhts,bshk->bhtk', weight.astype(v.dtype), v)
+    out = kept[..., None] * out + summed.astype(jnp.float32)
     passed = jax.tree.map(lambda x: jax.lax.ppermute(x, axis, onward), (k, v, segment))
     return ((now, total, out), passed), None
 
@@ -269,5 +269,5 @@ def _padded(x: jax.Array, length: int, value: int = 0) -> jax.Array:
 
 def _zero_where_alone(out, q_segment, k_segment):
   """0 in place of the mean that kernels give to a query without keys."""
-  heard = (q_segment[:, :, None] == k_segment[:, None, :]).any(axis=-1)
-  return jnp.where(heard[..., None, None], out, 0)
+  attends = (q_segment[:, :, None] == k_segment[:, None, :]).any(axis=-1)
+  return jnp.where(attends[..., None, None], out, 0)

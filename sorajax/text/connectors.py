@@ -115,7 +115,7 @@ class _Connector(nnx.Module):
   def __call__(self, x: jax.Array, valid: jax.Array, turn: rope.Rope) -> jax.Array:
     registers = jnp.tile(self.registers[...].astype(x.dtype), (x.shape[1] // self.count, 1))
     x = jnp.where(valid[..., None], x, registers)
-    segment = jnp.zeros_like(valid, jnp.int32)  # registers are heard as words are
+    segment = jnp.zeros_like(valid, jnp.int32)  # registers are attended to as words are
     x, _ = jax.lax.scan(lambda x, layer: (layer(x, segment, turn), None), x, self.layers)
     return layers.rms_norm(x)
 

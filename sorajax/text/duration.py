@@ -20,7 +20,7 @@ class DurationConfig:
     audio: channels of the sound's text.
     video: channels of the picture's text.
     width: D that both are mapped to.
-    queries: learned ones, that hear all of a prompt.
+    queries: learned ones, that attend to all of a prompt.
     heads: of their attention.
     hidden: units of the last map but one.
   """
@@ -60,11 +60,11 @@ class Duration(nnx.Module):
     c, B = self.config, len(text)
     parts = zip(c.streams, jnp.split(text, [c.audio], axis=-1))
     tokens = [self.inputs[m](x) + self.marks[m][...].astype(x.dtype) for m, x in parts]
-    heard = jnp.concatenate(tokens, axis=1)
+    read = jnp.concatenate(tokens, axis=1)
     asked = jnp.broadcast_to(self.queries[...].astype(text.dtype), (B, c.queries, c.width))
     split = lambda x: x.reshape(*x.shape[:2], c.heads, c.width // c.heads)
-    q, k, v = split(self.query(asked)), split(self.key(heard)), split(self.value(heard))
-    allowed = jnp.ones((B, c.queries, heard.shape[1]), bool)
+    q, k, v = split(self.query(asked)), split(self.key(read)), split(self.value(read))
+    allowed = jnp.ones((B, c.queries, read.shape[1]), bool)
     pooled = attend(q, k, v, allowed, scale=(c.width // c.heads) ** -0.5)
     pooled = self.out(pooled.reshape(B, c.queries, c.width)).reshape(B, 1, -1)
     hidden = jax.nn.gelu(self.hidden(pooled), approximate=True)

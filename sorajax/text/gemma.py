@@ -1,7 +1,8 @@
 """Gemma 3 as a text encoder: the hidden states of all its layers (Gemma Team 2025, section 2).
 
-Of every six layers five hear the last `window` tokens and the sixth the whole prompt. Queries and
-keys are normed a head at a time, and both halves of a layer are normed before and after.
+Of every six layers five are local, and attend to the last `window` tokens, and the sixth is global.
+Queries and keys are normed a head at a time, and both halves of a layer are normed before and
+after.
 """
 
 import dataclasses
@@ -30,9 +31,9 @@ class GemmaConfig:
     key_heads: of keys and values; each serves heads ÷ key_heads of the queries.
     head_dim: K.
     hidden: units of the MLP.
-    window: tokens that a local layer hears, its own among them.
-    every: each so many'th layer hears all.
-    theta: rotary base of the layers that hear all.
+    window: tokens that a local layer attends to, its own among them.
+    every: each so many'th layer is global, and attends to all.
+    theta: rotary base of the global layers.
     stretch: by which their positions are divided.
     local_theta: rotary base of the others.
     query_scale: scores are divided by its root.
@@ -78,9 +79,9 @@ class _Layer(nnx.Module):
     project = lambda w: param.einsum('btd,dhk->bthk', y, w, 'batch', None, 'heads', None)
     q = rope.rotate(_norm(project(self.query), self.query_norm), turn)
     k = rope.rotate(_norm(project(self.key), self.key_norm), turn)
-    heard = attend(q, k, project(self.value), allowed, c.query_scale**-0.5)
-    heard = param.einsum('bthk,hkd->btd', heard, self.out, 'batch', None, None)
-    x = x + _norm(heard, self.attended_norm)
+    attended = attend(q, k, project(self.value), allowed, c.query_scale**-0.5)
+    attended = param.einsum('bthk,hkd->btd', attended, self.out, 'batch', None, None)
+    x = x + _norm(attended, self.attended_norm)
     fed = feed(_norm(x, self.mlp_norm), self.gate, self.up, self.down)
     return x + _norm(fed, self.fed_norm)
 
@@ -101,22 +102,22 @@ class Gemma(nnx.Module):
 
     Args:
       ids: int32 [B, L], prompts padded at their ends.
-      valid: bool [B, L]; false where padding is, which nothing hears.
+      valid: bool [B, L]; false where padding is, to which nothing attends.
 
     Returns:
       [layers + 1, B, L, D] in the type of the parameters.
     """
     c = self.config
     x = embed(self.table, ids)
-    allowed, near = hearing(valid, c.window)
+    allowed, near = masks(valid, c.window)
     length = ids.shape[1]
     far_turn = turning(frequencies(c.head_dim, c.theta) / c.stretch, length)
     near_turn = turning(frequencies(c.head_dim, c.local_theta), length)
     far = (np.arange(c.layers) + 1) % c.every == 0
 
     def layer(x, this):
-      block, hears_all = this
-      pick = lambda a, b: jnp.where(hears_all, a, b)
+      block, is_global = this
+      pick = lambda a, b: jnp.where(is_global, a, b)
       return block(c, x, pick(allowed, near), jax.tree.map(pick, far_turn, near_turn)), x
 
     last, read = jax.lax.scan(layer, x, (self.layers, far))
@@ -133,8 +134,8 @@ def embed(table: nnx.Param, ids: jax.Array) -> jax.Array:
   return layers.look_up(whole, ids) * jnp.asarray(whole.shape[1] ** 0.5, whole.dtype)
 
 
-def hearing(valid: jax.Array, window: int) -> tuple[jax.Array, jax.Array]:
-  """Which tokens hear which of `valid` [B, L], bool [B, L, L]: all before them, and the near."""
+def masks(valid: jax.Array, window: int) -> tuple[jax.Array, jax.Array]:
+  """Which tokens of `valid` [B, L] attend to which, bool [B, L, L]: in global and local layers."""
   index = jnp.arange(valid.shape[1])
   back = index[:, None] - index
   allowed = (back >= 0) & valid[:, None, :]
@@ -142,7 +143,7 @@ def hearing(valid: jax.Array, window: int) -> tuple[jax.Array, jax.Array]:
 
 
 def attend(q: jax.Array, k: jax.Array, v: jax.Array, allowed: jax.Array, scale: float) -> jax.Array:
-  """What queries hear, softmax in float32.
+  """Attention, with its softmax in float32.
 
   Args:
     q: [B, L, H, K].

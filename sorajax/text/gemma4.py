@@ -1,8 +1,8 @@
 """Gemma 4 of 12 billion parameters as a text encoder: the hidden states of all its layers.
 
-Beside Gemma 3 (`text.gemma`): layers that hear the whole prompt have heads of their own size, fewer
-keys, and keys that are values too; of a head there, positions turn a quarter. Values are normed as
-queries and keys are, scores are not divided, and a layer's result is scaled by a number of its own.
+Beside Gemma 3 (`text.gemma`): global layers have heads of their own size, fewer keys, and keys that
+are values too; of a head there, positions turn a quarter. Values are normed as queries and keys
+are, scores are not divided, and a layer's result is scaled by a number of its own.
 The public description is transformers' `gemma4_unified`.
 """
 
@@ -15,7 +15,7 @@ from flax import nnx
 
 from sorajax import sharding
 from sorajax.nn import param, rope
-from sorajax.text.gemma import attend, embed, feed, frequencies, hearing, rms, turning
+from sorajax.text.gemma import attend, embed, feed, frequencies, masks, rms, turning
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Gemma4Config:
     layers: how many, a multiple of `every`.
     heads: of queries.
     hidden: units of the MLP.
-    window: tokens that a local layer hears, its own among them.
-    every: each so many'th layer hears all.
+    window: tokens that a local layer attends to, its own among them.
+    every: each so many'th layer is global, and attends to all.
     near: of local layers.
     far: of the others.
     holes: ids that stand for a picture, a film or a sound, of which none is ever given.
@@ -83,7 +83,7 @@ class Gemma4Config:
 
   @property
   def turns(self) -> int:
-    """How often local layers are followed by one that hears all."""
+    """How often local layers are followed by a global one."""
     return self.layers // self.every
 
 
@@ -111,9 +111,9 @@ class _Layer(nnx.Module):
     q, k = project(self.query, 'heads'), project(self.key, split)
     v = k if self.value is None else project(self.value, split)
     q, k = (rope.rotate(_norm(*pair), turn) for pair in ((q, self.query_norm), (k, self.key_norm)))
-    heard = attend(q, k, rms(v, 1.0), allowed, scale=1.0)
-    heard = param.einsum('bthk,hkd->btd', heard, self.out, 'batch', None, None)
-    x = x + _norm(heard, self.attended_norm)
+    attended = attend(q, k, rms(v, 1.0), allowed, scale=1.0)
+    attended = param.einsum('bthk,hkd->btd', attended, self.out, 'batch', None, None)
+    x = x + _norm(attended, self.attended_norm)
     fed = feed(_norm(x, self.mlp_norm), self.gate, self.up, self.down)
     return (x + _norm(fed, self.fed_norm)) * self.size[...].astype(x.dtype)
 
@@ -136,7 +136,7 @@ class Gemma4(nnx.Module):
 
     Args:
       ids: int32 [B, L], prompts padded at their ends.
-      valid: bool [B, L]; false where padding is, which nothing hears.
+      valid: bool [B, L]; false where padding is, to which nothing attends.
 
     Returns:
       [layers + 1, B, L, D] in the type of the parameters.
@@ -144,7 +144,7 @@ class Gemma4(nnx.Module):
     c = self.config
     for hole in c.holes:
       ids = jnp.where(ids == hole, c.padding, ids)
-    allowed, close = hearing(valid, c.window)
+    allowed, close = masks(valid, c.window)
     near_turn, far_turn = (own.turning(ids.shape[1]) for own in (c.near, c.far))
 
     def local(x, block):

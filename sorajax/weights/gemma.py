@@ -125,7 +125,7 @@ def _check_options(s: Mapping[str, Any], allowed: Allowed) -> None:
 
 
 def _every(s: Mapping[str, Any], usual: int) -> int:
-  """How many layers there are to one that hears all; one more than all where none does."""
+  """How many layers there are to a global one; one more than all where none is."""
   layers = s['num_hidden_layers']
   kinds = s.get('layer_types') or [SLIDING if (i + 1) % usual else FULL for i in range(layers)]
   every = kinds.index(FULL) + 1 if FULL in kinds else layers + 1
@@ -135,7 +135,7 @@ def _every(s: Mapping[str, Any], usual: int) -> int:
 
 
 def _far_sizes(s: Mapping[str, Any], every: int) -> dict[str, int]:
-  """Keys and K of the layers that hear all, which are told in one of two ways."""
+  """Keys and K of the global layers, which are told in one of two ways."""
   usual = {'num_key_value_heads': s['num_key_value_heads'], 'head_dim': s['head_dim']}
   if 'per_layer_config' not in s:
     keys = s.get('num_global_key_value_heads') if s.get('attention_k_eq_v') else None
@@ -145,9 +145,7 @@ def _far_sizes(s: Mapping[str, Any], every: int) -> dict[str, int]:
   far = told.get(every - 1, {})
   wanted = dict.fromkeys(range(every - 1, s['num_hidden_layers'], every), far)
   if far.keys() - usual or {i: own for i, own in told.items() if own} != (wanted if far else {}):
-    raise UserError(
-      'the text encoder has a per_layer_config that is not one for all layers that hear all'
-    )
+    raise UserError('the text encoder has a per_layer_config that is not one for all global layers')
   return {**usual, **far}
 
 

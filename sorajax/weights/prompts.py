@@ -98,7 +98,7 @@ class ReleasedText:
 
 
 def one_by_one(read: Callable[[jax.Array], jax.Array], ids: jax.Array, size: int) -> jax.Array:
-  """Rows of prompts of `size` tokens each, int32 [B, L] → [B, L, …], no prompt hears another.
+  """Rows of prompts of `size` tokens each, int32 [B, L] → [B, L, …], no prompt attends to another.
 
   Raises:
     UserError: L is no multiple of a prompt's tokens.
