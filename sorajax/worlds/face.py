@@ -104,7 +104,8 @@ def layers(
   soft = pixel / r
   cover = lambda inside: np.clip(inside / soft + 0.5, 0, 1)
   box = lambda cx, cy, w, h: np.minimum(w - np.abs(across - cx), h - np.abs(up - cy))
-  disc = lambda cx, cy, w, h: (1 - np.hypot((across - cx) / w, (up - cy) / h)) * min(w, h)
+  away = lambda cx, cy, w, h: np.sqrt(((across - cx) / w) ** 2 + ((up - cy) / h) ** 2)
+  disc = lambda cx, cy, w, h: (1 - away(cx, cy, w, h)) * min(w, h)
   head = disc(0, 0, 1, 1) if face.form == 'round' else box(0, 0, 0.9, 0.9)
   painted = [(cover(head), rgb(face.skin))]
   hat = {

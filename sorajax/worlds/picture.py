@@ -12,11 +12,11 @@ from sorajax.worlds.water import SURFACE
 
 CLOSER = 1.4  # by how much a camera that follows enlarges
 DARK = 0.25  # of its colour that an outline keeps
-NIGHT = np.array([0.4, 0.45, 0.75])
-SEPIA = np.array([1.05, 0.85, 0.6])
-BRIGHTNESS = np.array([0.299, 0.587, 0.114])
+NIGHT = np.array([0.4, 0.45, 0.75], np.float32)
+SEPIA = np.array([1.05, 0.85, 0.6], np.float32)
+BRIGHTNESS = np.array([0.299, 0.587, 0.114], np.float32)
 ROD, POST = np.array([150.0, 150.0, 155.0]), np.array([205.0, 190.0, 120.0])
-WATER, WATER_COVER = np.array([40.0, 95.0, 160.0]), 0.55
+WATER, WATER_COVER = np.array([40.0, 95.0, 160.0], np.float32), 0.55
 CALM_S = 0.7  # after which waves are a third as high
 
 
@@ -45,25 +45,26 @@ def view(scene: Scene, motion: Motion, time_s: float) -> np.ndarray:
 
 def render(scene: Scene, motion: Motion, times: np.ndarray, height: int, width: int) -> np.ndarray:
   """uint8 [F, H, W, 3] of the moments `times`, in seconds."""
-  return np.stack([_frame(scene, motion, float(t), height, width) for t in times])
-
-
-def _frame(scene: Scene, motion: Motion, time_s: float, height: int, width: int) -> np.ndarray:
-  x, y, pixel = _places(view(scene, motion, time_s), height, width)
+  moments = times.tolist()
+  seen = [_places(view(scene, motion, t), height, width) for t in moments]
   if scene.space is None:
-    picture = _flat(scene, motion, time_s, x, y, pixel)
+    pictures = _room(scene, *(np.array(part) for part in zip(*seen)))
+    for picture, time_s, (x, y, pixel) in zip(pictures, moments, seen):
+      _play(picture, scene, motion, time_s, x, y, pixel)
   else:
-    picture = rays.paint(scene, motion.at(time_s), x, y, pixel)
+    painted = [rays.paint(scene, motion.at(t), *place) for t, place in zip(moments, seen)]
+    pictures = np.stack(painted).astype(np.float32)
   if scene.style == 'night':
-    picture = picture * NIGHT
+    pictures *= NIGHT
   elif scene.style == 'sepia':
-    picture = (picture @ BRIGHTNESS)[..., None] * SEPIA
-  return np.rint(picture.clip(0, 255)).astype(np.uint8)
+    pictures = (pictures @ BRIGHTNESS)[..., None] * SEPIA
+  return np.rint(pictures.clip(0, 255)).astype(np.uint8)
 
 
-def _flat(scene: Scene, motion: Motion, time_s: float, x, y, pixel: float) -> np.ndarray:
-  """The picture of a scene without depth, float64 [H, W, 3]."""
-  picture = _room(scene, x, y, pixel)
+def _play(
+  picture: np.ndarray, scene: Scene, motion: Motion, time_s: float, x, y, pixel: float
+) -> None:
+  """Paints all that is in a room without depth upon its picture, float32 [H, W, 3]."""
   positions, _, angles = motion.at(time_s)
   if scene.pendulum is not None:
     _hang(picture, scene, positions[0], x, y, pixel)
@@ -75,10 +76,9 @@ def _flat(scene: Scene, motion: Motion, time_s: float, x, y, pixel: float) -> np
   if scene.basin is not None:
     under = _cover(_surface(scene, motion, x, time_s) - y[:, None], pixel)
     under *= _cover(y - FLOOR, pixel)[:, None]
-    picture += (WATER - picture) * (WATER_COVER * under)[..., None]
+    picture += (WATER - picture) * (WATER_COVER * under)[..., None].astype(np.float32)
   if scene.speaker is not None:
     _speak(picture, scene, time_s, x, y, pixel)  # in front, so that the mouth is seen
-  return picture
 
 
 def _near(place: Sequence[float], reach: float, x, y) -> tuple[slice, slice]:
@@ -95,15 +95,29 @@ def _places(seen: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.n
   return x + across * pixel, y - down * pixel, pixel
 
 
-def _room(scene: Scene, x: np.ndarray, y: np.ndarray, pixel: float) -> np.ndarray:
-  """The wall, darker towards the floor, with a paler board every quarter, and the floor."""
-  wall = (0.7 + 0.5 * y)[:, None, None] * np.array(scene.sky, float)
+def _room(scene: Scene, x: np.ndarray, y: np.ndarray, pixel: np.ndarray) -> np.ndarray:
+  """The wall, darker towards the floor, with a paler board every quarter, and the floor.
+
+  Args:
+    scene: whose colours they are.
+    x: [F, W], of the pixels' centres in each frame.
+    y: [F, H], of them.
+    pixel: [F], how large one is.
+
+  Returns:
+    float32 [F, H, W, 3].
+  """
+  wall = (0.7 + 0.5 * y)[..., None] * np.array(scene.sky, float)
   board, strewn = 8 * np.cos(8 * np.pi * x) ** 4, 0.8 + 0.2 * np.cos(12 * np.pi * x)
   if scene.style == 'flat':
     board, strewn = 0 * x, 0.8 + 0 * x
-  ground = strewn[:, None] * np.array(scene.ground, float)
-  low = _cover(FLOOR - y, pixel)[:, None, None]
-  return (wall + board[:, None]) * (1 - low) + ground * low
+  ground = strewn[..., None] * np.array(scene.ground, float)
+  low = _cover(FLOOR - y, pixel[:, None]).astype(np.float32)[..., None]
+  boards = (1 - low) * board.astype(np.float32)[:, None]
+  pictures = ((1 - low) * wall.astype(np.float32))[:, :, None] + boards[..., None]
+  begins = int((low > 0).any(axis=(0, 2)).argmax())  # the first row with some floor
+  pictures[:, begins:] += low[:, begins:, None] * ground.astype(np.float32)[:, None]
+  return pictures
 
 
 def _speak(picture: np.ndarray, scene: Scene, time_s: float, x, y, pixel: float) -> None:
@@ -115,7 +129,8 @@ def _speak(picture: np.ndarray, scene: Scene, time_s: float, x, y, pixel: float)
   painted = face.layers(scene.speaker, time_s, x[near[1]], y[near[0]], pixel, named)
   for number, (cover, colour) in enumerate(painted):
     outlined = scene.style == 'outlined' and not number
-    picture += ((_outlined(colour, cover) if outlined else colour) - picture) * cover[..., None]
+    colour = (_outlined(colour, cover) if outlined else colour).astype(np.float32)
+    picture += (colour - picture) * cover[..., None].astype(np.float32)
 
 
 def _hang(picture: np.ndarray, scene: Scene, weight: np.ndarray, x, y, pixel: float) -> None:
@@ -149,7 +164,7 @@ def _body(
   body: Body, x, y, angle: float, pixel: float, style: str
 ) -> tuple[np.ndarray, np.ndarray]:
   """How much of each pixel the body covers, [H, W], and its colour there, [H, W, 3]."""
-  r, distance = body.radius, np.hypot(x, y)
+  r, distance = body.radius, np.sqrt(x * x + y * y)
   across, up = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
   if body.shape == 'ball':
     inside = r - distance
@@ -179,6 +194,6 @@ def _outlined(colour: np.ndarray, within: np.ndarray) -> np.ndarray:
   return colour * (DARK + (1 - DARK) * within[..., None])
 
 
-def _cover(inside: np.ndarray, pixel: float) -> np.ndarray:
+def _cover(inside: np.ndarray, pixel: float | np.ndarray) -> np.ndarray:
   """The share of a pixel within an edge that lies `inside` from its centre."""
   return np.clip(inside / pixel + 0.5, 0, 1)

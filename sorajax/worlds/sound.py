@@ -21,6 +21,7 @@ BACKGROUND = 0.004  # loudness of wind and hum
 BELL = Material(0.5, 3.0, 1050.0, (1.0, 2.0, 2.9, 4.1), 0.6)  # of a pendulum's chime
 MUCH = 0.95  # of the largest sample
 STEP_S = 0.01  # in which rolling grows louder
+BLOCK = 256  # samples
 
 
 def render(
@@ -61,14 +62,20 @@ def heard(motion: Motion) -> list[Contact]:
 
 def strike(material: Material, radius: float, speed: float, rate_hz: int) -> np.ndarray:
   """A body that is struck, float64 [S]: larger ones sound lower, harder blows louder."""
-  t = np.arange(round(1.2 * material.ring_s * rate_hz)) / rate_hz
-  made = np.zeros(len(t))
+  made = np.zeros(round(1.2 * material.ring_s * rate_hz))
   for number, ratio in enumerate(material.ratios):
     hz = material.hz * ratio * 0.1 / radius
     if hz < HIGHEST * rate_hz:
-      decay = np.exp(-6.9 * t * (1 + 0.6 * number) / material.ring_s)
-      made += np.sin(2 * np.pi * hz * t) * decay / (1 + number)
+      fall = 6.9 * (1 + 0.6 * number) / material.ring_s
+      made += _ringing(hz, fall, len(made), rate_hz) / (1 + number)
   return LOUDNESS * min(speed, 2.0) / 2 * made
+
+
+def _ringing(hz: float, fall: float, samples: int, rate_hz: int) -> np.ndarray:
+  """sin(2π·hz·t)·exp(−fall·t), float64 [S], as powers of one number: block after block of them."""
+  power = (2j * np.pi * hz - fall) / rate_hz * np.arange(max(samples, BLOCK))
+  within, blocks = np.exp(power[:BLOCK]), np.exp(power[:samples:BLOCK])
+  return np.outer(blocks, within).imag.ravel()[:samples]
 
 
 def _struck(scene: Scene, contact: Contact, rng, rate_hz: int) -> list[np.ndarray]:
@@ -85,7 +92,7 @@ def _splash(body: Body, speed: float, rng: np.random.Generator, rate_hz: int) ->
   """Noise that dies away, and the tone of the bubble that closes behind (Minnaert 1933)."""
   t = np.arange(round(SPLASH_S * rate_hz)) / rate_hz
   noise = np.cumsum(rng.standard_normal(len(t))) / 20
-  noise -= np.convolve(noise, np.full(64, 1 / 64), mode='same')
+  noise -= _smoothed(noise, 64)
   bubble = np.sin(2 * np.pi * (33 / body.radius) * t * (1 + t)) * np.exp(-t / 0.08)
   return LOUDNESS * min(speed, 1.5) * (0.5 * noise * np.exp(-t / 0.05) + 0.3 * bubble)
 
@@ -112,9 +119,18 @@ def _ambience(kind: str, rng: np.random.Generator, samples: int, rate_hz: int) -
   if kind == 'hum':
     return BACKGROUND * (np.sin(2 * np.pi * 100 * t) + 0.5 * np.sin(2 * np.pi * 200 * t))
   if kind == 'wind':
-    rough = np.convolve(rng.standard_normal(samples), np.full(24, 1 / 24), mode='same')
+    rough = _smoothed(rng.standard_normal(samples), 24)
     return 4 * BACKGROUND * rough * (1 + 0.6 * np.sin(2 * np.pi * 0.4 * t + rng.uniform(0, 6.3)))
   return np.zeros(samples)
+
+
+def _smoothed(values: np.ndarray, width: int) -> np.ndarray:
+  """The mean of so many samples around each, [S]; beyond the ends all are 0."""
+  sums = np.concatenate([np.zeros(1), np.cumsum(values)])
+  last = np.arange(len(values)) + (width - 1) // 2 + 1
+  ends = (np.clip(edge, 0, len(values)) for edge in (last, last - width))
+  after, before = (sums[end] for end in ends)
+  return (after - before) / width
 
 
 def _sides(share: float, channels: int) -> np.ndarray:
