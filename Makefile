@@ -4,9 +4,9 @@ DEMO := demo
 # As many at once as there are cores; a file's tests share what they have made.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 READY := .venv/.ready
-# Memory in huge pages, and much of it kept by each thread for itself: XLA's threads ask for it all the while.
-export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.tcache_count=10000
-# For codecs, whose 96 MB of each call the system otherwise takes back and clears anew.
+# Memory in huge pages. Larger caches of threads (tcache_count) would let torch's memory grow without end.
+export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
+# For benches whose calls ask for much at once, which the system otherwise takes back and clears anew.
 ONE_ARENA := glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=100000000000:glibc.malloc.top_pad=100000000:glibc.malloc.arena_max=1
 EXTRAS := tests/parity tests/weights tests/generate/export_test.py tests/generate/layouts_test.py tests/generate/release_files_test.py tests/text/minilm_test.py tests/data/prepare_test.py tests/worlds/solid_test.py
 
@@ -55,7 +55,8 @@ bench-codec: $(READY)  ## the autoencoder beside diffusers' on the same cores (2
 bench-peers: $(READY)  ## the transformer beside diffusers' on the same cores (5 to 15 minutes, installs torch)
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0'
 	$(BIN)/python -m pip install --quiet --editable '.[dev,parity]'
-	$(BIN)/python tools/bench_peers.py --types=float32,bfloat16
+	GLIBC_TUNABLES='$(subst top_pad=100000000,top_pad=2000000,$(ONE_ARENA))' \
+	  $(BIN)/python tools/bench_peers.py --types=float32,bfloat16
 
 bench-judges: $(READY)  ## the judges of the generated world on truth and on planted faults (9 minutes)
 	$(BIN)/python tools/bench_judges.py
