@@ -4,7 +4,7 @@
   python launch/encode.py --config=configs/film.py --input=CLIPS --output=LATENTS
   python launch/train.py --config=configs/film.py --config.data.path=LATENTS --workdir=RUN
 
-Hardware: 2 CPU cores, 5 GiB. Expect: `make demo` prints time and held-out loss; see README.
+Hardware: 2 CPU cores, 3 GiB. Expect: `make demo` prints time and held-out loss; see README.
 """
 
 import pathlib
