@@ -107,7 +107,6 @@ class Ring:
 
 def main():
   before = gc.get_stats()[0]['collections']
-  kept = [[i] for i in range(50_000)]
   for _ in range(150_000):
     Ring()
   living = sum(isinstance(x, Ring) for x in gc.get_objects())
