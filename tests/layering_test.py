@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = (
-  ('errors', 'clip', 'geometry', 'sharding', 'cli', 'cluster'),
+  ('errors', 'clip', 'geometry', 'sharding', 'cli', 'cluster', 'workers'),
   ('media', 'provenance', 'worlds', 'nn', 'flow'),
   ('model', 'codec', 'text'),
   ('tasks', 'data', 'weights', 'optim'),

@@ -3,7 +3,6 @@
 import concurrent.futures
 import dataclasses
 import hashlib
-import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import msgpack
 import numpy as np
 import tqdm
 
+from sorajax import workers as workers_lib
 from sorajax.clip import Clip, Latents
 from sorajax.codec import codec as codec_lib
 from sorajax.codec.codec import Codec
@@ -291,9 +291,13 @@ def _map(work, jobs: list, workers: int) -> Iterator[int]:
   if workers <= 1 or len(jobs) <= 1:
     yield from map(work, jobs)
     return
-  context = multiprocessing.get_context('spawn')
-  with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
-    yield from pool.map(work, jobs)
+  with workers_lib.pool(workers) as pool:
+    try:
+      yield from pool.map(work, jobs)
+    except concurrent.futures.BrokenExecutor as error:
+      raise UserError(
+        'a worker died; run again to go on, with fewer --workers if memory ran out'
+      ) from error
 
 
 def _index_of(prepared: str | os.PathLike[str]) -> index_lib.Index:

@@ -1,15 +1,12 @@
 """Maps a function over files: on this machine's processes, or by Apache Beam."""
 
 import concurrent.futures
-import multiprocessing
-import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Sequence
 
 from tqdm import tqdm
 
+from sorajax import workers as workers_lib
 from sorajax.data.prepare_file import FileReport
 from sorajax.errors import UserError, one_line
 
@@ -27,8 +24,7 @@ def run_local(files: Sequence[str], task: Task, workers: int) -> None:
       for file in files:
         progress.add(task(file))
       return
-    spawn = multiprocessing.get_context('spawn')
-    with concurrent.futures.ProcessPoolExecutor(workers, spawn, _begin_worker) as pool:
+    with workers_lib.pool(workers) as pool:
       futures = {pool.submit(task, file): file for file in files}
       try:
         for future in concurrent.futures.as_completed(futures):
@@ -92,19 +88,6 @@ class _Progress:
     self._seconds += sum(row.seconds for row in report.rows)
     self._bar.set_postfix_str(f'{self._clips} clips, {self._seconds:.0f} s', refresh=False)
     self._bar.update()
-
-
-def _begin_worker() -> None:
-  """Lets a worker end with its parent, however that ends, and quietly on Ctrl-C."""
-  signal.signal(signal.SIGINT, signal.SIG_DFL)
-  threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-  parent = multiprocessing.parent_process()
-  if parent is not None:
-    parent.join()
-    os._exit(1)
 
 
 def _failed(future: 'concurrent.futures.Future[FileReport]') -> bool:

@@ -3,9 +3,9 @@
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from typing import Any
+
+from sorajax import workers
 
 RUNS: dict[str, Callable[[], float]] = {}  # of this process: name → runs it; seconds that it took
 
@@ -14,7 +14,7 @@ class Process:
   """A process that lives until this one ends and computes what it is told."""
 
   def __init__(self):
-    self._pool = ProcessPoolExecutor(1, get_context('spawn'))
+    self._pool = workers.executor(1)
 
   def call(self, function: Callable[..., Any], *args: Any) -> Any:
     """What the function returns there; both ways things travel pickled."""
