@@ -49,5 +49,7 @@ def get_config() -> ml_collections.ConfigDict:
   c.optimizer.update(matrix_rate=0.02, warmup_steps=200, decay_share=0.3, ema=0.998)
   c.train.tasks.update(text_to_clip=1.0, video_to_audio=0.3, audio_to_video=0.15)
   c.train.update(steps=60_000, log_every=20, evaluate_every=500, save_every=100)
-  c.sample.seconds = 4.0
+  # First the picture, away from one whose tokens do not see each other in a layer, then the sound.
+  c.sample.update(seconds=4.0, steps=16, skip_layers=(3,))
+  c.sample.wait.audio, c.sample.skip_guidance.video = 16, 1.0
   return c

@@ -32,9 +32,8 @@ def main() -> None:
   model = service.load(_CHECKPOINT.value)
   print(f'loaded in {time.perf_counter() - began:.1f} s')
   s = model.settings.sample
-  print(
-    f'\n| {s.seconds:g} s of {s.height}×{s.width}, {s.steps} steps | first | then |\n|---|---|---|'
-  )
+  form = f'{s.seconds:g} s of {s.height}×{s.width}, {s.steps + max(s.wait.values())} steps'
+  print(f'\n| {form} | first | then |\n|---|---|---|')
   for batch in map(int, _BATCHES.value):
     ask = Ask(prompts=(_PROMPT.value,), count=batch, batch=batch)
     seconds = []
