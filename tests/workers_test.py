@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -30,7 +31,8 @@ def alive(process: int) -> bool:
     os.kill(process, 0)
   except ProcessLookupError:
     return False
-  return True
+  stat = Path(f'/proc/{process}/stat')  # one that nobody waits for stays a zombie
+  return not stat.exists() or stat.read_text().rpartition(')')[2].split()[0] != 'Z'
 
 
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM])
