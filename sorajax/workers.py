@@ -8,6 +8,8 @@ import signal
 import threading
 from collections.abc import Iterator
 
+from sorajax.errors import UserError
+
 THREADS = 'OMP_NUM_THREADS'  # what BLAS looks at when NumPy is imported
 
 
@@ -17,12 +19,19 @@ def pool(count: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
 
   NumPy's BLAS has a thread for each core unless told otherwise, and those of several processes wait
   for each other: a small product then takes a hundred times as long.
+
+  Raises:
+    UserError: one of them died, for example of too little memory.
   """
   before = os.environ.get(THREADS)
   os.environ.setdefault(THREADS, str(max((os.cpu_count() or 1) // count, 1)))
   try:
     with executor(count) as made:
       yield made
+  except concurrent.futures.BrokenExecutor as error:
+    raise UserError(
+      'a worker died; run again to go on, with fewer --workers if memory ran out'
+    ) from error
   finally:
     if before is None:
       del os.environ[THREADS]

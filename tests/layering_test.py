@@ -26,6 +26,7 @@ BESIDE = {
   ('cli', 'errors'),
   ('cli', 'cluster'),
   ('cluster', 'errors'),
+  ('workers', 'errors'),
 }
 READERS_OF_CONFIG = ('sorajax/build.py',)
 LONGEST_FILE, LONGEST_LAUNCHER = 400, 80

@@ -1,6 +1,5 @@
 """Clips as latents: encoded once and stored, or encoded as they are read."""
 
-import concurrent.futures
 import dataclasses
 import hashlib
 import os
@@ -292,12 +291,7 @@ def _map(work, jobs: list, workers: int) -> Iterator[int]:
     yield from map(work, jobs)
     return
   with workers_lib.pool(workers) as pool:
-    try:
-      yield from pool.map(work, jobs)
-    except concurrent.futures.BrokenExecutor as error:
-      raise UserError(
-        'a worker died; run again to go on, with fewer --workers if memory ran out'
-      ) from error
+    yield from pool.map(work, jobs)
 
 
 def _index_of(prepared: str | os.PathLike[str]) -> index_lib.Index:
