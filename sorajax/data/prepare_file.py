@@ -183,7 +183,13 @@ def _clips(
   """Yields (shot, window in it, start_s, clip) of what passes; counts what does not."""
   size = config.height, config.width
   if is_image(media):
-    image = reader.read(media, fps=config.fps, size=size, sample_rate_hz=config.sample_rate_hz)
+    image = reader.read(
+      media,
+      fps=config.fps,
+      size=size,
+      sample_rate_hz=config.sample_rate_hz,
+      audio_channels=config.audio_channels,
+    )
     kept: Iterable[tuple[int, int, float, Clip]] = [(0, 0, 0.0, image)]
   else:
     places = list(_windows(detect_shots(media), config, dropped))

@@ -22,6 +22,7 @@ from sorajax.media.source import (
   declared_s,
   fps_of,
   is_image,
+  length_s,
   name_of,
   opened,
   video_of,
@@ -48,7 +49,7 @@ def probe(source: Source) -> Probe:
     stream = video or audio
     if stream is None:
       raise UserError(f'{name_of(source)} holds neither picture nor sound')
-    seconds = declared_s(stream) or (container.duration or 0) / 1e6
+    seconds = length_s(container, stream)
     rate, channels = (audio.rate, audio.channels) if audio else (0, 0)
     if video is None:
       return Probe(0, 0.0, 0, 0, seconds, rate, channels)
@@ -139,7 +140,7 @@ def read_sound(
     if stream is None:
       raise UserError(f'{name_of(source)} has no sound; give a file with a sound track')
     if seconds is None:
-      seconds = max((declared_s(stream) or (container.duration or 0) / 1e6) - start_s, 0.0)
+      seconds = max(length_s(container, stream) - start_s, 0.0)
     audio, rate = _sound(container, start_s, seconds, sample_rate_hz, audio_channels)
   return Clip(np.zeros((0, 0, 0, 3), np.uint8), audio, IMAGE_FPS, rate)
 
@@ -155,12 +156,20 @@ def read_image(source: Source, size: Size | None = None) -> np.ndarray:
   check_size(size)
   try:
     with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-      upright = ImageOps.exif_transpose(image).convert('RGB')
+      upright = _eight_bits(ImageOps.exif_transpose(image)).convert('RGB')
   except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
     raise cannot_read(name, f'{one_line(error)}; it is damaged or not an image') from error
   if size is None:
     return np.asarray(upright)
   return np.asarray(ImageOps.fit(upright, (size[1], size[0]), Image.Resampling.LANCZOS))
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+  """An image of 16 bits of grey in 8, which PIL would cut off; another as it is."""
+  if not image.mode.startswith('I'):
+    return image
+  grey = np.asarray(image).astype(np.float32) / 257
+  return Image.fromarray(np.clip(np.rint(grey), 0, 255).astype(np.uint8))
 
 
 def _picture_stream(container: Any, source: Source) -> Any:

@@ -16,6 +16,7 @@ import numpy as np
 from sorajax.clip import Clip
 from sorajax.errors import UserError, one_line
 from sorajax.media.atomic import full_disk, replacing
+from sorajax.media.source import url_of
 from sorajax.media.writer import SoundTrack, check_sound, shown, write_stream
 
 FORM = shown(18)  # its sound; pictures are coded already
@@ -65,10 +66,10 @@ def _join(
 ) -> None:
   options = {'fflags': '+bitexact', 'movflags': '+faststart', 'movie_timescale': '1000000'}
   picture, sound, start_s = None, None, Fraction(0)
-  with av.open(target, 'w', format='mp4', options=options) as film:
+  with av.open(url_of(target), 'w', format='mp4', options=options) as film:
     for segment in segments:
       heard = _alone(next(sounds), rate) if sounds else None
-      with av.open(os.fspath(segment)) as part:
+      with av.open(url_of(segment)) as part:
         if picture is None:
           picture = film.add_stream_from_template(part.streams.video[0])
           if heard is not None:

@@ -51,7 +51,8 @@ def _native(container: Any, stream: Any, first: int, samples: int, channels: int
   for place, frame in _frames_from(container, stream, first):
     if place >= first + samples:
       break
-    _paste(out, mix(frame.to_ndarray().T, _names(frame.layout), channels), place - first)
+    heard = frame.to_ndarray().reshape(frame.samples, -1)
+    _paste(out, mix(heard, _names(frame.layout), channels), place - first)
   return out
 
 
@@ -86,14 +87,15 @@ def _grid(container: Any, stream: Any, begin: int) -> tuple[int, int] | None:
 
 
 def _decoded(container: Any, stream: Any, stamp: int) -> Iterator[tuple[int | None, Any]]:
-  """Seeks to a time stamp; yields (sample that the pts names, frame of planar floats)."""
+  """Seeks to a time stamp; yields (sample that the pts names, frame of interleaved floats)."""
   tick, origin = float(stream.time_base), origin_s(container)
   container.seek(stamp, stream=stream, backward=True)
-  planar = av.AudioResampler(format='fltp')  # converts the sample format only
+  # Converts the sample format only. Channel by channel, PyAV ends the process from eight on.
+  floats = av.AudioResampler(format='flt')
   for decoded in container.decode(stream):
     named = decoded.pts is not None
     place = round((decoded.pts * tick - origin) * stream.rate) if named else None
-    for frame in planar.resample(decoded):
+    for frame in floats.resample(decoded):
       yield place, frame
 
 

@@ -47,6 +47,11 @@ def name_of(source: Source) -> str:
   return f'a stored clip of {len(source)} bytes' if isinstance(source, bytes) else str(source)
 
 
+def url_of(path: str | os.PathLike[str]) -> str:
+  """A path as FFmpeg takes it, to which what stands before a colon is a protocol."""
+  return f'file:{os.fspath(path)}'
+
+
 def is_image(source: Source) -> bool:
   """Whether a source is a still image, by its extension or its first bytes."""
   if isinstance(source, bytes):
@@ -64,7 +69,7 @@ def opened(source: Source) -> Iterator[Any]:
   name = name_of(source)
   check_file(source)
   try:
-    file = io.BytesIO(source) if isinstance(source, bytes) else os.fspath(source)
+    file = io.BytesIO(source) if isinstance(source, bytes) else url_of(source)
     with av.open(file, metadata_errors='replace') as container:
       if container.format.name in NOT_MEDIA:
         raise UserError(f'cannot read {name}: it is text, not a film or a sound')
@@ -125,8 +130,27 @@ def declared_s(stream: Any) -> float:
   hours, _, rest = stream.metadata.get('DURATION', '').partition(':')  # Matroska's '00:09:56.47'
   minutes, _, seconds = rest.partition(':')
   with contextlib.suppress(ValueError):
-    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    end_s = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    return end_s - float((stream.start_time or 0) * stream.time_base)
   return 0.0
+
+
+def length_s(container: Any, stream: Any) -> float:
+  """How long a stream of a container just opened is, in seconds.
+
+  Where the file does not say, as one that was written live, its packets are counted.
+  """
+  said_s = declared_s(stream) or (container.duration or 0) / 1e6
+  if said_s:
+    return said_s
+  stamps = [(p.pts, p.duration or 0) for p in container.demux(stream) if p.pts is not None]
+  container.seek(stream.start_time or 0, stream=stream, backward=True)
+  if not stamps:
+    return 0.0
+  tick = float(stream.time_base)
+  (last, lasting), first = max(stamps), min(stamps)[0]
+  usual_s = 1 / fps_of(stream) if stream.type == 'video' else 0.0
+  return (last - first) * tick + (lasting * tick or usual_s)
 
 
 def check_whole(name: str, end_s: float, said_s: float) -> None:

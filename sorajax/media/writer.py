@@ -19,6 +19,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from sorajax.clip import Clip
 from sorajax.errors import UserError, one_line
 from sorajax.media.atomic import full_disk, replacing
+from sorajax.media.source import url_of
 
 BT709 = 1  # the number of ITU-R BT.709 as matrix, primaries and transfer alike
 LIMITED = 1  # luma 16 … 235
@@ -126,7 +127,8 @@ def _encode(target: str | io.BytesIO, name: str, chunks: Iterable[Clip], form: F
   if isinstance(target, str):
     options['movflags'] = '+faststart'  # reads the file again at the end, which needs a real one
   try:
-    with av.open(target, 'w', format='mp4', options=options) as container:
+    where = url_of(target) if isinstance(target, str) else target
+    with av.open(where, 'w', format='mp4', options=options) as container:
       tracks: list[PictureTrack | SoundTrack] = [PictureTrack(container, first, form)]
       if len(first.audio):
         tracks.append(SoundTrack(container, first, form))

@@ -1,10 +1,14 @@
 """Models that come along."""
 
+import runpy
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sorajax import build
 from sorajax.clip import MODALITIES
 from sorajax.flow import loss, path
 from sorajax.generate import service
@@ -15,6 +19,7 @@ from sorajax.worlds.world import WorldConfig, generate
 
 NAMES = sorted(folder.name for folder in service.TRAINED.iterdir())
 LEVEL = 0.5
+CONFIGS = Path(__file__).parents[2] / 'configs'
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -24,6 +29,19 @@ def test_it_is_whole_and_small_and_names_no_place(name):
   model = service.load(name)
   assert model.step > 0 and model.settings.data.path == model.settings.start == ''
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(model.params))
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_it_is_and_is_sampled_as_its_config_says(name):
+  """Whoever trains by the config samples as the figures of the model were made."""
+  model = service.load(name).settings
+  config = build.settings(runpy.run_path(str(CONFIGS / f'{model.name}.py'))['get_config']())
+  assert model.sample == config.sample
+  assert (model.codec, model.text, model.transformer) == (
+    config.codec,
+    config.text,
+    config.transformer,
+  )
 
 
 def test_the_model_of_the_world_knows_the_latents_of_its_codec():

@@ -134,6 +134,21 @@ def test_resampling_keeps_a_tone_in_its_place(tmp_path):
   np.testing.assert_allclose(clip.audio[100:-100], tone[::3][100:-100], atol=2e-3)
 
 
+@pytest.mark.parametrize('channels', range(1, 9))
+def test_every_loudspeaker_has_its_own_sound(tmp_path, channels):
+  path = tmp_path / 'many.wav'
+  wave = noise(0, 4800, channels)
+  names = ('mono', 'stereo', '2.1', 'quad', '5.0', '5.1', '6.1', '7.1')
+  with av.open(str(path), 'w') as container:
+    track = container.add_stream('pcm_f32le', rate=48_000, layout=names[channels - 1])
+    frame = av.AudioFrame.from_ndarray(wave.reshape(1, -1), 'flt', names[channels - 1])
+    frame.sample_rate, frame.pts = 48_000, 0
+    container.mux(track.encode(frame))
+    container.mux(track.encode(None))
+  np.testing.assert_array_equal(reader.read_sound(path).audio, wave)
+  assert reader.read_sound(path, audio_channels=1).audio.shape == (4800, 1)
+
+
 def test_a_film_gives_its_sound_alone(film):
   np.testing.assert_array_equal(
     reader.read_sound(film, start_s=0.5, seconds=0.25).audio,
@@ -146,6 +161,65 @@ def test_probe_tells_what_a_read_gives(film):
   assert (probe.frames, probe.height, probe.width) == clip.video.shape[:3]
   assert (probe.fps, probe.seconds) == (clip.fps, clip.seconds)
   assert (probe.sample_rate_hz, probe.audio_channels) == (clip.sample_rate_hz, clip.audio.shape[1])
+
+
+def _live(path, container, starts_s=0.0, *, seekable=True):
+  """A film of 36 frames at 12 fps and its sound, as it would be written while it is seen."""
+  clip = make_clip(36, rate_hz=48_000)
+
+  class Pipe:
+    def __init__(self):
+      self.written = b''
+
+    def write(self, data):
+      self.written += data
+
+  pipe = Pipe()
+  with av.open(str(path) if seekable else pipe, 'w', format=container) as out:
+    picture = out.add_stream('libx264', rate=12, options={'bf': '0'})
+    picture.height, picture.width = clip.video.shape[1:3]
+    track = out.add_stream('aac', rate=48_000, layout='mono')
+    wave = np.ascontiguousarray(clip.audio.T)
+    heard = av.AudioFrame.from_ndarray(wave, format='fltp', layout='mono')
+    heard.sample_rate, heard.pts = 48_000, 0
+    out.mux(track.encode(heard))
+    for number, image in enumerate(clip.video):
+      frame = av.VideoFrame.from_ndarray(image, format='rgb24')
+      frame.pts, frame.time_base = number + round(12 * starts_s), Fraction(1, 12)
+      out.mux(picture.encode(frame))
+    out.mux(picture.encode(None))
+    out.mux(track.encode(None))
+  if not seekable:
+    path.write_bytes(pipe.written)
+
+
+def test_a_film_that_does_not_say_how_long_it_is_is_measured(tmp_path):
+  path = tmp_path / 'live.mkv'
+  _live(path, 'matroska', seekable=False)
+  probe = reader.probe(path)
+  assert (probe.frames, round(probe.seconds, 2)) == (36, 3.0) == (len(reader.read(path).video), 3.0)
+  assert reader.read_sound(path).seconds == pytest.approx(3.0, abs=0.05)
+
+
+@pytest.mark.parametrize('container', ['matroska', 'mp4'])
+def test_a_picture_that_begins_after_its_sound_is_whole(tmp_path, container):
+  path = tmp_path / 'late.film'
+  _live(path, container, starts_s=0.5)
+  assert len(reader.read(path).video) == reader.probe(path).frames == 36
+
+
+@pytest.mark.parametrize('name', ['12:30:01.mp4', 'Movie: one.mp4', 'file:.mp4'])
+def test_a_colon_in_a_name_is_no_protocol(tmp_path, monkeypatch, name):
+  monkeypatch.chdir(tmp_path)
+  writer.write(name, make_clip())
+  assert (tmp_path / name).is_file() and len(reader.read(name).video) == 25
+
+
+def test_sixteen_bits_of_grey_are_as_bright_as_eight(tmp_path):
+  eight = np.arange(256, dtype=np.uint8).reshape(16, 16)
+  path = tmp_path / 'deep.png'
+  Image.fromarray(eight.astype(np.uint16) * 257).save(path)
+  np.testing.assert_array_equal(reader.read_image(path), np.repeat(eight[..., None], 3, 2))
 
 
 def test_an_image_is_a_clip_of_one_frame(tmp_path):
