@@ -12,8 +12,14 @@ import jax.numpy as jnp
 from sorajax.flow.solver import Velocity
 
 
+LEAST_TIME = 1e-3  # nearer to 0 what rescaling does to v drowns in rounding
+
+
 def guided(
-  plain: Velocity, weaker: Sequence[tuple[Velocity, Mapping[str, float]]], rescale: float = 0.0
+  plain: Velocity,
+  weaker: Sequence[tuple[Velocity, Mapping[str, float]]],
+  rescale: float = 0.0,
+  counted: Mapping[str, jax.Array] | None = None,
 ) -> Velocity:
   """v + Σ push·(v − v_w): away from what velocities say that know less, or are worse at it.
 
@@ -26,7 +32,8 @@ def guided(
     plain: v.
     weaker: each v_w, and modality → its push; 0 is no guidance.
     rescale: how far the guided data estimate's spread is brought back to the plain one's, from 0
-      to 1 (Lin et al. 2024, section 3.4).
+      to 1 (Lin et al. 2024, section 3.4). That moves every token, those too that are given.
+    counted: modality → bool, as v broadcasts; what of v counts for the spread. None counts all.
   """
 
   def velocity(x, t):
@@ -37,17 +44,19 @@ def guided(
       out = {m: out[m] + push[m] * (v[m] - less[m]) for m in v}
     if not rescale:
       return out
-    return {m: _rescaled(x[m], t[m], out[m], v[m], rescale) for m in out}
+    among = lambda m: None if counted is None else counted[m]
+    return {m: _rescaled(x[m], t[m], out[m], v[m], rescale, among(m)) for m in out}
 
   return velocity
 
 
-def _rescaled(x, t, guided, plain, share):
+def _rescaled(x, t, guided, plain, share, counted):
+  t = jnp.maximum(t, LEAST_TIME)
   data, wanted = x - t * guided, x - t * plain
   axes = tuple(range(1, data.ndim))
-  ratio = wanted.std(axis=axes, keepdims=True) / (data.std(axis=axes, keepdims=True) + 1e-6)
-  factor = share * ratio + (1 - share)
-  return (x - factor * data) / jnp.maximum(t, 1e-6)
+  spread = lambda of: of.std(axis=axes, where=counted, keepdims=True)
+  factor = share * spread(wanted) / jnp.maximum(spread(data), 1e-6) + (1 - share)
+  return (x - factor * data) / t
 
 
 def in_interval(guided: Velocity, plain: Velocity, low: float, high: float) -> Velocity:

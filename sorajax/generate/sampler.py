@@ -8,14 +8,13 @@ import jax
 import numpy as np
 
 from sorajax import sharding
-from sorajax.clip import Batch, Clip, Latents, Tokens
+from sorajax.clip import MODALITIES, Batch, Clip, Latents, Tokens
 from sorajax.cluster import peers
 from sorajax.codec.codec import Codec
 from sorajax.data.rows import Placed, assemble
-from sorajax.generate import refine
+from sorajax.generate import refine, sampling
 from sorajax.generate.refine import Refiner
 from sorajax.generate.request import Plan, Request, finish, plan
-from sorajax.generate.sampling import bucket_of, sampling, shift_of
 from sorajax.media.still import as_filmed
 from sorajax.network import Network
 from sorajax.settings import SampleConfig, Settings
@@ -122,16 +121,19 @@ class Sampler:
   def _latents(self, params: Any, plans: list[Plan], config: SampleConfig) -> list[Latents]:
     """One pass of the solver over a whole batch."""
     batch = self.tokens(plans)
+    given = {m for m in MODALITIES if all(p.given[m].all() for p in plans)}
     seeds = np.array([p.request.seed for p in plans], np.uint32)
-    shift = shift_of(self.settings, plans[0].latents.video_tokens)
-    run = sampling(self.network, config, shift, self.joined)
+    shift = sampling.shift_of(self.settings, plans[0].latents.video_tokens)
+    config = sampling.without(config, given)
+    run = sampling.sampling(self.network, config, shift, self.joined)
     latents = jax.device_get(run(params, *_placed(batch, self.tokens(plans, blank=True)), seeds))
     return [_shaped(p, {m: x[row] for m, x in latents.items()}) for row, p in enumerate(plans)]
 
   def tokens(self, plans: list[Plan], blank: bool = False) -> Batch:
     """A batch with one plan a row; `blank` leaves out the prompts, for guidance."""
     text = self.network.text
-    bucket = bucket_of(plans[0].latents, len(plans), text.max_tokens, sharding.shards('tokens'))
+    shards = sharding.shards('tokens')
+    bucket = sampling.bucket_of(plans[0].latents, len(plans), text.max_tokens, shards)
     rows = [
       [Placed(p.latents, p.given, text.tokenize('' if blank else p.request.prompt))] for p in plans
     ]

@@ -6,7 +6,7 @@ Whoever runs it and whoever plans it build it here.
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -95,6 +95,20 @@ def times(config: SampleConfig, shift: float) -> Levels:
   return {m: np.pad(found, (wait, most - wait), 'edge') for m, wait in config.wait.items()}
 
 
+def without(config: SampleConfig, given: Collection[str]) -> SampleConfig:
+  """The same where streams are given as a whole: none waits for them, nothing guides them."""
+  if not given:
+    return config
+  none = lambda scales, value: {m: value if m in given else s for m, s in scales.items()}
+  return dataclasses.replace(
+    config,
+    guidance=none(config.guidance, 1.0),
+    modality_guidance=none(config.modality_guidance, 1.0),
+    skip_guidance=none(config.skip_guidance, 0.0),
+    wait=dict.fromkeys(config.wait, 0),
+  )
+
+
 def shift_of(settings: Settings, tokens: int) -> float:
   """By how much levels move towards noise for so many tokens of picture."""
   line = settings.sample.shift
@@ -136,6 +150,7 @@ def sampling(
     params: Any, tokens: dict[str, Tokens], text: Any, blank: Any, seeds: jax.Array
   ) -> dict[str, jax.Array]:
     start, asked = begin(tokens, seeds, first_level), _asked(tokens)
+    still = lambda v: {m: jnp.where(asked[m], v[m], 0.0) for m in v}  # what is given
     read = functools.cache(lambda prompted: network.read(params, text if prompted else blank))
 
     def velocity_of(one: Pass) -> solver.Velocity:
@@ -148,19 +163,24 @@ def sampling(
           for m, k in tokens.items()
         }
         v = network.velocity(params, now, words, joined=one.joined, skip_layers=one.skip_layers)
-        return {m: jnp.where(asked[m], v[m], 0.0) for m in v}
+        return still(v)
 
       return velocity
 
-    velocity = _guided(config, passes(config, joined), velocity_of)
-    made = sample(velocity, start, run_times, solver.SOLVERS[config.solver])
+    real = {m: (k.segment > 0)[..., None] for m, k in tokens.items()}
+    velocity = _guided(config, passes(config, joined), velocity_of, real)
+    moved = lambda x, t: still(velocity(x, t))  # guidance may have moved all
+    made = sample(moved, start, run_times, solver.SOLVERS[config.solver])
     return {m: sharding.reshard(x, None, None, None) for m, x in made.items()}
 
   return jax.jit(run)
 
 
 def _guided(
-  config: SampleConfig, ways: Sequence[Pass], velocity_of: Callable[[Pass], solver.Velocity]
+  config: SampleConfig,
+  ways: Sequence[Pass],
+  velocity_of: Callable[[Pass], solver.Velocity],
+  counted: Mapping[str, jax.Array],
 ) -> solver.Velocity:
   plain = velocity_of(ways[0])
   weaker: list[tuple[solver.Velocity, Mapping[str, float]]] = [
@@ -168,7 +188,7 @@ def _guided(
   ]
   if not weaker:
     return plain
-  velocity = guidance.guided(plain, weaker, config.rescale)
+  velocity = guidance.guided(plain, weaker, config.rescale, counted)
   if config.interval != (0.0, 1.0):
     velocity = guidance.in_interval(velocity, plain, *config.interval)
   return velocity

@@ -80,9 +80,21 @@ def test_rescale_brings_back_the_spread_of_the_data_estimate(share):
       np.testing.assert_allclose(ratio, np.median(ratio), rtol=1e-3)
 
 
-def test_rescale_is_finite_at_time_zero():
+def test_rescale_goes_on_to_time_zero():
+  """Its effect on v has a limit there, which two-stage solvers ask for."""
   out = guidance.guided(with_text, [(without, {'video': 2.0, 'audio': 2.0})], 0.7)
-  assert all(np.isfinite(v).all() for v in out(X, at(0)).values())
+  assert_same(out(X, at(0)), out(X, at(0.002)), atol=0.03)
+
+
+def test_what_does_not_count_changes_no_spread():
+  """Tokens that fill up a row may hold anything."""
+  push = {'video': 2.0, 'audio': 2.0}
+  whole = guidance.guided(with_text, [(without, push)], 0.7)(X, T)
+  pad = lambda x: {m: jnp.pad(x[m], ((0, 0), (0, 4), (0, 0))) for m in x}
+  padded = lambda velocity: lambda x, t: pad(velocity({m: x[m][:, :-4] for m in x}, t))
+  counted = {m: (jnp.arange(n + 4) < n)[None, :, None] for m, (_, n, _) in SHAPES.items()}
+  out = guidance.guided(padded(with_text), [(padded(without), push)], 0.7, counted)(pad(X), T)
+  assert_same({m: v[:, :-4] for m, v in out.items()}, whole)
 
 
 def test_guidance_acts_within_its_interval_alone():

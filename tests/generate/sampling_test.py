@@ -8,6 +8,7 @@ import pytest
 import tiny
 
 from sorajax import sharding
+from sorajax.clip import Tokens
 from sorajax.flow import sample, solver
 from sorajax.generate import sampling
 from sorajax.network import Network
@@ -86,10 +87,48 @@ def test_waiting_matters_only_to_streams_that_hear_each_other(name):
     assert np.abs(together_waiting[m] - together[m]).max() > 0.01
 
 
-def made(config: SampleConfig, joined: bool) -> dict[str, np.ndarray]:
-  """Latents of two rows of pure noise, by a network whose every path is open."""
+@pytest.mark.parametrize('name', solver.SOLVERS)
+def test_what_is_given_stays_as_it_is(name):
+  """To the last bit, however the rest is guided."""
+  config = dataclasses.replace(
+    GUIDED, solver=name, skip_guidance=SCALES(0.5), skip_layers=(0,), rescale=0.7
+  )
+  tokens = noised(given=lambda t: np.arange(t.segment.shape[1]) % 2)
+  for m, x in made(config, joined=True, tokens=tokens).items():
+    given = (tokens[m].sigma == 0)[..., None]
+    np.testing.assert_array_equal(np.where(given, x, 0), np.where(given, tokens[m].latent, 0))
+    assert (x != tokens[m].latent)[np.broadcast_to(~given, x.shape)].all()
+
+
+@pytest.mark.parametrize('given', ['audio', 'video'])
+def test_nothing_waits_for_a_stream_that_is_given_nor_guides_it(given):
+  config = dataclasses.replace(
+    GUIDED,
+    wait={'video': 0, 'audio': 2},
+    skip_guidance={'video': 0.5, 'audio': 0.0},
+    skip_layers=(0,),
+  )
+  shorter = sampling.without(config, {given})
+  tokens = noised()
+  tokens[given] = tokens[given].replace(sigma=0 * tokens[given].sigma)
+  asked = [{one.away_from: n for one, n in sampling.evaluations(c, 0.0)} for c in (config, shorter)]
+  assert max(asked[1].values()) == 4 < max(asked[0].values()) == 6
+  assert ('skipped layers' in asked[1]) == (given == 'audio')
+  long, short = (made(c, joined=True, tokens=tokens) for c in (config, shorter))
+  for m in long:
+    np.testing.assert_allclose(short[m], long[m], atol=1e-5)
+
+
+def noised(given=lambda t: 0 * t.segment) -> dict[str, Tokens]:
+  """Two rows of which nothing is given, or what `given` says."""
   tokens, _ = tiny.pack(([1], [2]))
-  tokens = {m: t.replace(sigma=np.float32(t.segment > 0)) for m, t in tokens.items()}
+  asked = lambda t: np.float32((t.segment > 0) & (given(t) == 0))
+  return {m: t.replace(sigma=asked(t)) for m, t in tokens.items()}
+
+
+def made(config: SampleConfig, joined: bool, tokens=None) -> dict[str, np.ndarray]:
+  """Latents of two rows of pure noise, by a network whose every path is open."""
+  tokens = noised() if tokens is None else tokens
   params, text = tiny.noisy(lambda: NETWORK.init(jax.random.key(0))), tiny.text_ids(2)
   run = sampling.sampling(NETWORK, config, 0.0, joined)
   return jax.device_get(run(params, tokens, text, text, np.arange(2, dtype=np.uint32)))
