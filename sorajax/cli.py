@@ -26,6 +26,7 @@ COMPILED = '/jax/core/compile/backend_compile_duration'  # as JAX names what it 
 LONG_S = 1.0  # a compilation that leaves much behind
 SELDOM = (100_000, 50, 50)  # objects, and rounds of the younger, before garbage is looked for
 CONFIG = 'config'  # the flag that names a config file, in every program that takes one
+HOSTS = ('coordinator', 'processes', 'process')  # the flags that make a run one of several
 
 flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0 of a multi-host run.')
 flags.DEFINE_integer('processes', 1, 'Processes of a multi-host run.')
@@ -49,10 +50,15 @@ def join_hosts() -> None:
   recognises by their environment (Cloud TPU slices, Slurm, GKE) are joined if SORAJAX_MULTIHOST=1.
 
   Raises:
-    UserError: flags that contradict one another, or a coordinator that does not answer.
+    UserError: flags that contradict one another, that name no coordinator where there is no
+      cluster either, or a coordinator that does not answer.
   """
   f = flags.FLAGS
   if f.coordinator is None and os.environ.get('SORAJAX_MULTIHOST') != '1':
+    if f.processes > 1 or f['process'].present:
+      told = f'--processes={f.processes} --process={f.process} without --coordinator'
+      cure = 'add --coordinator=HOST:PORT of process 0, or SORAJAX_MULTIHOST=1 in a known cluster'
+      raise UserError(f'{told}; {cure}')
     return
   import jax
   from jax._src import distributed  # the service has no public name
@@ -74,6 +80,13 @@ def join_hosts() -> None:
     raise UserError(f'cannot join the other processes: {one_line(error)}') from error
   patience = Patience(f.silence_seconds, f.standstill_seconds)
   peers.watch(distributed.global_state.client, jax.process_index(), jax.process_count(), patience)
+
+
+def stay_alone() -> None:
+  """Refuses the flags of a multi-host run in a program that works alone."""
+  for name in HOSTS:
+    if flags.FLAGS[name].present:
+      raise UserError(f'--{name}: {Path(sys.argv[0]).name} works alone; start it once without it')
 
 
 def use_cores() -> None:

@@ -8,7 +8,7 @@ import sys
 
 import jax
 import pytest
-from programs import ROOT
+from programs import ROOT, run
 
 from sorajax import cli
 
@@ -25,6 +25,40 @@ def test_cores_are_devices_unless_another_number_is_asked_for(flags, wanted):
     [sys.executable, '-c', PROGRAM], cwd=ROOT, env=environment, capture_output=True, text=True
   )
   assert int(done.stdout) == wanted, done.stderr
+
+
+HOSTS = 'from sorajax import cli; cli.run(lambda: (cli.{main}(), print("began")))'
+
+
+@pytest.mark.parametrize(
+  ('main', 'given', 'reason'),
+  [
+    ('join_hosts', ['--processes=2', '--process=1'], 'add --coordinator=HOST:PORT'),
+    ('join_hosts', ['--processes=2'], 'add --coordinator=HOST:PORT'),
+    ('join_hosts', ['--process=0'], 'add --coordinator=HOST:PORT'),
+    ('stay_alone', ['--processes=2'], '--processes: -c works alone; start it once without it'),
+    ('stay_alone', ['--coordinator=x:1'], '--coordinator: -c works alone'),
+    ('join_hosts', ['--processes=1'], None),
+    ('stay_alone', [], None),
+  ],
+)
+def test_flags_of_several_processes_that_would_not_join_are_refused(main, given, reason):
+  environment = {key: value for key, value in os.environ.items() if key != 'SORAJAX_MULTIHOST'}
+  command = [sys.executable, '-c', HOSTS.format(main=main), *given]
+  done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+  assert (done.returncode, done.stdout) == ((1, '') if reason else (0, 'began\n')), done.stderr
+  assert (reason or '') in done.stderr and done.stderr.count('\n') == bool(reason)
+
+
+@pytest.mark.parametrize(
+  ('program', 'needed'),
+  [
+    ('launch/encode.py', ['--config=configs/tiny.py', '--input=x', '--output=x']),
+    ('launch/evaluate.py', ['--checkpoint=x', '--out=x']),
+  ],
+)
+def test_programs_that_work_alone_say_so(program, needed):
+  assert 'works alone' in run(program, *needed, '--processes=2', '--process=1', fails=True)
 
 
 COMPILES = """

@@ -6,16 +6,18 @@ import math
 import shlex
 from typing import Any
 
+from sorajax.cluster.processes import words
 from sorajax.errors import Stopped, UserError
 
 GPU_SHARE = 0.92  # of a GPU's memory that JAX takes; the rest is NCCL's and the driver's
 CHIPS_OF_HOST = 4  # of v5p, v6e and tpu7x, as slices of several hosts are cut
-# CHIP → (accelerator of GKE, image of a TPU VM, type of a slice as a function of its chips)
+# CHIP → (accelerator of GKE, image of a TPU VM)
 TPUS = {
-  'v5e': ('tpu-v5-lite-podslice', 'v2-alpha-tpuv5-lite', lambda chips: f'v5litepod-{chips}'),
-  'v5p': ('tpu-v5p-slice', 'v2-alpha-tpuv5', lambda chips: f'v5p-{2 * chips}'),  # counts cores
-  'v6e': ('tpu-v6e-slice', 'v2-alpha-tpuv6e', lambda chips: f'v6e-{chips}'),
+  'v5e': ('tpu-v5-lite-podslice', 'v2-alpha-tpuv5-lite'),
+  'v5p': ('tpu-v5p-slice', 'v2-alpha-tpuv5'),
+  'v6e': ('tpu-v6e-slice', 'v2-alpha-tpuv6e'),
 }
+FLAT = ('1x1', '2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16')  # all that v5e and v6e have
 MULTIHOST = 'SORAJAX_MULTIHOST=1'
 
 
@@ -47,11 +49,13 @@ def slice_of(topology: str) -> Slice:
     raise UserError(f'no TPU {chip!r} to rent; choose one of {", ".join(TPUS)}')
   if not all(side.isdigit() and int(side) for side in sides.split('x')):
     raise UserError(f'no topology {topology!r}; write CHIP:SIDExSIDE, such as v6e:16x16')
+  if chip != 'v5p' and sides not in FLAT:
+    raise UserError(f'no slice {topology}; {chip} comes as {", ".join(FLAT)}')
   return Slice(chip, sides)
 
 
 def tpu_vm(
-  name: str, zone: str, slice_: Slice, spot: bool, source: str, command: str
+  name: str, zone: str, slice_: Slice, spot: bool, source: str, commit: str, command: str
 ) -> dict[str, list[str]]:
   """The commands of `gcloud` by what they do: create, state, install, run, delete.
 
@@ -60,24 +64,30 @@ def tpu_vm(
     zone: where it is.
     slice_: what to rent.
     spot: whether it may be taken away, for less.
-    source: of this checkout, as git clones it.
+    source: of the code, as git fetches it.
+    commit: of the source; a branch, a tag or HEAD for the newest of them.
     command: to run on every host, such as `python launch/train.py …`.
   """
-  _, image, type_of = TPUS[slice_.chip]
+  if slice_.chip == 'v5e':
+    kind = [f'--accelerator-type=v5litepod-{slice_.chips}']
+  else:
+    kind = [f'--type={slice_.chip}', f'--topology={slice_.topology}']
   queued = ['gcloud', 'compute', 'tpus', 'queued-resources']
   on_all = [
     'gcloud', 'compute', 'tpus', 'tpu-vm', 'ssh', name, f'--zone={zone}', '--worker=all'
   ]  # fmt: skip
   folder, python = 'sorajax', '.venv/bin/python'
   install = (
-    f'test -d {folder} || git clone --depth=1 {shlex.quote(source)} {folder}; cd {folder} && '
+    f'git init --quiet {folder} && cd {folder} && rm -f .git/*.lock && '  # mends a broken one too
+    f'git fetch --quiet --depth=1 {shlex.quote(source)} {shlex.quote(commit)} && '
+    'git reset --quiet --hard FETCH_HEAD && '
     f"python3 -m venv .venv && {python} -m pip install --quiet --editable '.[tpu]'"
   )
-  run = f'cd {folder} && PATH=$PWD/.venv/bin:$PATH {MULTIHOST} {command}'
+  run = f'cd {folder} || exit; export PATH="$PWD/.venv/bin:$PATH" {MULTIHOST}; {command}'
   return {
     'create': [
       *queued, 'create', name, f'--node-id={name}', f'--zone={zone}',
-      f'--accelerator-type={type_of(slice_.chips)}', f'--runtime-version={image}',
+      *kind, f'--runtime-version={TPUS[slice_.chip][1]}',
       *(['--spot'] if spot else []),
     ],
     'state': [*queued, 'describe', name, f'--zone={zone}', '--format=value(state.state)'],
@@ -159,12 +169,21 @@ def sbatch(name: str, nodes: int, gpus: int, hours: float, command: str, more: s
   options = [
     f'--job-name={name}', f'--nodes={nodes}', '--ntasks-per-node=1', f'--gpus-per-node={gpus}',
     f'--time={minutes}', '--signal=TERM@120', '--requeue', '--open-mode=append',
-    f'--output={name}-%j.log', *shlex.split(more),
+    f'--output={name}-%j.log',
   ]  # fmt: skip
-  head = '\n'.join(f'#SBATCH {option}' for option in options)
-  return (
-    f'#!/usr/bin/env bash\n{head}\nset -u\nexport {MULTIHOST} XLA_CLIENT_MEM_FRACTION={GPU_SHARE}\n'
-    f'srun --kill-on-bad-exit=1 {command}\nstatus=$?\n'
-    f'if [ "$status" -eq {Stopped.STATUS} ]; then scontrol requeue "$SLURM_JOB_ID"; fi\n'
-    'exit "$status"\n'
-  )
+  head = [*map(shlex.quote, options), *([shlex.join(words(more))] if more else [])]
+  exports = [MULTIHOST, f'XLA_CLIENT_MEM_FRACTION={GPU_SHARE}']
+  if gpus:  # of which JAX takes one for each process of Slurm otherwise
+    exports.append(f'JAX_LOCAL_DEVICE_IDS={",".join(map(str, range(gpus)))}')
+  waits = shlex.quote(f'trap : TERM; {command}')  # for what the command saves when it is asked to
+  lines = [
+    '#!/usr/bin/env bash',
+    *(f'#SBATCH {option}' for option in head),
+    'set -u',
+    f'export {" ".join(exports)}',
+    f'srun --kill-on-bad-exit=1 bash -c {waits}',
+    'status=$?',
+    f'if [ "$status" -eq {Stopped.STATUS} ]; then scontrol requeue "$SLURM_JOB_ID"; fi',
+    'exit "$status"',
+  ]
+  return '\n'.join(lines) + '\n'

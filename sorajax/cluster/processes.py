@@ -9,21 +9,31 @@ import threading
 import time
 from collections.abc import Sequence
 
-from sorajax.errors import UserError
+from sorajax.errors import UserError, one_line
+
+LAST_WORDS_S = 10.0  # for what processes that ended have said, and others may still hold open
 
 Command = Sequence[str]
 
 
+def words(text: str) -> list[str]:
+  """Text as a shell splits it; `UserError` where a quote is left open."""
+  try:
+    return shlex.split(text)
+  except ValueError as error:
+    raise UserError(f'cannot split {text!r} into words: {one_line(error)}; close it') from error
+
+
 def side_by_side(program: str, count: int) -> list[Command]:
   """A program with its flags → the commands of `count` processes that join one another."""
-  words = shlex.split(program)
-  if not words or count < 1:
+  command = words(program)
+  if not command or count < 1:
     raise UserError(f'{count} processes of {program!r}; give a program and 1 or more of them')
   with socket.socket() as s:
     s.bind(('localhost', 0))
     port = s.getsockname()[1]
   joined = [f'--coordinator=localhost:{port}', f'--processes={count}']
-  return [[sys.executable, *words, *joined, f'--process={i}'] for i in range(count)]
+  return [[sys.executable, *command, *joined, f'--process={i}'] for i in range(count)]
 
 
 def shown(commands: Sequence[Command]) -> str:
@@ -51,7 +61,8 @@ def run_all(commands: Sequence[Command], grace_s: float) -> int:
   Returns:
     0, or the exit status of the first that failed; 128 + n where signal n ended it.
   """
-  running = [_start(command, i) for i, command in enumerate(commands)]
+  running = [_start(command) for command in commands]
+  telling = [_tell_of(process, i) for i, process in enumerate(running)]
 
   def hand_on(number, _) -> None:
     for process in running:
@@ -65,6 +76,9 @@ def run_all(commands: Sequence[Command], grace_s: float) -> int:
     for process in running:
       process.kill()
       process.wait()
+    until = time.monotonic() + LAST_WORDS_S
+    for thread in telling:
+      thread.join(max(0.0, until - time.monotonic()))
   return status
 
 
@@ -83,13 +97,16 @@ def _wait(running: Sequence[subprocess.Popen], grace_s: float) -> int:
   return 128 - failed if failed < 0 else failed
 
 
-def _start(command: Command, number: int) -> subprocess.Popen:
-  process = subprocess.Popen(
+def _start(command: Command) -> subprocess.Popen:
+  return subprocess.Popen(
     command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace'
   )
-  assert process.stdout
-  threading.Thread(target=_tell, args=(process.stdout, number), daemon=True).start()
-  return process
+
+
+def _tell_of(process: subprocess.Popen, number: int) -> threading.Thread:
+  thread = threading.Thread(target=_tell, args=(process.stdout, number), daemon=True)
+  thread.start()
+  return thread
 
 
 def _tell(lines, number: int) -> None:

@@ -1,26 +1,66 @@
 import os
+import re
 import shlex
 import stat
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from kubeflow_trainer_api.models import JobsetV1alpha2JobSet as JobSet
+from programs import ROOT
 from pydantic import ValidationError
 from tiny import refused
 
 from sorajax.cluster import commands
 
 
+def of_slice(topology: str, spot: bool = False, source: str = 'URL', run: str = 'python x'):
+  return commands.tpu_vm('n', 'z', commands.slice_of(topology), spot, source, 'HEAD', run)
+
+
+def remote(words: Sequence[str]) -> str:
+  """What the shells of hosts are given."""
+  (script,) = [word for word in words if word.startswith('--command=')]
+  return script.removeprefix('--command=')
+
+
+def stand_ins(folder: Path, **texts: str) -> dict[str, str]:
+  """Programs in the place of others, by their names; the environment that finds them."""
+  for name, text in texts.items():
+    program = folder / name
+    program.write_text(f'#!/usr/bin/env bash\n{text}\n')
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+  return {**os.environ, 'PATH': f'{folder}:{os.environ["PATH"]}'}
+
+
+def bash(script: str, environment: dict[str, str], **where) -> subprocess.CompletedProcess[str]:
+  return subprocess.run(
+    ['bash'], input=script, text=True, env=environment, capture_output=True, check=False, **where
+  )
+
+
 def test_slices_have_chips_hosts_and_names_of_the_cloud():
   slice_ = commands.slice_of('v5p:4x4x8')
   assert (slice_.chips, slice_.hosts) == (128, 32)
-  made = commands.tpu_vm('run', 'zone', slice_, True, 'URL', 'python x')
-  assert '--accelerator-type=v5p-256' in made['create'] and '--spot' in made['create']
-  plain = commands.tpu_vm('run', 'zone', commands.slice_of('v6e:16x16'), False, 'URL', 'x')
-  assert '--accelerator-type=v6e-256' in plain['create'] and '--spot' not in plain['create']
+  assert '--spot' in of_slice('v5p:4x4x8', spot=True)['create']
+  assert '--spot' not in of_slice('v5p:4x4x8')['create']
   assert commands.slice_of('v6e:1x1').hosts == 1
+
+
+@pytest.mark.parametrize(
+  ('topology', 'kind'),
+  [
+    ('v5p:4x4x4', ['--type=v5p', '--topology=4x4x4']),
+    ('v5p:2x2x16', ['--type=v5p', '--topology=2x2x16']),
+    ('v6e:16x16', ['--type=v6e', '--topology=16x16']),
+    ('v5e:4x4', ['--accelerator-type=v5litepod-16']),
+  ],
+)
+def test_the_cloud_hears_how_chips_lie_where_they_may_lie_in_several_ways(topology, kind):
+  created = of_slice(topology)['create']
+  assert [word for word in created if re.match('--(type|topology|accelerator-type)=', word)] == kind
 
 
 def test_slices_that_cannot_be_rented_are_refused():
@@ -28,14 +68,35 @@ def test_slices_that_cannot_be_rented_are_refused():
     commands.slice_of('v9:2x2')
   with refused("no topology 'v5p:4by4'; write CHIP:SIDExSIDE"):
     commands.slice_of('v5p:4by4')
+  with refused('no slice v5e:2x8; v5e comes as 1x1, 2x2, 2x4, 4x4'):
+    commands.slice_of('v5e:2x8')
 
 
-def test_commands_of_hosts_are_whole_after_a_shell_has_read_them():
-  made = commands.tpu_vm('n', 'z', commands.slice_of('v5p:2x2x1'), False, "a 'b'", 'echo "c d"')
-  (run,) = [word for word in made['run'] if word.startswith('--command=')]
-  assert run.endswith('SORAJAX_MULTIHOST=1 echo "c d"')
-  (install,) = [word for word in made['install'] if word.startswith('--command=')]
-  assert "a 'b'" in shlex.split(install.removeprefix('--command='))
+def test_every_part_of_a_command_for_hosts_runs_there_with_their_python(tmp_path):
+  (tmp_path / 'sorajax').mkdir()
+  run = 'tell() { echo "$SORAJAX_MULTIHOST ${PATH%%:*} $PWD"; }; tell && tell; exit 7'
+  done = bash(remote(of_slice('v5p:2x2x1', run=run)['run']), dict(os.environ), cwd=tmp_path)
+  folder = f'{tmp_path}/sorajax'
+  assert done.returncode == 7 and done.stdout == 2 * f'1 {folder}/.venv/bin {folder}\n'
+
+
+def test_hosts_have_the_newest_code_whatever_was_there_and_what_they_made_stays(tmp_path):
+  source, installed = tmp_path / "a 'source'", tmp_path / 'sorajax'
+  git = ['git', '-C', str(source), '-c', 'user.name=n', '-c', 'user.email=e']
+  python = 'mkdir -p .venv/bin && ln -sf "$(type -P true)" .venv/bin/python'
+  environment = stand_ins(tmp_path, python3=python)
+  script = remote(of_slice('v5p:2x2x1', source=str(source))['install'])
+  subprocess.run(['git', 'init', '--quiet', source], check=True)
+  for text in ('old', 'new', 'newest'):
+    (source / 'code').write_text(text)
+    subprocess.run([*git, 'add', 'code'], check=True)
+    subprocess.run([*git, 'commit', '--quiet', '--message', text], check=True)
+    assert (done := bash(script, environment, cwd=tmp_path)).returncode == 0, done.stderr
+    assert (installed / 'code').read_text() == text
+    (installed / 'made').touch()
+    (installed / '.git' / 'index.lock').touch()  # as one that was killed leaves it
+    (installed / '.git' / 'HEAD').unlink()
+  assert (installed / 'made').is_file()
 
 
 def test_a_job_set_has_a_pod_for_each_host_and_all_of_its_chips():
@@ -64,34 +125,70 @@ def test_a_linter_of_shells_finds_nothing_in_what_shells_are_given():
     command = [Path(sys.executable).with_name('shellcheck'), '--shell=bash', '-']
     return subprocess.run(command, input=script, text=True, capture_output=True).stdout
 
-  made = commands.tpu_vm('n', 'z', commands.slice_of('v5p:4x4x4'), True, "a 'b'", 'python x')
-  words = [word.partition('--command=') for words in made.values() for word in words]
-  remote = [script for _, found, script in words if found]
-  assert complaints(commands.sbatch('n', 4, 8, 1.5, 'python x')) == '' and remote
-  for script in remote:
-    assert complaints(f'#!/usr/bin/env bash\n{script}\n') == ''
+  made = of_slice('v5p:4x4x4', source="a 'b'")
+  assert complaints(commands.sbatch('n', 4, 8, 1.5, 'python x')) == ''
+  for name in ('install', 'run'):
+    assert complaints(f'#!/usr/bin/env bash\n{remote(made[name])}\n') == ''
   assert 'SC2086' in complaints('#!/usr/bin/env bash\nls $1\n')
 
 
 @pytest.mark.parametrize('status, queued', [(0, False), (143, True), (3, False)])
 def test_a_job_of_slurm_is_queued_again_where_it_was_asked_to_stop(tmp_path, status, queued):
   """The script runs in a real shell, on stand-ins for the programs of Slurm."""
-  stand_ins = {
-    'srun': f'printf "%s\\n" "$@" > {tmp_path}/ran; exit {status}',
-    'scontrol': f'echo "$@" > {tmp_path}/queued',
-  }
-  for name, text in stand_ins.items():
-    program = tmp_path / name
-    program.write_text(f'#!/usr/bin/env bash\n{text}\n')
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-  script = commands.sbatch('n', 4, 8, 1.5, "python train.py --workdir='a b'", '--partition=p')
-  assert '#SBATCH --time=90\n' in script and '#SBATCH --partition=p\n' in script
-  assert ' XLA_CLIENT_MEM_FRACTION=0.92\n' in script
-  environment = {**os.environ, 'PATH': f'{tmp_path}:{os.environ["PATH"]}', 'SLURM_JOB_ID': '17'}
-  done = subprocess.run(['bash'], input=script, text=True, env=environment, check=False)
-  assert done.returncode == status
-  ran = (tmp_path / 'ran').read_text().splitlines()
-  assert ran == ['--kill-on-bad-exit=1', 'python', 'train.py', '--workdir=a b']
+  environment = stand_ins(
+    tmp_path, srun='[ "$1" = --kill-on-bad-exit=1 ] && "${@:2}"',
+    scontrol=f'echo "$@" > {tmp_path}/queued',
+  )  # fmt: skip
+  run = f"cd '{tmp_path}' && touch 'a b' && exit {status}"
+  script = commands.sbatch('n', 4, 8, 1.5, run)
+  assert '#SBATCH --time=90\n' in script and ' XLA_CLIENT_MEM_FRACTION=0.92 ' in script
+  assert bash(script, environment | {'SLURM_JOB_ID': '17'}).returncode == status
+  assert (tmp_path / 'a b').is_file()
   assert (tmp_path / 'queued').is_file() == queued
   if queued:
     assert (tmp_path / 'queued').read_text() == 'requeue 17\n'
+
+
+def test_a_node_of_slurm_runs_all_parts_of_a_command_and_has_all_of_its_gpus(tmp_path):
+  """The program joins as JAX lets it on the only node of a job, and tells which GPUs it may see."""
+  program = tmp_path / 'program.py'
+  program.write_text(
+    'import jax\nfrom sorajax import cli\n'
+    'seen = lambda: jax.config.values["jax_cuda_visible_devices"]\n'
+    'cli.run(lambda: (cli.join_hosts(), print(seen())))\n'
+  )
+  node = {'STEP_NODELIST': 'localhost', 'STEP_NUM_NODES': '1', 'NTASKS': '1', 'PROCID': '0'}
+  node |= {'JOB_ID': str(os.getpid()), 'LOCALID': '0'}
+  set_here = ' '.join(f'SLURM_{name}={value}' for name, value in node.items())
+  environment = stand_ins(tmp_path, srun=f'env {set_here} "${{@:2}}"') | {'PYTHONPATH': str(ROOT)}
+  run = f'there=1 && {shlex.join([sys.executable, str(program)])} && echo "${{there}}"'
+  done = bash(commands.sbatch('n', 1, 3, 1.0, run), environment)
+  assert done.stdout.split() == ['0,1,2', '1'], done.stderr
+  assert 'JAX_LOCAL_DEVICE_IDS' not in commands.sbatch('n', 1, 0, 1.0, run)
+
+
+def test_a_shell_that_is_asked_to_stop_waits_for_what_its_program_saves(tmp_path):
+  """SIGTERM comes to all processes of a node, as that of Slurm does."""
+  saves = (
+    'import os, signal, sys, time\n'
+    'saved = lambda *_: (time.sleep(0.5), open("saved", "w"), sys.exit(143))\n'
+    'signal.signal(signal.SIGTERM, saved)\n'
+    'os.killpg(0, signal.SIGTERM)\n'
+    'time.sleep(60)\n'
+  )
+  (tmp_path / 'saves.py').write_text(saves)
+  environment = stand_ins(tmp_path, srun='exec setsid --wait "${@:2}"', scontrol='ls saved')
+  script = commands.sbatch('n', 1, 8, 1.0, f'{sys.executable} saves.py && echo over; exit')
+  done = bash(script, environment | {'SLURM_JOB_ID': '17'}, cwd=tmp_path)
+  assert (done.returncode, done.stdout) == (143, 'saved\n'), done.stderr
+
+
+def test_options_of_slurm_stay_whole():
+  more = '--comment="a b" --partition p'
+  script = commands.sbatch("it's mine", 1, 8, 1.0, 'python x', more)
+  told = [line.removeprefix('#SBATCH ') for line in script.splitlines() if '#SBATCH' in line]
+  split = [shlex.split(line) for line in told]
+  assert ["--job-name=it's mine"] in split and ["--output=it's mine-%j.log"] in split
+  assert split[-1] == ['--comment=a b', '--partition', 'p']
+  with refused("cannot split '--comment=\"a' into words: No closing quotation; close it"):
+    commands.sbatch('n', 1, 8, 1.0, 'python x', '--comment="a')

@@ -30,6 +30,11 @@ def test_nothing_to_run_is_refused(program, count):
     processes.side_by_side(program, count)
 
 
+def test_a_quote_that_is_left_open_is_refused():
+  with refused('No closing quotation; close it'):
+    processes.side_by_side("train.py --workdir='a", 2)
+
+
 def test_all_that_end_well_end_well_together():
   assert processes.run_all([ends(0), ends(0)], 1.0) == 0
 
@@ -61,6 +66,23 @@ def test_lines_bear_the_number_of_their_process_and_sigterm_reaches_all():
     assert {run.stdout.readline() for _ in range(2)} == {'[0] ready\n', '[1] ready\n'}
     run.send_signal(signal.SIGTERM)
     assert run.wait(30) == 143
+
+
+def test_the_last_lines_of_a_process_are_told_however_late_they_are_read():
+  """Both pipes between it and the reader are full when it has ended."""
+  program = (
+    'import sys\n'
+    'from sorajax.cluster import processes\n'
+    'tells = [sys.executable, "-c", "for i in range(9000): print(i)"]\n'
+    'sys.exit(processes.run_all([tells], 5.0))\n'
+  )
+  environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+  with subprocess.Popen(
+    [sys.executable, '-c', program], stdout=subprocess.PIPE, text=True, env=environment
+  ) as run:
+    first = run.stdout.readline()
+    time.sleep(1)
+    assert [first, *run.stdout] == [f'[0] {i}\n' for i in range(9000)]
 
 
 def test_a_command_that_is_not_there_or_fails_is_told_in_one_line():
