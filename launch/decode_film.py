@@ -15,6 +15,7 @@ flags.mark_flags_as_required(['input', 'out'])
 
 
 def main() -> None:
+  cli.stay_alone()
   cli.use_cores()
   film.decode_film(_INPUT.value, _OUT.value)
   print(_OUT.value)

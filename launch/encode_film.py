@@ -9,7 +9,7 @@ from absl import flags
 from sorajax import cli
 from sorajax.codec import codec as codec_lib
 from sorajax.generate import film
-from sorajax.generate.service import parse_size
+from sorajax.generate.ask import parse_size
 
 _CODEC = flags.DEFINE_string('codec', None, 'Folder of a codec.')
 _INPUT = flags.DEFINE_string('input', None, 'A film.')
@@ -22,6 +22,7 @@ flags.mark_flags_as_required(['codec', 'input', 'output'])
 
 
 def main() -> None:
+  cli.stay_alone()
   cli.use_cores()
   size = parse_size(_SIZE.value) if _SIZE.value else None
   codec = codec_lib.load(_CODEC.value)

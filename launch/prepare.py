@@ -28,6 +28,7 @@ SHOWN = 20  # skipped files that the summary names
 
 
 def main() -> None:
+  cli.stay_alone()
   if 'prepare' not in _CONFIG.value:
     raise UserError(
       'the config has no section `prepare`; give one that has, such as configs/film.py'

@@ -10,6 +10,7 @@ from ml_collections import config_flags
 from sorajax import cli
 from sorajax.errors import UserError
 from sorajax.generate import durations, prompts, released, service
+from sorajax.generate.ask import Ask
 from sorajax.media.drawings import DRAWINGS
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Default: the one kept with the run.')
@@ -47,7 +48,7 @@ def main() -> None:
   cli.join_hosts()
   if (_REFINE_LORA.value or _REFINE_PLAIN.value) and not _UPSAMPLER.value:
     raise UserError('--refine_… is of the second stage; add --upsampler=PATH')
-  ask = service.Ask(
+  ask = Ask(
     prompts=prompts.read_prompts(_PROMPT.value, _PROMPTS.value),
     task=_TASK.value, input=_INPUT.value, given_s=_GIVEN_S.value, count=_COUNT.value,
     seed=_SEED.value, seconds=durations.parse(_SECONDS.value), size=_SIZE.value, fps=_FPS.value,
@@ -55,8 +56,8 @@ def main() -> None:
     reference_smaller=_SMALLER.value, keyframes=tuple(_KEYFRAME.value),
   )  # fmt: skip
   early = bool(_WEIGHTS.value) and not (_LORA.value or _REFINE_LORA.value)  # changes come first
-  model = service.load(_CHECKPOINT.value, _CONFIG.value, encoded=_ENCODED.value, eight_bits=early)
-  plain = model
+  plain = service.load(_CHECKPOINT.value, _CONFIG.value, encoded=_ENCODED.value, eight_bits=early)
+  model = plain
   for file in _LORA.value:
     model = service.with_changes(model, file)
   if _UPSAMPLER.value:
@@ -67,7 +68,7 @@ def main() -> None:
   if _WEIGHTS.value:
     model = service.of_8_bits(model)
   if _AGAIN.value:
-    films = service.make_again(model, _AGAIN.value, _OUT.value)
+    films = service.make_again(model, _AGAIN.value, _OUT.value, ask)
   else:
     teller = durations if _SECONDS.value == durations.AUTO else service
     films = service.answer(model, teller.requests_of(model, ask), _OUT.value, ask.batch)

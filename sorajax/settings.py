@@ -128,7 +128,7 @@ class SampleConfig:
       of `skip_layers`; 0 for none.
     skip_layers: numbers of these layers, from 0.
     rescale: of guidance; see `flow.guidance.guided`.
-    interval: noise levels between which guidance acts.
+    interval: noise levels between which guidance acts, on all while one stream is there.
     batch: clips sampled at once.
     image_crf: of H.264, by which an image that is given is coded first, as the films were that the
       model learned from; 0 leaves it as it is.
@@ -161,6 +161,12 @@ class SampleConfig:
   image_crf: int = 0
 
   def __post_init__(self) -> None:
+    if self.steps < 1 or self.batch < 1:
+      raise ValueError(f'steps are {self.steps} and batch is {self.batch}; give 1 or more of each')
+    if len(self.interval) != 2 or not 0 <= self.interval[0] <= self.interval[1] <= 1:
+      raise ValueError(f'interval is {self.interval}; give two rising noise levels from 0 to 1')
+    if not 0 <= self.rescale <= 1:
+      raise ValueError(f'rescale is {self.rescale}; give 0 to 1')
     if not 0 <= self.image_crf <= 51:
       raise ValueError(f'image_crf is {self.image_crf}; give 0 to 51')
     if not 0 <= self.last < 1:

@@ -55,6 +55,9 @@ def test_flags_of_several_processes_that_would_not_join_are_refused(main, given,
   [
     ('launch/encode.py', ['--config=configs/tiny.py', '--input=x', '--output=x']),
     ('launch/evaluate.py', ['--checkpoint=x', '--out=x']),
+    ('launch/prepare.py', ['--config=configs/tiny.py', '--input=x', '--output=x']),
+    ('launch/encode_film.py', ['--input=x', '--codec=x', '--output=x']),
+    ('launch/decode_film.py', ['--input=x', '--out=x']),
   ],
 )
 def test_programs_that_work_alone_say_so(program, needed):

@@ -21,7 +21,7 @@ from sorajax.codec import codec as codec_lib
 from sorajax.codec.codec import Codec
 from sorajax.data import stored
 from sorajax.errors import UserError
-from sorajax.generate.service import parse_size
+from sorajax.generate.ask import parse_size
 from sorajax.geometry import samples_of
 from sorajax.media.atomic import make_folder, replacing
 

@@ -13,7 +13,7 @@ from absl import flags
 
 from sorajax import cli
 from sorajax.generate import service
-from sorajax.generate.service import Ask
+from sorajax.generate.ask import Ask
 from sorajax.media.atomic import make_folder
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', 'world', 'Workdir or name of a run.')

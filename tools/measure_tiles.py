@@ -19,7 +19,7 @@ from sorajax.codec.convolutional import ConvCodec
 from sorajax.codec.tiles import Tiling
 from sorajax.errors import UserError
 from sorajax.generate import film
-from sorajax.generate.service import parse_size
+from sorajax.generate.ask import parse_size
 from sorajax.media import reader, sheet
 from sorajax.media.atomic import make_folder
 

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 
 from sorajax.flow.solver import Velocity
 
-
 LEAST_TIME = 1e-3  # nearer to 0 what rescaling does to v drowns in rounding
 
 

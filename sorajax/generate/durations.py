@@ -12,9 +12,10 @@ from sorajax.clip import Text
 from sorajax.codec import plain
 from sorajax.errors import UserError
 from sorajax.generate import service
+from sorajax.generate.ask import Ask
 from sorajax.generate.request import Request
 from sorajax.generate.sampling import rows_over
-from sorajax.generate.service import Ask, Model
+from sorajax.generate.service import Model
 from sorajax.text.duration import Duration, frames_of
 from sorajax.weights import ltx2_duration
 from sorajax.weights.shards import Shards

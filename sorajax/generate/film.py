@@ -52,7 +52,11 @@ def encode_film(
     UserError: a film that cannot be read, or is too small; a folder that holds another film.
   """
   found, g = reader.probe(path), codec.geometry
-  rate = fps or found.fps
+  if not found.frames:
+    raise UserError(f'{path} has no picture; give a film')
+  rate = found.fps if fps is None else fps
+  if not 0 < rate <= 240:
+    raise UserError(f'{rate} frames/s is out of range; give more than 0 and at most 240')
   height, width = size or tuple(
     n // s * s for n, s in zip((found.height, found.width), g.video.stride[1:])
   )

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,48 +13,54 @@ from sorajax.generate.request import Request
 from sorajax.geometry import AudioGeometry
 from sorajax.media import reader
 
-SOUNDS = ('.wav', '.flac', '.mp3', '.m4a', '.ogg', '.opus')
 
-
-def read(path: str, sound: AudioGeometry, size: tuple[int, int], fps: float) -> Clip:
-  """A film, image or sound.
+def read(
+  path: str, sound: AudioGeometry, size: tuple[int, int], fps: float, frames: int | None = None
+) -> Clip:
+  """A film, image or sound, or the beginning of it.
 
   Args:
     path: of the file.
     sound: whose rate and channels are wanted.
     size: (height, width) that is wanted.
     fps: frames a second that are wanted.
+    frames: at most so many, and sound as long; None takes all.
   """
   rates = {'sample_rate_hz': sound.sample_rate_hz, 'audio_channels': sound.audio_channels}
-  kind = Path(path).suffix.lower()
-  if kind in SOUNDS:
-    clip = reader.read_sound(path, **rates)
-    return dataclasses.replace(clip, video=clip.video.reshape(0, *size, 3), fps=fps)
-  return reader.read(path, fps=fps, size=size, **rates)
+  found = reader.probe(path)
+  longer = frames is not None and found.seconds * fps >= frames + 1
+  if found.frames:
+    return reader.read(path, fps=fps, size=size, frames=frames if longer else None, **rates)
+  clip = reader.read_sound(path, seconds=frames / fps if longer and frames else None, **rates)
+  return dataclasses.replace(clip, video=clip.video.reshape(0, *size, 3), fps=fps)
 
 
 def of(request: Request, codec: Codec) -> Request:
-  """A request with the files that it names; `codec`: whose rates and channels are wanted."""
+  """A request with what it takes of the files that it names, in the rates of `codec`."""
   sound, plays_hz = codec.geometry.audio, codec.audio.output_rate_hz
+  frames = codec.geometry.video.frames_at_least(request.frames)
   wanted = sound, (request.height, request.width), request.fps
   found: dict[str, Any] = {}
   if request.given_path:
-    found['given'] = read(request.given_path, *wanted)
-    if plays_hz > sound.sample_rate_hz and len(found['given'].audio):
+    given = found['given'] = read(request.given_path, *wanted, frames)
+    if plays_hz > sound.sample_rate_hz and len(given.audio):
       found['given_sound'] = reader.read_sound(
-        request.given_path, sample_rate_hz=plays_hz, audio_channels=sound.audio_channels
-      )
+        request.given_path, sample_rate_hz=plays_hz, audio_channels=sound.audio_channels,
+        seconds=len(given.audio) / given.sample_rate_hz,
+      )  # fmt: skip
   if request.reference_path:
-    found['reference'] = read_seen(request.reference_path, *wanted)
+    found['reference'] = read_seen(request.reference_path, *wanted, frames)
   if request.keyframe_paths:
-    seen = [read_seen(path, *wanted).video[:1] for path in request.keyframe_paths]
+    seen = [read_seen(path, *wanted, 1).video[:1] for path in request.keyframe_paths]
     found['keyframes'] = np.concatenate(seen)
   return dataclasses.replace(request, **found)
 
 
-def read_seen(path: str, sound: AudioGeometry, size: tuple[int, int], fps: float) -> Clip:
+def read_seen(
+  path: str, sound: AudioGeometry, size: tuple[int, int], fps: float, frames: int
+) -> Clip:
   """As `read`, of what has a picture; `UserError` for what has none."""
-  clip = read(path, sound, size, fps)
+  clip = read(path, sound, size, fps, frames)
   if not len(clip.video):
     raise UserError(f'{path} has no picture that a clip could be made after; give a film or image')
   return clip

@@ -1,65 +1,74 @@
 """What a sampled clip leaves behind: the film, its contact sheet, and the record of its making."""
 
-import dataclasses
-import importlib.metadata
 import json
 import os
-import platform
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
+from sorajax.generate import records
+from sorajax.generate.records import Recipe
 from sorajax.generate.request import Request
 from sorajax.generate.sampler import Made
 from sorajax.media import sheet, writer
 from sorajax.media.atomic import make_folder, write_text
 
-PACKAGES = ('jax', 'jaxlib', 'flax', 'numpy', 'av', 'sorajax')
+INDEXED = 100
 
 
 def write_clips(
-  folder: str | os.PathLike[str], made: Iterable[Made], recipe: dict[str, Any]
+  folder: str | os.PathLike[str], made: Iterable[Made], recipe: Recipe | Mapping[str, Any]
 ) -> list[Path]:
-  """Writes `NAME.mp4`, `NAME.png` and `NAME.json` for each clip, and `index.png` of all.
+  """Writes `NAME.mp4`, `NAME.png` and `NAME.json` for each clip, and `index.png`.
 
   Args:
     folder: made if it is missing.
     made: clips as they are finished.
-    recipe: what, beside the request, makes the clip: checkpoint, config, …
+    recipe: what, beside the request, makes the clip.
 
   Returns:
-    the films, in order.
+    the films, as they were finished.
   """
-  path = make_folder(folder)
-  films, sheets = [], []
-  for number, one in enumerate(made):
-    name = f'{number:03d}_{_slug(one.request)}'
-    film = path / f'{name}.mp4'
-    writer.write(film, one.clip)
-    picture = sheet.contact_sheet(one.clip, _title(one.request))
-    sheet.save_image(path / f'{name}.png', picture)
-    text = json.dumps(record(one, recipe), indent=2, ensure_ascii=False)
-    write_text(path / f'{name}.json', text + '\n')
-    films.append(film)
-    sheets.append(picture)
-  if len(sheets) > 1:
-    sheet.save_image(path / 'index.png', sheet.stack_sheets(sheets))
+  films = [write_clip(folder, one, recipe) for one in made]
+  write_index(folder, films)
   return films
 
 
-def record(made: Made, recipe: dict[str, Any]) -> dict[str, Any]:
-  """Everything that the clip can be made from again."""
-  request = {
-    f.name: getattr(made.request, f.name)
-    for f in dataclasses.fields(Request)
-    if f.name not in ('given', 'given_sound', 'reference', 'keyframes')  # which their paths tell of
-  }
-  versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-  versions['python'] = platform.python_version()
-  return {
-    'request': request, 'batch': made.batch, 'row': made.row, **recipe, 'versions': versions,
-  }  # fmt: skip
+def write_clip(
+  folder: str | os.PathLike[str], made: Made, recipe: Recipe | Mapping[str, Any]
+) -> Path:
+  """Writes a clip, its sheet and, last, its record; returns the film."""
+  film = film_of(make_folder(folder), made.number, made.request)
+  writer.write(film, made.clip)
+  picture = sheet.contact_sheet(made.clip, _title(made.request))
+  sheet.save_image(film.with_suffix('.png'), picture)
+  text = records.record(made.request, made.batch, made.row, recipe)
+  write_text(film.with_suffix('.json'), json.dumps(text, indent=2, ensure_ascii=False) + '\n')
+  return film
+
+
+def write_index(folder: str | os.PathLike[str], films: Sequence[Path]) -> None:
+  """Writes `index.png`, the sheets of several films, the first hundred, one below the other."""
+  if len(films) > 1:
+    sheets = []
+    for film in films[:INDEXED]:
+      with Image.open(film.with_suffix('.png')) as picture:
+        sheets.append(picture.convert('RGB'))
+    sheet.save_image(Path(folder) / 'index.png', sheet.stack_sheets(sheets))
+
+
+def is_there(film: Path, request: Request, batch: int, row: int, recipe: Recipe) -> bool:
+  """Whether this very clip was written, with all that it leaves behind."""
+  wanted = records.record(request, batch, row, recipe)
+  return film.is_file() and records.is_of(film.with_suffix('.json'), wanted)
+
+
+def film_of(folder: str | os.PathLike[str], number: int, request: Request) -> Path:
+  """Where the clip of a request goes."""
+  return Path(folder) / f'{number:03d}_{_slug(request)}.mp4'
 
 
 def _title(request: Request) -> str:

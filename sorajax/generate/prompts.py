@@ -27,7 +27,7 @@ def read_prompts(given: Sequence[str], file: str | None) -> tuple[str, ...]:
     if path.stat().st_size > MOST_PROMPTS_BYTES:
       raise UserError(f'{file} has {path.stat().st_size} bytes; split it into smaller files')
     try:
-      lines = path.read_text(encoding='utf-8').splitlines()
+      lines = path.read_text(encoding='utf-8-sig').splitlines()
     except UnicodeDecodeError as error:
       raise UserError(f'{file} is not UTF-8 at byte {error.start}; save it as UTF-8') from error
     prompts += [line.strip() for line in lines if line.strip()]

@@ -68,6 +68,28 @@ class Request:
     """Frames of the finished clip."""
     return round(self.seconds * self.fps)
 
+  def check(self) -> None:
+    """Raises `UserError` for what no model could make."""
+    if not 0 <= self.seed <= LARGEST_SEED:
+      raise UserError(f'seed {self.seed} is out of range; give 0 to {LARGEST_SEED}')
+    if not np.isfinite(self.seconds * self.fps) or self.frames < 1:
+      raise UserError(
+        f'{self.seconds} s at {self.fps} frames/s is no clip; ask for at least one frame'
+      )
+    if len(self.prompt) > LONGEST_PROMPT:
+      raise UserError(
+        f'the prompt has {len(self.prompt)} characters; give at most {LONGEST_PROMPT}'
+      )
+    if self.task == 'extend' and not 0 < self.given_s < self.seconds:
+      raise UserError(
+        f'extend is given {self.given_s} s of a clip of {self.seconds} s; ask for more --seconds '
+        'than are given'
+      )
+    if self.given is not None and self.given_s > self.given.seconds + 1e-6:
+      raise UserError(
+        f'{self.given_s} s are to be given and the input has {self.given.seconds:.2f} s'
+      )
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -100,6 +122,7 @@ def plan(request: Request, codec: Codec, known_tasks: tuple[str, ...]) -> Plan:
   elif request.task == 'keyframes':
     raise UserError('the task keyframes needs pictures; add --keyframe=IMAGE@SECONDS')
   if not any(given[m].any() for m in MODALITIES):
+    _check_unused(request)
     return Plan(request, blank, given)
   if request.given is None:
     raise UserError(f'the task {request.task} needs something to start from; add --input=FILE')
@@ -141,7 +164,7 @@ def blank_latents(request: Request, geometry: Geometry) -> Latents:
   Raises:
     UserError: a request that cannot be met, with what could be.
   """
-  _check(request)
+  request.check()
   g = geometry
   frames = g.video.frames_at_least(request.frames)
   samples = samples_of(frames, request.fps, g.audio.sample_rate_hz)
@@ -205,22 +228,14 @@ def _check_given(request: Request, given: dict[str, np.ndarray]) -> None:
     raise UserError(f'{request.given_path} has no {what} for {request.task}; give {give} that has')
 
 
-def _check(request: Request) -> None:
-  if not 0 <= request.seed <= LARGEST_SEED:
-    raise UserError(f'seed {request.seed} is out of range; give 0 to {LARGEST_SEED}')
-  if not np.isfinite(request.seconds) or request.frames < 1:
-    raise UserError(
-      f'{request.seconds} s at {request.fps} frames/s is no clip; ask for at least one frame'
-    )
-  if len(request.prompt) > LONGEST_PROMPT:
-    raise UserError(
-      f'the prompt has {len(request.prompt)} characters; give at most {LONGEST_PROMPT}'
-    )
-  duration = request.given.seconds if request.given is not None else request.given_s
-  if request.task == 'extend' and not 0 < request.given_s < request.seconds:
-    raise UserError(
-      f'extend is given {request.given_s} s of a clip of {request.seconds} s; ask for more '
-      '--seconds than are given'
-    )
-  if request.given_s > duration + 1e-6:
-    raise UserError(f'{request.given_s} s are to be given and the input has {duration:.2f} s')
+def _check_unused(request: Request) -> None:
+  """Raises where there is something to start from, of which the task takes nothing."""
+  if request.given is None:
+    return
+  what = request.given_path or 'a clip'
+  if request.task == 'extend':
+    raise UserError(f'{request.given_s:g} s of {what} are less than one latent; give more of it')
+  raise UserError(
+    f'{request.task} takes nothing of {what}; name what is made of it, such as '
+    '--task=image_to_clip, extend, video_to_audio or audio_to_video'
+  )

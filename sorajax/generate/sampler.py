@@ -20,6 +20,7 @@ from sorajax.network import Network
 from sorajax.settings import SampleConfig, Settings
 
 Stages = tuple[Plan, ...]  # of one request
+Numbered = tuple[int, Stages]  # and which of all requests it is
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,12 +32,14 @@ class Made:
     clip: the answer.
     batch: how many clips were sampled together.
     row: which of them this is.
+    number: which of all requests this was, from 0.
   """
 
   request: Request
   clip: Clip
   batch: int
   row: int
+  number: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,19 +72,38 @@ class Sampler:
     Returns:
       clips as they are finished; every request is checked before the first is made.
     """
-    groups: dict[tuple, list[Stages]] = {}
-    for request in requests:
-      stages = self._stages(request)
+    batches = self.batches(requests)
+    return (made for rows in batches for made in self.make(params, rows))
+
+  def batches(self, requests: Sequence[Request]) -> list[list[Numbered]]:
+    """Those that are sampled together: of equal layout, in their order within each."""
+    groups: dict[tuple, list[Numbered]] = {}
+    known: dict[tuple, Stages] = {}  # what a clip starts from is coded once for all prompts
+    for number, request in enumerate(requests):
+      request.check()
+      alike = _but_words(request)
+      if alike not in known:
+        known[alike] = self._stages(request)
+      stages = tuple(_said(plan, request) for plan in known[alike])
       latents = stages[-1].latents
       arrays = latents.video, latents.audio, latents.reference, latents.keyframes
       shapes = tuple(None if array is None else array.shape for array in arrays)
-      groups.setdefault(shapes, []).append(stages)
-    return self._run(params, list(groups.values()))
+      groups.setdefault(shapes, []).append((number, stages))
+    size = self.batch
+    return [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
+
+  def make(self, params: Any, rows: list[Numbered]) -> Iterator[Made]:
+    """Samples one of `batches`."""
+    requests = [stages[-1].request for _, stages in rows]
+    peers.reached(f'the batch of seed {requests[0].seed}')
+    clips = self._batch(params, [stages for _, stages in rows])
+    for row, ((number, _), request, clip) in enumerate(zip(rows, requests, clips)):
+      yield Made(request, clip, self.batch, row, number)
 
   def again(self, params: Any, request: Request, row: int) -> Made:
     """Makes one clip in the very row of a batch in which it was made."""
     made = self._batch(params, [self._stages(request)] * (row + 1))
-    return Made(request, made[row], self.batch, row)
+    return Made(request, made[row], self.batch, row, 0)
 
   def _stages(self, request: Request) -> Stages:
     """The plans of a request: of the small clip first, where there is one.
@@ -96,16 +118,6 @@ class Sampler:
     if self.refiner is None:
       return (last,)
     return plan(self.refiner.first(last, self.codec.geometry.video), self.codec, known), last
-
-  def _run(self, params: Any, groups: list[list[Stages]]) -> Iterator[Made]:
-    size = self.batch
-    for group in groups:
-      for start in range(0, len(group), size):
-        rows = group[start : start + size]
-        requests = [stages[-1].request for stages in rows]
-        peers.reached(f'the batch of seed {requests[0].seed}')
-        for row, clip in enumerate(self._batch(params, rows)):
-          yield Made(requests[row], clip, size, row)
 
   def _batch(self, params: Any, rows: list[Stages]) -> list[Clip]:
     """Samples up to a batch of one layout; rows that are left over repeat the last."""
@@ -138,6 +150,19 @@ class Sampler:
       [Placed(p.latents, p.given, text.tokenize('' if blank else p.request.prompt))] for p in plans
     ]
     return assemble(rows, bucket, self.codec.geometry)
+
+
+def _but_words(request: Request) -> tuple:
+  """What requests have in common that differ in prompt and seed alone."""
+  fields = (f.name for f in dataclasses.fields(request) if f.name not in ('prompt', 'seed'))
+  values = (getattr(request, name) for name in fields)
+  return tuple(v if isinstance(v, str | int | float) else id(v) for v in values)
+
+
+def _said(plan: Plan, request: Request) -> Plan:
+  """A plan of a request with the prompt and seed of one that is else the same."""
+  own = dataclasses.replace(plan.request, prompt=request.prompt, seed=request.seed)
+  return dataclasses.replace(plan, request=own)
 
 
 def _as_filmed(request: Request, crf: int) -> Request:

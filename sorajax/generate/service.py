@@ -2,24 +2,29 @@
 
 import dataclasses
 import functools
+import hashlib
+import itertools
 import json
+import operator
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import ml_collections
+import numpy as np
+from jax.experimental import multihost_utils
 
 from sorajax import build, checkpoint, sharding
 from sorajax.codec import codec as codec_lib
 from sorajax.codec.codec import Codec
-from sorajax.errors import UserError, one_line
-from sorajax.generate import inputs, released
-from sorajax.generate.output import write_clips
+from sorajax.errors import UserError
+from sorajax.generate import inputs, output, records, released
+from sorajax.generate.ask import Ask, check_none, parse_size
+from sorajax.generate.records import Recipe
 from sorajax.generate.refine import Refiner
-from sorajax.generate.request import Request
+from sorajax.generate.request import Request, blank_latents
 from sorajax.generate.sampler import Sampler
 from sorajax.generate.sampling import rows_over
 from sorajax.model import lora
@@ -58,51 +63,6 @@ class Model:
   step: int
   refiner: Refiner | None = None
   flags: tuple[str, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True)
-class Ask:
-  """What a command line says; None takes the model's default.
-
-  Attributes:
-    prompts: one or more clips each.
-    task: capability.
-    input: path of a film, image or sound.
-    given_s: how much of it is given, for `extend`; None gives half the clip.
-    count: clips for each prompt.
-    seed: of the first clip; the others count up.
-    seconds: duration.
-    size: HEIGHTxWIDTH.
-    fps: frames a second.
-    batch: clips sampled at once.
-    reference: path of a film or image that the clips are made after.
-    reference_as: the drawing of it that they are made after, by its name in `media.drawings`.
-    reference_smaller: how many times smaller that is than the clips.
-    keyframes: IMAGE@SECONDS, pictures that the clips come by and when.
-  """
-
-  prompts: tuple[str, ...] = ('',)
-  task: str = 'text_to_clip'
-  input: str | None = None
-  given_s: float | None = None
-  count: int = 1
-  seed: int = 0
-  seconds: float | None = None
-  size: str | None = None
-  fps: float | None = None
-  batch: int | None = None
-  reference: str | None = None
-  reference_as: str = 'picture'
-  reference_smaller: int = 1
-  keyframes: tuple[str, ...] = ()
-
-  def __post_init__(self) -> None:
-    if self.count < 1:
-      raise UserError(f'--count={self.count} asks for nothing; give 1 or more')
-    if self.batch is not None and self.batch < 1:
-      raise UserError(f'--batch={self.batch} is no batch; give 1 or more')
-    if self.size is not None:
-      parse_size(self.size)
 
 
 def load(
@@ -172,7 +132,8 @@ def _with_encoded(settings: Settings, encoded: str) -> Settings:
 def find(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
   """The folder of a model, and the step that `path` names; None where it names none."""
   workdir = Path(path).absolute()
-  if not workdir.exists() and (TRAINED / path).is_dir():
+  here = (workdir / checkpoint.CONFIG).exists() or released.is_released(workdir)
+  if not here and (TRAINED / path / checkpoint.CONFIG).is_file():
     workdir = TRAINED / path
   if workdir.parent.name == 'checkpoints' and workdir.name.isdigit():
     return workdir.parent.parent, int(workdir.name)
@@ -301,48 +262,50 @@ def make(model: Model, ask: Ask, out: str | os.PathLike[str]) -> list[Path]:
 def answer(
   model: Model, requests: Sequence[Request], out: str | os.PathLike[str], batch: int | None = None
 ) -> list[Path]:
-  """Samples requests of any tasks, `batch` or the config's number at once; returns the films."""
+  """Samples requests of any tasks, `batch` or the config's number at once; returns the films.
+
+  Batches that lie in `out` already, by the same requests and model, are not made again.
+  """
   batch = _batch(model, batch, len(requests))
   sampler = _sampler(model, batch)
+  films = [output.film_of(out, number, request) for number, request in enumerate(requests)]
   with jax.set_mesh(model.mesh):
-    made = sampler(model.params, requests)
+    recipe = _recipe(model)
+    batches = sampler.batches(requests)
+    there = [
+      all(output.is_there(films[n], requests[n], batch, i, recipe) for i, (n, _) in enumerate(rows))
+      for rows in batches
+    ]
+    if jax.process_count() > 1:  # the others may not see what the first has written
+      there = multihost_utils.broadcast_one_to_all(np.array(there)).tolist()
+    for rows in itertools.compress(batches, map(operator.not_, there)):
+      for one in sampler.make(model.params, rows):
+        if jax.process_index() == 0:  # the others compute along and write nothing
+          output.write_clip(out, one, recipe)
     if jax.process_index() == 0:
-      return write_clips(out, made, _recipe(model))
-    return [Path(out) for _ in made]  # the others compute along and write nothing
+      output.write_index(out, films)
+  return films
 
 
-def make_again(model: Model, record: str, out: str | os.PathLike[str]) -> list[Path]:
-  """Makes the clip of a record once more; `UserError` where the record is of another model."""
-  path = Path(record)
-  if not path.is_file():
-    raise UserError(f'no record {record}; give the json that lies beside a sampled clip')
-  try:
-    text = json.loads(path.read_text(encoding='utf-8'))
-    fields = dict(text['request'])
-    batch, row, step = int(text['batch']), int(text['row']), int(text['checkpoint_step'])
-    request, flags = Request(**fields), tuple(text.get('flags', model.flags))
-    if not 0 <= row < batch:
-      raise ValueError(f'row {row} of {batch}')
-  except (ValueError, KeyError, TypeError) as error:
-    reason = one_line(error)[:120]
-    raise UserError(
-      f'{record} is not the record of a clip ({reason}); give the json that lies beside one'
-    ) from error
-  if step != model.step:
-    raise UserError(
-      f'{record} is of step {step} and the checkpoint of step {model.step}; give '
-      f'--checkpoint={model.workdir}/checkpoints/{step}'
-    )
-  names = lambda flags: [flag.partition('=')[0] for flag in flags]
-  if names(flags) != names(model.flags):
-    raise UserError(
-      f'{record} was made with {" ".join(flags) or "no flag"} and not with '
-      f'{" ".join(model.flags) or "none"}; give the same'
-    )
-  request = inputs.of(request, model.codec)
-  sampler = _sampler(model, batch)
+def make_again(
+  model: Model, record: str, out: str | os.PathLike[str], ask: Ask
+) -> list[Path]:
+  """Makes the clip of a record once more.
+
+  Raises:
+    UserError: a record of another model, or `ask` for anything beside it.
+  """
+  check_none(ask)
+  request, batch, row, text = records.read(record)
   with jax.set_mesh(model.mesh):
-    return write_clips(out, [sampler.again(model.params, request, row)], _recipe(model))
+    recipe = _recipe(model)
+    records.check_same(record, text, recipe)
+    blank_latents(request, model.codec.geometry)
+    request = inputs.of(request, model.codec)
+    made = _sampler(model, batch).again(model.params, request, row)
+    if jax.process_index() == 0:
+      output.write_clip(out, made, recipe)
+  return [output.film_of(out, made.number, request)]
 
 
 def requests_of(model: Model, ask: Ask) -> list[Request]:
@@ -356,6 +319,10 @@ def requests_of(model: Model, ask: Ask) -> list[Request]:
   given_s = 0.0
   if ask.task == 'extend':
     given_s = seconds / 2 if ask.given_s is None else ask.given_s
+  elif ask.given_s is not None:
+    raise UserError(f'--given_seconds is of extend and not of {ask.task}; leave it out')
+  if not ask.reference and (ask.reference_as != 'picture' or ask.reference_smaller != 1):
+    raise UserError('--reference_… says how a reference is seen; add --reference=FILE')
   keyframes = [inputs.parse_keyframe(text) for text in ask.keyframes]
   first = Request(
     '', 0, seconds, fps, *size, task=ask.task, given_s=given_s, given_path=ask.input or '',
@@ -363,19 +330,12 @@ def requests_of(model: Model, ask: Ask) -> list[Request]:
     reference_smaller=ask.reference_smaller,
     keyframe_paths=[path for path, _ in keyframes], keyframe_s=[at_s for _, at_s in keyframes],
   )  # fmt: skip
+  blank_latents(first, model.codec.geometry)  # before a file is read for it
   first = inputs.of(first, model.codec)
   prompts = [p for p in ask.prompts for _ in range(ask.count)]
   return [
     dataclasses.replace(first, prompt=prompt, seed=ask.seed + i) for i, prompt in enumerate(prompts)
   ]
-
-
-def parse_size(text: str) -> tuple[int, int]:
-  """'64x96' → (64, 96)."""
-  found = re.fullmatch('0*([1-9][0-9]{0,5})x0*([1-9][0-9]{0,5})', text.lower())
-  if found is None:
-    raise UserError(f'--size={text} is not HEIGHTxWIDTH; write for instance --size=64x96')
-  return int(found[1]), int(found[2])
 
 
 def _sampler(model: Model, batch: int) -> Sampler:
@@ -387,10 +347,8 @@ def _batch(model: Model, asked: int | None, count: int) -> int:
   return rows_over(model.mesh, wanted)
 
 
-def _recipe(model: Model) -> dict[str, Any]:
-  return {
-    'checkpoint': str(model.workdir),
-    'checkpoint_step': model.step,
-    'flags': list(model.flags),
-    'config': dataclasses.asdict(model.settings),
-  }
+def _recipe(model: Model) -> Recipe:
+  leaves = jax.tree.leaves(model.params['transformer'])
+  some = sharding.gathered([leaf for leaf in leaves if leaf.size <= 2**12])
+  weights = hashlib.sha256(b''.join(np.asarray(leaf).tobytes() for leaf in some)).hexdigest()[:16]
+  return Recipe(str(model.workdir), model.step, weights, model.flags, model.settings)

@@ -46,7 +46,8 @@ def choose(platform: str, dtype, queries: tuple[int, ...], keys: int) -> str:
   if platform == 'tpu':
     return 'splash'
   half = dtype in (jnp.bfloat16, jnp.float16)
-  if platform in ('gpu', 'cuda') and half and width <= 128 and 2 * pairs <= LARGE_BYTES:
+  fits = half and width <= 128 and width % 8 == 0 and 2 * pairs <= LARGE_BYTES
+  if platform in ('gpu', 'cuda') and fits:
     return 'cudnn'
   return 'reference' if 4 * heads * pairs <= LARGE_BYTES else 'chunked'
 
@@ -189,9 +190,18 @@ def splash(
 
 
 def cudnn(q, k, v, q_segment, k_segment, *, alone=True):
-  """The kernel of NVIDIA's cuDNN, through `jax.nn.dot_product_attention`."""
-  allowed = (q_segment[:, :, None] == k_segment[:, None, :])[:, None]
-  out = jax.nn.dot_product_attention(q, k, v, mask=allowed, implementation='cudnn')
+  """The kernel of NVIDIA's cuDNN, through `jax.nn.dot_product_attention`.
+
+  Its gradients with a mask are there for even numbers of tokens alone.
+  """
+  even = lambda length: length + length % 2
+  T, S = even(q.shape[1]), even(k.shape[1])
+  lowest = jnp.iinfo(jnp.int32).min
+  q_ids, k_ids = _padded(q_segment, T, lowest), _padded(k_segment, S, lowest + 1)
+  allowed = (q_ids[:, :, None] == k_ids[:, None, :])[:, None]
+  args = _padded(q, T), _padded(k, S), _padded(v, S)
+  out = jax.nn.dot_product_attention(*args, mask=allowed, implementation='cudnn')
+  out = out[:, : q.shape[1]]
   return _zero_where_alone(out, q_segment, k_segment) if alone else out
 
 

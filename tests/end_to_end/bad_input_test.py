@@ -149,7 +149,7 @@ CASES = (
   prepare('short', '--input={bad}/short', says=('1 too_short', 'loosen config.prepare')),
   prepare('below-a-file', '--output=/dev/null/x', says=('/dev/null/x', 'name another folder')),
   prepare('onto-a-file', '--output={bad}/file', says=('{bad}/file', 'name another folder')),
-  prepare('full-disk', says=('no space left', '{here}/out/parts', 'run again'), file_bytes=3000),
+  prepare('full-disk', says=('no space left', '{here}/out/.parts', 'run again'), file_bytes=3000),
   prepare(
     'other-settings', '--output={walk}/clips', '--config.prepare.fps=4',
     says=('{walk}/clips', 'fps=8.0, not 4.0', 'a new folder'),
@@ -345,7 +345,7 @@ CASES = (
   ),
   sample('folder-input', '--task=extend', '--input={bad}', says=('{bad}', 'a file inside')),
   sample(
-    'cut-input', '--task=extend', '--input={bad}/truncated/a.mp4',
+    'cut-input', '--task=extend', '--input={bad}/truncated/a.mp4', '--seconds=60',
     says=('{bad}/truncated/a.mp4 is cut short', 'fetch it again'),
   ),
   sample(
@@ -373,6 +373,19 @@ CASES = (
   sample('other-record', '--again={bad}/other.json', says=('{bad}/other.json', 'beside one')),
   sample('film-record', '--again={walk}/films/film0.mp4', says=('film0.mp4', 'beside one')),
   sample('step-record', '--again={bad}/step.json', says=('of step 8', 'checkpoints/8')),
+  sample('config-record', '--again={bad}/config.json', says=('another config.sample.steps',)),
+  sample('weights-record', '--again={bad}/weights.json', says=('other weights', 'of elsewhere')),
+  sample('record-and-more', '--again={bad}/step.json', '--seed=3', says=('leave out --seed',)),
+  sample(
+    'unused-input', '--input={walk}/films/film0.mp4',
+    says=('text_to_clip takes nothing of', '--task=image_to_clip'),
+  ),
+  sample(
+    'less-than-a-latent', '--task=extend', '--input={walk}/films/film0.mp4',
+    '--given_seconds=0.001', says=('0.001 s of', 'less than one latent'),
+  ),
+  sample('given-of-nothing', '--given_seconds=1', says=('--given_seconds is of extend',)),
+  sample('drawing-of-nothing', '--reference_as=edges', says=('add --reference=FILE',)),
   sample('below-a-file', '--out=/dev/null/x', says=('/dev/null/x', 'another folder')),
   # Tools.
   tool(
@@ -463,6 +476,11 @@ def bad(walk, tmp_path_factory) -> Path:
   request = {'prompt': '', 'seed': 0, 'seconds': 1.0, 'fps': 8.0, 'height': 16, 'width': 16}
   record = {'request': request, 'batch': 1, 'row': 0, 'checkpoint_step': 8}
   (folder / 'step.json').write_text(json.dumps(record))
+  (folder / 'config.json').write_text(
+    json.dumps({**record, 'checkpoint_step': 12, 'config': {'sample': {'steps': 5}}})
+  )
+  other = {'checkpoint_step': 12, 'weights': '0123', 'checkpoint': 'elsewhere'}
+  (folder / 'weights.json').write_text(json.dumps({**record, **other}))
   return folder
 
 

@@ -63,8 +63,11 @@ def test_resumed_run_equals_one_never_stopped_bit_for_bit(walk, tmp_path):
 
 
 def test_sampled_clips_have_exact_size_and_can_be_made_again(walk, tmp_path):
-  flags = [f'--checkpoint={walk}/run', '--prompt=one', '--prompt=two', '--prompt=three']
-  run('launch/sample.py', *flags, f'--out={tmp_path}/a', '--seconds=0.75')
+  asked = [
+    f'--checkpoint={walk}/run', '--prompt=one', '--prompt=two', '--prompt=three', '--seconds=0.75',
+    '--batch=1', f'--out={tmp_path}/a',
+  ]  # fmt: skip
+  run('launch/sample.py', *asked)
   films = sorted((tmp_path / 'a').glob('*.mp4'))
   assert len(films) == 3
   for film in films:
@@ -75,6 +78,11 @@ def test_sampled_clips_have_exact_size_and_can_be_made_again(walk, tmp_path):
   run('launch/sample.py', f'--checkpoint={walk}/run', f'--again={record}', f'--out={tmp_path}/b')
   (again,) = (tmp_path / 'b').glob('*.mp4')
   assert again.read_bytes() == films[1].read_bytes()
+  begun = {film: film.stat().st_mtime_ns for film in films}
+  record.unlink()  # as if it had been killed meanwhile
+  run('launch/sample.py', *asked)
+  assert [film for film in films if film.stat().st_mtime_ns != begun[film]] == [films[1]]
+  assert films[1].read_bytes() == again.read_bytes() and (tmp_path / 'a' / 'index.png').is_file()
 
 
 @pytest.mark.parametrize('task', ['image_to_clip', 'extend', 'video_to_audio', 'audio_to_video'])

@@ -1,6 +1,7 @@
 import dataclasses
 from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 import tiny
@@ -8,19 +9,26 @@ from clips import noise, scene
 from tiny import FPS, RATE_HZ, refused
 
 from sorajax.clip import Clip
+from sorajax.codec import codec as codec_lib
 from sorajax.generate import inputs
 from sorajax.generate.request import LARGEST_SEED, LONGEST_PROMPT, Request, finish, plan
+from sorajax.generate.sampler import Sampler
 from sorajax.geometry import samples_of
 from sorajax.media import writer
 from sorajax.media.drawings import drawn
 from sorajax.tasks import capabilities
 
 KNOWN = tuple(capabilities.TASKS)
+KEYFRAMED = {
+  'keyframes': {
+    'keyframes': scene(0, 1, 8, 12), 'keyframe_paths': ['a.png'], 'keyframe_s': [0.0]
+  }
+}  # fmt: skip
 GIVEN = Clip(scene(3, 20, 8, 12), noise(3, samples_of(20, FPS, RATE_HZ)), FPS, RATE_HZ)
 
 
 def request(task: str = 'text_to_clip', **changes) -> Request:
-  given = {} if task == 'text_to_clip' else {'given': GIVEN}
+  given = {} if task in ('text_to_clip', 'keyframes') else {'given': GIVEN}
   base = {'prompt': 'a hare', 'seed': 0, 'seconds': 2.0, 'fps': FPS, 'height': 8, 'width': 12}
   given_s = {'given_s': 1.0} if task == 'extend' else {}
   return Request(**{**base, 'task': task, **given, **given_s, **changes})
@@ -165,6 +173,69 @@ def test_a_sound_is_read_as_finely_as_the_codec_plays(tmp_path):
   found = inputs.of(request('audio_to_video', given=None, given_path=path), plays)
   assert found.given.sample_rate_hz == RATE_HZ and found.given_sound.sample_rate_hz == 48_000
   np.testing.assert_allclose(found.given_sound.audio[:, 0], tone[:, 0], atol=1e-3)
+
+
+def test_of_a_file_no_more_is_read_than_the_clip_takes(tmp_path):
+  path, codec = str(tmp_path / 'a.mp4'), tiny.codec()
+  film = Clip(scene(0, 80, 16, 16), noise(0, 80_000), FPS, RATE_HZ)
+  writer.write(path, film)
+  asked = request(
+    'extend', given=None, given_path=path, reference_path=path, keyframe_paths=[path],
+    keyframe_s=[0.0],
+  )  # fmt: skip
+  found, whole = inputs.of(asked, codec), inputs.read(path, codec.geometry.audio, (8, 12), FPS)
+  frames = codec.geometry.video.frames_at_least(asked.frames)
+  assert len(whole.video) == 80 > frames == len(found.given.video) == len(found.reference.video)
+  np.testing.assert_array_equal(found.given.video, whole.video[:frames])
+  np.testing.assert_array_equal(found.given.audio, whole.audio[: len(found.given.audio)])
+  assert found.given.seconds == len(found.given.audio) / RATE_HZ == frames / FPS
+  assert found.keyframes.shape == (1, 8, 12, 3)
+  longer = dataclasses.replace(asked, seconds=20.0)
+  assert len(inputs.of(longer, codec).given.video) == 80
+
+
+@pytest.mark.parametrize('kind', ['wav', 'flac', 'mka', 'aiff', 'mp4'])
+def test_a_file_without_a_picture_is_a_sound_whatever_its_name(tmp_path, kind):
+  path = str(tmp_path / f'a.{kind}')
+  with av.open(path, 'w') as container:
+    codec = {'flac': 'flac', 'mka': 'flac', 'mp4': 'aac', 'aiff': 'pcm_s16be'}
+    track = container.add_stream(codec.get(kind, 'pcm_s16le'), rate=16_000, layout='mono')
+    samples = (1000 * noise(0, 16_000)).astype(np.int16).reshape(1, -1)
+    frame = av.AudioFrame.from_ndarray(samples, 's16', 'mono')
+    frame.sample_rate, frame.pts = 16_000, 0
+    container.mux(track.encode(frame))
+    container.mux(track.encode(None))
+  clip = inputs.read(path, tiny.codec().geometry.audio, (8, 12), FPS)
+  assert clip.video.shape == (0, 8, 12, 3)
+  assert clip.seconds == pytest.approx(1.0, abs=0.15)
+
+
+def test_what_clips_start_from_is_coded_once_for_all_prompts():
+  class Counting(codec_lib.Codec):
+    def encode(self, clip):
+      coded.append(clip)
+      return super().encode(clip)
+
+  coded: list[Clip] = []
+  codec = Counting(*(getattr(tiny.codec(), f.name) for f in dataclasses.fields(codec_lib.Codec)))
+  settings = SimpleNamespace(
+    train=SimpleNamespace(tasks=dict.fromkeys(KNOWN, 1.0)), sample=SimpleNamespace(image_crf=0)
+  )
+  requests = [request('extend', seed=seed, prompt=f'hare {seed}') for seed in range(5)]
+  batches = Sampler(settings, None, codec, batch=2).batches(requests)
+  assert [[number for number, _ in rows] for rows in batches] == [[0, 1], [2, 3], [4]]
+  asked = [stages[-1].request for rows in batches for _, stages in rows]
+  assert [(r.prompt, r.seed) for r in asked] == [(r.prompt, r.seed) for r in requests]
+  assert len(coded) == 1
+  Sampler(settings, None, codec, batch=2).batches([*requests, request('extend', given_s=0.5)])
+  assert len(coded) == 3
+
+
+@pytest.mark.parametrize('task', ['text_to_clip', 'keyframes', 'extend'])
+def test_what_is_given_and_not_used_is_refused(task):
+  words = {'extend': 'less than one latent'}.get(task, f'{task} takes nothing of a.mp4')
+  with refused(words):
+    planned(task, given=GIVEN, given_path='a.mp4', given_s=1e-3, **KEYFRAMED.get(task, {}))
 
 
 @pytest.mark.parametrize('seed', [0, 1, LARGEST_SEED])

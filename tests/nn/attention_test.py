@@ -199,12 +199,39 @@ def test_a_swap_of_too_few_heads_is_refused(on_meshes):
     ('tpu', 'bfloat16', (1, 144, 32, 64), 144, 'reference'),
     ('tpu', 'bfloat16', (1, 6144, 32, 128), 6144, 'splash'),
     ('gpu', 'bfloat16', (1, 6144, 32, 128), 6144, 'cudnn'),
+    ('gpu', 'bfloat16', (1, 6144, 32, 100), 6144, 'chunked'),
     ('gpu', 'float32', (1, 6144, 32, 128), 6144, 'chunked'),
     ('gpu', 'bfloat16', (1, 60_000, 32, 128), 60_000, 'chunked'),
   ],
 )
 def test_the_kernel_follows_platform_type_and_size(platform, dtype, queries, keys, wanted):
   assert kernels.choose(platform, jnp.dtype(dtype), queries, keys) == wanted
+
+
+@pytest.mark.parametrize('queries, keys', [(6, 8), (7, 9), (5, 4)])
+def test_cudnn_is_asked_for_even_numbers_of_tokens(monkeypatch, queries, keys):
+  """As its backward pass must be; here JAX's own products stand in for it."""
+  plain, asked = jax.nn.dot_product_attention, []
+
+  def stand_in(q, k, v, *, mask, implementation):
+    asked.append((implementation, q.shape[1], k.shape[1]))
+    return plain(q, k, v, mask=mask)
+
+  monkeypatch.setattr(jax.nn, 'dot_product_attention', stand_in)
+  q, k, v = (
+    numbers(i, 2, length, HEADS, HEAD_DIM) for i, length in enumerate((queries, keys, keys))
+  )
+  rng = np.random.default_rng(0)
+  segments = rng.integers(0, 3, (2, queries)), rng.integers(1, 3, (2, keys))
+  out = kernels.cudnn(q, k, v, *segments)
+  np.testing.assert_allclose(out, exactly(q, k, v, *segments), atol=2e-6)
+  slopes = [
+    jax.grad(lambda *args: (kernel(*args, *segments) ** 2).sum(), (0, 1, 2))(q, k, v)
+    for kernel in (kernels.cudnn, kernels.reference)
+  ]
+  for ours, wanted in zip(*slopes):
+    np.testing.assert_allclose(ours, wanted, atol=1e-5)
+  assert set(asked) == {('cudnn', queries + queries % 2, keys + keys % 2)}
 
 
 def test_a_tile_that_no_tpu_has_is_refused():

@@ -18,6 +18,7 @@ from tiny import refused
 from sorajax.clip import Clip
 from sorajax.codec import one_step_codec
 from sorajax.generate import durations, export, layouts, released, sampler, sampling, service
+from sorajax.generate.ask import Ask
 from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
 from sorajax.media import reader, writer
@@ -459,7 +460,7 @@ def test_a_clip_is_as_long_as_the_duration_head_of_diffusers_says(saved, tmp_pat
   ours = service.load(model)
   (seconds,) = durations.seconds_of(ours, [PROMPT])
   assert abs(seconds / said[0].item() - 1) <= 1e-5 and 1.5 < seconds < 19
-  ask = service.Ask((PROMPT, WORDS[0], PROMPT), count=2, fps=FPS, seed=3)
+  ask = Ask((PROMPT, WORDS[0], PROMPT), count=2, fps=FPS, seed=3)
   requests = durations.requests_of(ours, ask)
   assert [r.seed for r in requests] == [3, 4, 5, 6, 7, 8]
   frames = [r.frames for r in requests]

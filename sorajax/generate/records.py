@@ -1,0 +1,130 @@
+"""The record of a clip: what it can be made from again."""
+
+import dataclasses
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sorajax.errors import UserError, one_line
+from sorajax.generate.request import Request
+from sorajax.settings import Settings
+
+PACKAGES = ('jax', 'jaxlib', 'flax', 'numpy', 'av', 'sorajax')
+READ = ('given', 'given_sound', 'reference', 'keyframes')  # of a request, which its paths tell of
+SECTIONS = ('codec', 'transformer', 'text', 'flow', 'sample')  # of a config, which make a clip
+# What a request says by itself, and where and how the same is computed.
+FREE = {
+  'seconds', 'fps', 'height', 'width', 'batch', 'attention', 'remat', 'unroll', 'folder', 'encoded',
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+  """What, beside the request, makes a clip.
+
+  Attributes:
+    checkpoint: folder of the model.
+    checkpoint_step: of its weights.
+    weights: a hash of some of them.
+    flags: by which it differs from its checkpoint, as a command line has them.
+    config: its settings.
+  """
+
+  checkpoint: str
+  checkpoint_step: int
+  weights: str
+  flags: tuple[str, ...]
+  config: Settings
+
+
+def record(
+  request: Request, batch: int, row: int, recipe: Recipe | Mapping[str, Any]
+) -> dict[str, Any]:  # fmt: skip
+  """What is written beside a clip, as json has it.
+
+  Args:
+    request: what was asked for.
+    batch: how many clips were sampled together.
+    row: which of them it is.
+    recipe: what else makes it.
+  """
+  asked = {f.name: getattr(request, f.name) for f in dataclasses.fields(request)}
+  versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+  versions['python'] = platform.python_version()
+  more = dataclasses.asdict(recipe) if isinstance(recipe, Recipe) else recipe
+  text = {
+    'request': {name: value for name, value in asked.items() if name not in READ},
+    'batch': batch, 'row': row, **more, 'versions': versions,
+  }  # fmt: skip
+  return json.loads(json.dumps(text))
+
+
+def is_of(path: Path, wanted: Mapping[str, Any]) -> bool:
+  """Whether a record is there and tells of the same making, by whatever versions."""
+  try:
+    found = json.loads(path.read_text(encoding='utf-8'))
+  except (OSError, ValueError):
+    return False
+  return isinstance(found, dict) and {**found, 'versions': wanted['versions']} == wanted
+
+
+def read(path: str) -> tuple[Request, int, int, dict[str, Any]]:
+  """(request, batch, row, the whole record); `UserError` for what is no record of a clip."""
+  if not Path(path).is_file():
+    raise UserError(f'no record {path}; give the json that lies beside a sampled clip')
+  try:
+    text = json.loads(Path(path).read_text(encoding='utf-8'))
+    batch, row = int(text['batch']), int(text['row'])
+    int(text['checkpoint_step'])
+    if not 0 <= row < batch:
+      raise ValueError(f'row {row} of {batch}')
+    return Request(**dict(text['request'])), batch, row, text
+  except (ValueError, KeyError, TypeError) as error:
+    reason = one_line(error)[:120]
+    raise UserError(
+      f'{path} is not the record of a clip ({reason}); give the json that lies beside one'
+    ) from error
+
+
+def check_same(path: str, text: Mapping[str, Any], recipe: Recipe) -> None:
+  """Raises unless a record is of this very model, as far as it tells."""
+  step = int(text['checkpoint_step'])
+  if step != recipe.checkpoint_step:
+    raise UserError(
+      f'{path} is of step {step} and the checkpoint of step {recipe.checkpoint_step}; give '
+      f'--checkpoint={recipe.checkpoint}/checkpoints/{step}'
+    )
+  flags, own = text.get('flags', recipe.flags), recipe.flags
+  names = lambda flags: [flag.partition('=')[0] for flag in flags]
+  if names(flags) != names(own):
+    raise UserError(
+      f'{path} was made with {" ".join(flags) or "no flag"} and not with '
+      f'{" ".join(own) or "none"}; give the same'
+    )
+  now = json.loads(json.dumps(dataclasses.asdict(recipe.config)))
+  for section in SECTIONS:
+    key = _difference((text.get('config') or {}).get(section), now[section], section)
+    if key:
+      raise UserError(
+        f'{path} was made with another config.{key}; give the --config and the --config.… flags '
+        'that it was made with'
+      )
+  if text.get('weights', recipe.weights) != recipe.weights:
+    raise UserError(
+      f'{path} was made by other weights than those of {recipe.checkpoint}; give the checkpoint '
+      f'of {text.get("checkpoint")}'
+    )
+
+
+def _difference(before: Any, now: Any, name: str) -> str:
+  """The first key that two sections both have and differ in; '' for none."""
+  if isinstance(before, dict) and isinstance(now, dict):
+    for key in sorted((set(before) & set(now)) - FREE):
+      found = _difference(before[key], now[key], f'{name}.{key}')
+      if found:
+        return found
+    return ''
+  return '' if before is None or before == now else name
