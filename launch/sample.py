@@ -1,7 +1,7 @@
 """Samples clips: python launch/sample.py --checkpoint=runs/film --prompt='a rabbit' --out=clips.
 
 Writes for each clip the film, a contact sheet with its sound, and a json from which --again makes
-the same film once more, byte for byte on the same machine.
+the same film once more, byte for byte on the same machine. Killed, the same command goes on.
 """
 
 from absl import flags

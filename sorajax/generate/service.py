@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import ml_collections
 import numpy as np
+import tqdm
 from jax.experimental import multihost_utils
 
 from sorajax import build, checkpoint, sharding
@@ -278,10 +279,13 @@ def answer(
     ]
     if jax.process_count() > 1:  # the others may not see what the first has written
       there = multihost_utils.broadcast_one_to_all(np.array(there)).tolist()
-    for rows in itertools.compress(batches, map(operator.not_, there)):
-      for one in sampler.make(model.params, rows):
-        if jax.process_index() == 0:  # the others compute along and write nothing
-          output.write_clip(out, one, recipe)
+    done = sum(len(rows) for rows in itertools.compress(batches, there))
+    with tqdm.tqdm(total=len(requests), initial=done, unit='clip', desc='sample') as bar:
+      for rows in itertools.compress(batches, map(operator.not_, there)):
+        for one in sampler.make(model.params, rows):
+          if jax.process_index() == 0:  # the others compute along and write nothing
+            output.write_clip(out, one, recipe)
+          bar.update()
     if jax.process_index() == 0:
       output.write_index(out, films)
   return films
