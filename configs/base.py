@@ -50,7 +50,7 @@ def get_config() -> ml_collections.ConfigDict:
       text_to_clip=0.6, image_to_clip=0.1, extend=0.1, video_to_audio=0.1, audio_to_video=0.1,
       keyframes=0.0,
     ),
-    evaluate_every=250, save_every=250, sample_every=0, micro_batches=1,
+    evaluate_every=250, save_every=250, sample_every=0, sample_prompts=(), micro_batches=1,
   )  # fmt: skip
   c.sample = _section(
     seconds=2.0, fps=12.0, height=64, width=64, steps=32, last=0.0, levels=(),

@@ -37,6 +37,7 @@ flags.mark_flags_as_required(['config', 'input', 'output'])
 
 
 def main() -> None:
+  cli.stay_alone()
   settings = build.settings(_CONFIG.value)
   learned = _CODEC.value or settings.trained
   if learned and released.is_released(Path(learned)):
@@ -44,7 +45,8 @@ def main() -> None:
   elif learned:
     codec = codec_lib.load(learned)
   else:
-    codec = latents.fit_or_load(_INPUT.value, _OUTPUT.value, settings.codec)
+    halves = ('video',) if _SOUND.value else ('video', 'audio')
+    codec = latents.fit_or_load(_INPUT.value, _OUTPUT.value, settings.codec, halves)
   if _SOUND.value:
     codec = dataclasses.replace(codec, audio=codec_lib.load(_SOUND.value).audio)
   build.check_geometry(settings, codec.geometry)

@@ -58,10 +58,15 @@ class Checkpoints:
     with _refusing(self.folder / str(step)):
       return self._manager.restore(step, args=ocp.args.Composite(**{name: args}))[name]
 
-  def close(self) -> None:
+  def wait(self) -> None:
     """Waits until everything is written."""
     with self._writing():
       self._manager.wait_until_finished()
+
+  def close(self) -> None:
+    """Waits, and writes no more."""
+    self.wait()
+    with self._writing():
       self._manager.close()
 
   @contextlib.contextmanager

@@ -96,7 +96,7 @@ class TrainConfig:
   bad_steps: int = 3
 
   def __post_init__(self) -> None:
-    for name in ('micro_batches', 'log_every', 'save_every', 'keep'):
+    for name in ('micro_batches', 'log_every', 'save_every', 'keep', 'evaluate_batches'):
       if getattr(self, name) < 1:
         raise ValueError(f'{name} is {getattr(self, name)}; give 1 or more')
 

@@ -36,7 +36,7 @@ def load(sidecar: Path) -> tuple[Span, ...]:
     UserError: not UTF-8, or not of this form.
   """
   try:
-    text = sidecar.read_text(encoding='utf-8')
+    text = sidecar.read_text(encoding='utf-8-sig')  # some editors begin it with a byte order mark
     if sidecar.suffix == '.txt':
       return (_span({'caption': text}),)
     content = json.loads(text)

@@ -9,7 +9,7 @@ import tqdm
 from sorajax.clip import Clip
 from sorajax.data import index as index_lib
 from sorajax.data.prepare_file import PrepareConfig
-from sorajax.data.records import Example, pack, row_of, write_shard
+from sorajax.data.records import Example, discard_unfinished, pack, row_of, write_shard
 from sorajax.errors import UserError
 from sorajax.media.atomic import make_folder
 from sorajax.media.writer import to_bytes
@@ -57,6 +57,7 @@ def write_clips(
           rows.append(row_of(example, len(records[-1])))
           bar.update()
         shards.append(f'{split}-{len(shards):05d}-of-{-(-clips // SHARD_CLIPS):05d}.array_record')
+        discard_unfinished(out / shards[-1])
         write_shard(out / shards[-1], records)
     splits[split] = index_lib.Split(tuple(shards), tuple(rows))
   index_lib.save(out, index_lib.Index(identity, dataclasses.asdict(config), splits, {}, ()))

@@ -1,4 +1,4 @@
-"""Clips as latents: encoded once and stored, or encoded as they are read."""
+"""Clips as latents: encoded once, stored and read back."""
 
 import dataclasses
 import hashlib
@@ -16,9 +16,12 @@ from sorajax import workers as workers_lib
 from sorajax.clip import Clip, Latents
 from sorajax.codec import codec as codec_lib
 from sorajax.codec.codec import Codec
+from sorajax.codec.lapped import LappedCodec
 from sorajax.codec.linear import LinearConfig, fit_linear
+from sorajax.codec.patches import PatchCodec
+from sorajax.codec.spectrogram import SpectrogramCodec
 from sorajax.data import index as index_lib
-from sorajax.data.records import Row, write_shard
+from sorajax.data.records import Row, discard_unfinished, write_shard
 from sorajax.data.references import Reference
 from sorajax.data.sources import Source, clip_of, open_shards, open_source
 from sorajax.data.worlds import WORLD
@@ -84,24 +87,6 @@ class StoredLatents:
     return StoredLatents, self._named
 
 
-class EncodedSource:
-  """Clips of a source, encoded as they are read."""
-
-  beside = NOTHING
-
-  def __init__(self, source: Source, codec: Codec):
-    self._source, self.codec = source, codec
-    self.rows = source.rows
-    self.fingerprint = _hash(source.fingerprint, codec.fingerprint)
-
-  def __len__(self) -> int:
-    return len(self.rows)
-
-  def __getitem__(self, number: SupportsIndex) -> tuple[Latents, str]:
-    example = self._source[number]
-    return self.codec.encode(clip_of(example)), example.caption
-
-
 def open_latents(directory: str | os.PathLike[str], split: str) -> LatentSource:
   """Opens a folder of latents; `UserError` for a folder of clips, which has no codec."""
   if not (Path(directory) / CODEC).is_dir() and (Path(directory) / index_lib.NAME).is_file():
@@ -109,10 +94,15 @@ def open_latents(directory: str | os.PathLike[str], split: str) -> LatentSource:
   return StoredLatents(directory, split)
 
 
+def filled(directory: str | os.PathLike[str]) -> list[str]:
+  """The splits of a folder that hold anything."""
+  return [name for name, split in index_lib.load(Path(directory)).splits.items() if split.rows]
+
+
 def captions(directory: str | os.PathLike[str]) -> list[str]:
   """Every caption of a folder of latents once, in order."""
   found: dict[str, None] = {}
-  for split in index_lib.load(Path(directory)).splits:
+  for split in filled(directory):
     source = StoredLatents(directory, split)
     found |= dict.fromkeys(source[i][1] for i in range(len(source)))
   return list(found)
@@ -217,6 +207,7 @@ def encode(
     counts = _shard_counts(prepared, split)
     for k, shard in enumerate(split.shards):
       if not (folder / shard).is_file():
+        discard_unfinished(folder / shard)
         jobs.append((prepared, name, sum(counts[:k]), counts[k], folder, shard, beside))
   with tqdm.tqdm(total=sum(job[3] for job in jobs), unit='clip', desc='encode') as bar:
     for count in _map(_encode_shard, jobs, workers):
@@ -237,13 +228,46 @@ def _check_started(folder: Path, identity: str, shards: list[str]) -> None:
 
 
 def fit_or_load(
-  prepared: str | os.PathLike[str], output: str | os.PathLike[str], config: LinearConfig
-) -> Codec:
-  """The codec that a killed run left in `output`, or one fitted on the training clips."""
+  prepared: str | os.PathLike[str], output: str | os.PathLike[str], config: LinearConfig,
+  halves: Sequence[str] = ARRAYS,
+) -> Codec:  # fmt: skip
+  """The codec that a run left in `output`, or one fitted on the training clips.
+
+  Args:
+    prepared: a finished folder of clips, or a generated world.
+    output: the folder of latents.
+    config: of the codec.
+    halves: those that are used: 'video', 'audio'.
+
+  Raises:
+    UserError: the codec in `output` was not fitted by this config, as far as that can be told.
+  """
   folder = Path(output) / CODEC
-  if (folder / codec_lib.SAVED_LAST).is_file():
-    return codec_lib.load(folder)
-  return fit(open_source(prepared, 'train'), config)
+  if not (folder / codec_lib.SAVED_LAST).is_file():
+    return fit(open_source(prepared, 'train'), config)
+  codec = codec_lib.load(folder)
+  other = [what for half in halves if (what := _other(getattr(codec, half), config))]
+  if other:
+    raise UserError(f'{output} holds latents of another codec ({other[0]}); choose another output')
+  return codec
+
+
+def _other(half: Any, config: LinearConfig) -> str:
+  """What sets half a codec apart from the one that a config asks for; '' for nothing."""
+  g = half.geometry
+  if isinstance(half, PatchCodec):
+    told: dict[str, Any] = {'stride': g.stride, 'video_channels': g.channels}
+  elif isinstance(half, LappedCodec):
+    told = {'frame_samples': len(half.weight), 'group': half.group, 'mels': 0}
+    told['audio_channels'] = g.channels
+  elif isinstance(half, SpectrogramCodec):
+    told = {'frame_samples': half.mel.hop_samples, 'group': half.group, 'mels': half.mel.mels}
+    told |= {'floor': half.mel.floor, 'audio_channels': g.channels}
+  else:
+    return 'a learned one'
+  asked = {name: getattr(config, name) for name in told}
+  other = [f'{n}={value}, not {asked[n]}' for n, value in told.items() if value != asked[n]]
+  return other[0] if other else ''
 
 
 def fit(source: Source, config: LinearConfig) -> Codec:

@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 import re
-import shutil
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,14 +24,16 @@ from sorajax.data.prepare_file import (
   part_path,
   prepare_file,
 )
-from sorajax.data.records import Row, read_shard, write_shard
+from sorajax.data.records import Row, discard_unfinished, read_shard, write_shard
 from sorajax.errors import UserError, cannot_read, one_line
 from sorajax.media.source import IMAGES
 
 FILMS = frozenset({'.mp4', '.webm', '.mov', '.mkv', '.m4v'})
 SPLITS = ('train', 'validation')
-PARTS = 'parts'
+PARTS = '.parts'  # folder in the output, while clips are cut
+PART_NAME = re.compile(r'\.probe|\.?[0-9a-f]{32}\.(array_record|json)(\.[0-9a-f]{12}\.tmp)?')
 SHARD_NAME = re.compile(r'(train|validation)-\d{5}-of-\d{5}\.array_record')
+UNNAMEABLE = ('Cc', 'Cs')  # Unicode categories: control characters, bytes that are not UTF-8
 
 Skipped = dict[str, str]
 
@@ -62,7 +64,7 @@ def prepare(
 
   Raises:
     UserError: nothing to prepare, nothing worth keeping, an output folder that cannot be written
-      to or that holds a data set of other films or settings.
+      to or that holds a data set of other films or settings, or shards of something else.
   """
   root, output = Path(input_dir), Path(output_dir)
   files, skipped = walk(root, output)
@@ -73,7 +75,7 @@ def prepare(
       raise UserError(
         f'{output} holds another data set ({_other(index, config)}); name a new folder'
       )
-    shutil.rmtree(output / PARTS, ignore_errors=True)
+    _remove_parts(output / PARTS)
     return index
   parts = _parts_folder(output)
   known = {file: load_report(file, str(root), config, str(parts)) for file in files}
@@ -88,14 +90,15 @@ def prepare(
   _check_kept(root, reports)
   index = _merge(output, parts, reports, skipped, identity, config)
   index_lib.save(output, index)
-  shutil.rmtree(parts)
+  _remove_parts(parts)
   return index
 
 
 def walk(root: Path, output: Path) -> tuple[list[str], list[Skipped]]:
   """The films and images under `root`, and what else lies there, both sorted.
 
-  Captions beside a film, and all of the output folder, count as neither.
+  Captions beside a film count as neither, nor does the output folder; where that is `root` itself,
+  its parts do not.
 
   Raises:
     UserError: no such folder, or nothing in it to prepare.
@@ -106,13 +109,19 @@ def walk(root: Path, output: Path) -> tuple[list[str], list[Skipped]]:
   skipped: list[Skipped] = []
   captions: set[Path] = set()
   others: list[str] = []
+  own = output.resolve(), output.resolve() / PARTS
   for folder, inner, names in os.walk(root, onerror=_refuse):
-    inner[:] = [name for name in inner if Path(folder, name).resolve() != output.resolve()]
-    for name in names:
+    inner[:] = [name for name in inner if Path(folder, name).resolve() not in own]
+    links = [name for name in inner if Path(folder, name).is_symlink()]
+    for name in (*links, *names):
       path = Path(folder, name)
       file = path.relative_to(root).as_posix()
-      if not file.isprintable():
-        skipped.append({'file': ascii(file), 'reason': 'its name is not printable UTF-8'})
+      if any(unicodedata.category(character) in UNNAMEABLE for character in file):
+        reason = 'its name is not UTF-8 or holds control characters; rename it'
+        skipped.append({'file': ascii(file), 'reason': reason})
+      elif name in links:
+        reason = 'a link to a folder is not followed; give that folder as --input, or copy it here'
+        skipped.append({'file': file, 'reason': reason})
       elif path.suffix.lower() in FILMS | IMAGES and not name.startswith('.'):
         files.append(file)
         captions.update(path.with_suffix(suffix) for suffix in captions_lib.SIDECARS)
@@ -147,8 +156,10 @@ def _other(index: Index, config: PrepareConfig) -> str:
 
 
 def _parts_folder(output: Path) -> Path:
-  """Makes the output folder, and in it the one for parts."""
+  """Makes the output folder, and in it the one for parts, unless it holds what is not ours."""
   parts = output / PARTS
+  if not parts.is_dir() and _shards_in(output):
+    raise UserError(f'{output} holds shards of something else, half done; name a new folder')
   try:
     parts.mkdir(parents=True, exist_ok=True)
     probe = parts / '.probe'
@@ -157,6 +168,19 @@ def _parts_folder(output: Path) -> Path:
   except OSError as error:
     raise UserError(f'cannot write to {output}: {error.strerror}; name another folder') from error
   return parts
+
+
+def _remove_parts(parts: Path) -> None:
+  """Takes away what preparing put there, and the folder if nothing else is in it."""
+  for file in parts.glob('*'):
+    if PART_NAME.fullmatch(file.name):
+      file.unlink()
+  if parts.is_dir() and not any(parts.iterdir()):
+    parts.rmdir()
+
+
+def _shards_in(output: Path) -> list[Path]:
+  return [path for path in output.glob('*') if SHARD_NAME.fullmatch(path.name)]
 
 
 def _check_kept(root: Path, reports: Sequence[FileReport]) -> None:
@@ -188,9 +212,8 @@ def _merge(
   dropped = Counter[str]()
   for report in reports:
     dropped.update(report.dropped)
-  for path in output.iterdir():  # left by a run of other settings that was killed here
-    if SHARD_NAME.fullmatch(path.name):
-      path.unlink()
+  for path in _shards_in(output):  # left by a run of other settings that was killed here
+    path.unlink()
   splits = {}
   for split in SPLITS:
     rows = tuple(row for report in reports for row in _of(report, split))
@@ -215,6 +238,7 @@ def _write_shards(
   for shard in range(count):
     name = f'{split}-{shard:05d}-of-{count:05d}.array_record'
     size = clips * (shard + 1) // count - clips * shard // count
+    discard_unfinished(output / name)
     write_shard(output / name, itertools.islice(records, size))
     names.append(name)
   return tuple(names)

@@ -122,6 +122,12 @@ def write_shard(path: str | os.PathLike[str], records: Iterable[bytes]) -> None:
       writer.close()
 
 
+def discard_unfinished(path: str | os.PathLike[str]) -> None:
+  """Takes away what killed runs left beside `path` while they wrote it."""
+  for file in Path(path).parent.glob(f'.{Path(path).name}.*.tmp'):
+    file.unlink(missing_ok=True)
+
+
 def read_shard(path: str | os.PathLike[str]) -> Iterator[bytes]:
   """Yields the records of an ArrayRecord file in order.
 

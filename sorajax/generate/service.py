@@ -291,9 +291,7 @@ def answer(
   return films
 
 
-def make_again(
-  model: Model, record: str, out: str | os.PathLike[str], ask: Ask
-) -> list[Path]:
+def make_again(model: Model, record: str, out: str | os.PathLike[str], ask: Ask) -> list[Path]:
   """Makes the clip of a record once more.
 
   Raises:

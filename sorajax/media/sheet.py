@@ -87,11 +87,6 @@ def _page(caption: str, width: int, height: int) -> tuple[Image.Image, ImageDraw
   return page, draw, top
 
 
-def save_sheet(path: str | os.PathLike[str], clip: Clip, caption: str = '') -> None:
-  """Writes the contact sheet of a clip as `.png` or `.jpg`."""
-  save_image(path, contact_sheet(clip, caption))
-
-
 def save_image(path: str | os.PathLike[str], image: Image.Image) -> None:
   """Writes an image as `.png` or `.jpg`, whole or not at all."""
   kinds = {'.png': 'PNG', '.jpg': 'JPEG', '.jpeg': 'JPEG'}

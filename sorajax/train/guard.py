@@ -9,7 +9,10 @@ from sorajax.train.objective import Objective
 
 
 def diagnose(objective: Objective, params: Any, frozen: Any, batch: Any, step: int) -> str:
-  """One line that names the first thing that is not finite: data, weights, loss or gradient."""
+  """One line that names the first thing that is not finite: data, weights, loss or gradient.
+
+  The weights may be those that the step after this one left, if that was finite.
+  """
   place = _first_bad(objective.values(batch))
   if place:
     return f'the batch: its{place}'
@@ -28,7 +31,7 @@ def diagnose(objective: Objective, params: Any, frozen: Any, batch: Any, step: i
     place = _first_bad(grads)
     if place:
       return f'the gradient of{place}'
-  return 'nothing when the step is repeated: the fault is not in data or weights'
+  return 'nothing when the step is repeated: it passed, or lay in weights that have moved on since'
 
 
 def _first_bad(tree: Any) -> str:

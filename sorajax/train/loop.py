@@ -34,8 +34,8 @@ def run(
   """Minimises to the last step, or goes on from the newest checkpoint of `workdir`.
 
   Raises:
-    UserError: what `make` raises; a workdir of another config or other data; loss or gradient that
-      stay non-finite, with what broke.
+    UserError: what `make` raises; a workdir of another config, of other data or of more steps; loss
+      or gradient that stay non-finite, with what broke.
     Stopped: SIGTERM came.
   """
   mesh = sharding.make_mesh(mesh_config)
@@ -60,6 +60,11 @@ class _Run:
     self.settings, self.fingerprint = objective.settings.train, objective.source.fingerprint
     self.checkpoints = Checkpoints(workdir / 'checkpoints', self.settings.keep)
     latest = self.checkpoints.latest
+    if latest is not None and latest > self.settings.steps:
+      raise UserError(
+        f'the run in {workdir} has made {latest} steps and config.train.steps is '
+        f'{self.settings.steps}; give {latest} or more, or another --workdir'
+      )
     place = Place() if latest is None else self.checkpoints.place(latest, self.fingerprint)
     self.loader, self.first = objective.loader(place), place.step
     self.evaluate = objective.evaluator() if self.settings.evaluate_every else None
@@ -80,6 +85,7 @@ class _Run:
         previous = None
       self._evaluate_if_due(step)
       self._save_if_due(step)
+      self._sample_if_due(step)
       if self.stop.reached(step):
         break
       peers.reached(f'step {step}')
@@ -97,7 +103,7 @@ class _Run:
     self._save(step)
     if step == last:
       self._evaluate(last)
-      self._sample(last)
+      self._show(self.objective.finish, last)
     else:
       self.log.note(f'stopped by a signal at step {step}; the same command goes on from there')
     self.checkpoints.close()
@@ -137,9 +143,14 @@ class _Run:
     every = self.settings.evaluate_every
     if every and step % every == 0:
       self._evaluate(step)
+
+  def _sample_if_due(self, step: int) -> None:
+    """Once the step is saved, so that what fails here is not met again by the next start."""
     every = self.settings.sample_every
     if every and step % every == 0 and step > self.first:
-      self._sample(step)
+      with self.times.spent('saving'):
+        self.checkpoints.wait()
+      self._show(self.objective.sample, step)
 
   def _evaluate(self, step: int) -> None:
     if self.evaluate is None:
@@ -153,10 +164,10 @@ class _Run:
     if jax.process_index() == 0:
       metrics.draw_curves(self.workdir)
 
-  def _sample(self, step: int) -> None:
+  def _show(self, show: Callable[[Any, Path, int], None], step: int) -> None:
     peers.reached(f'samples of step {step}')
     with self.times.spent('sampling'):
-      self.objective.sample({**self.state['ema'], **self.frozen}, self.workdir, step)
+      show({**self.state['ema'], **self.frozen}, self.workdir, step)
 
   def _log(self, previous) -> None:
     if previous is None:

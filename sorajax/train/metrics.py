@@ -29,7 +29,8 @@ class Log:
         line for line in read(workdir) if line['step'] + (line['kind'] != 'train') <= first_step
       ]
       write_text(self._path, ''.join(json.dumps(line) + '\n' for line in kept))
-      self._events = SummaryWriter(os.fspath(workdir / 'tensorboard'))
+      # TensorBoard leaves out what earlier starts wrote from `purge_step` on.
+      self._events = SummaryWriter(os.fspath(workdir / 'tensorboard'), purge_step=first_step + 1)
 
   def write(self, step: int, kind: str, scalars: Scalars) -> None:
     """Keeps scalars of `kind` ('train', 'held_out') at a step."""

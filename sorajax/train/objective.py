@@ -87,3 +87,7 @@ class Objective(Protocol):
   def sample(self, params: Any, workdir: Path, step: int) -> None:
     """Leaves something to look at under `workdir`."""
     ...
+
+  def finish(self, params: Any, workdir: Path, step: int) -> None:
+    """Leaves what the run was for, at its end, and a last sample where any are asked for."""
+    ...

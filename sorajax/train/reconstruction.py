@@ -95,6 +95,10 @@ class Reconstruction:
         sheets += [contact_sheet(clip, 'as it is'), contact_sheet(made, f'decoded at step {step}')]
     save_image(workdir / 'reconstructions.png', stack_sheets(sheets))
 
+  def finish(self, params: Any, workdir: Path, step: int) -> None:
+    """The same: the codec is what the run was for."""
+    self.sample(params, workdir, step)
+
   def fitted(self, config: LinearConfig) -> Codec:
     """A linear codec of training clips, cut as held-out ones are."""
     clips = [*self._cuts(self.source, FIT_CLIPS)]

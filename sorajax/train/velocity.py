@@ -13,7 +13,7 @@ import ml_collections
 
 from sorajax import build, sharding
 from sorajax.clip import Batch
-from sorajax.data.latents import LatentSource, open_latents
+from sorajax.data.latents import LatentSource, filled, open_latents
 from sorajax.data.loader import Loader, token_loader
 from sorajax.data.schedule import Place
 from sorajax.errors import UserError
@@ -22,6 +22,7 @@ from sorajax.generate import service
 from sorajax.generate.output import write_clips
 from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
+from sorajax.generate.sampling import rows_over
 from sorajax.network import Network
 from sorajax.settings import Settings
 from sorajax.tasks import capabilities
@@ -37,6 +38,8 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike[str]) ->
       loss or gradient that stay non-finite, with what broke.
   """
   settings = build.settings(config)
+  _check_samples(settings)
+  config = ml_collections.ConfigDict({**config, 'start': findable(settings.start)})
 
   def make(mesh: jax.sharding.Mesh) -> VelocityObjective:
     if not settings.data.path:
@@ -124,8 +127,12 @@ class VelocityObjective:
     )  # fmt: skip
 
   def evaluator(self) -> HeldOut:
-    held = open_latents(self.settings.data.path, 'validation')
-    return HeldOut(self.settings, self.network, held, self.mesh)
+    path = self.settings.data.path
+    if 'validation' not in filled(path):
+      raise UserError(
+        f'{path} has no held-out clips; prepare more, or add --config.train.evaluate_every=0'
+      )
+    return HeldOut(self.settings, self.network, open_latents(path, 'validation'), self.mesh)
 
   def keep(self, workdir: Path) -> None:
     self.source.codec.save(workdir / 'codec')
@@ -139,12 +146,36 @@ class VelocityObjective:
       Request(p, seed, seconds=s.seconds, fps=s.fps, height=s.height, width=s.width)
       for seed, p in enumerate(prompts)
     ]
-    sampler = Sampler(self.settings, self.network, self.source.codec, batch=len(prompts))
+    rows = rows_over(self.mesh, len(prompts))
+    sampler = Sampler(self.settings, self.network, self.source.codec, batch=rows)
     made = sampler(params, requests)
     if jax.process_index() == 0:
       write_clips(workdir / 'samples' / f'{step:08d}', made, {'checkpoint_step': step})
     else:
       list(made)  # computes along and writes nothing
+
+  def finish(self, params: Any, workdir: Path, step: int) -> None:
+    """A last sample, where any are asked for; the checkpoints are what the run was for."""
+    if self.settings.train.sample_every:
+      self.sample(params, workdir, step)
+
+
+def findable(start: str) -> str:
+  """The name of a run to start from, by which it is found from any folder."""
+  if not start or service.find(start)[0].parent == service.TRAINED:
+    return start
+  return os.path.abspath(start)
+
+
+def _check_samples(settings: Settings) -> None:
+  """Raises where clips of prompts are to be sampled, and are never learned."""
+  train = settings.train
+  sampled = train.sample_every and train.sample_prompts
+  if sampled and not train.tasks.get('text_to_clip'):
+    raise UserError(
+      'config.train.sample_prompts are sampled by the task text_to_clip, which is not learned; '
+      'give config.train.tasks.text_to_clip a weight, or no prompts'
+    )
 
 
 def _draw(mixture: dict[str, float], rng, layout):

@@ -1,5 +1,6 @@
 import dataclasses
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import tiny
 from tiny import refused
 
+from sorajax.codec import codec as codec_lib
 from sorajax.data import index as index_lib
 from sorajax.data import latents, records
 from sorajax.data.references import Reference
@@ -63,6 +65,10 @@ def content(folder: Path) -> dict[str, bytes]:
   return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
 
 
+def encoded(item: records.Example):
+  return tiny.codec().encode(latents.clip_of(item)), item.caption
+
+
 def assert_same(a, b, rtol: float = 0.0, atol: float = 0.0) -> None:
   (x, caption), (y, wanted) = a, b
   assert caption == wanted
@@ -75,11 +81,10 @@ def assert_same(a, b, rtol: float = 0.0, atol: float = 0.0) -> None:
 @pytest.mark.parametrize('split', ['train', 'validation'])
 def test_stored_latents_are_those_encoded_as_they_are_read(prepared, stored, split):
   """To half the spacing of float16 numbers."""
-  kept = latents.open_latents(stored, split)
-  made = latents.EncodedSource(open_source(prepared, split), tiny.codec())
-  assert len(kept) == len(made) == len(kept.rows) and kept.rows == made.rows
+  kept, clips = latents.open_latents(stored, split), open_source(prepared, split)
+  assert len(kept) == len(clips) and kept.rows == clips.rows
   for number in range(len(kept)):
-    assert_same(kept[number], made[number], rtol=2**-11, atol=2**-25)
+    assert_same(kept[number], encoded(clips[number]), rtol=2**-11, atol=2**-25)
 
 
 def test_tokens_are_counted_without_reading_a_clip(stored):
@@ -123,6 +128,7 @@ def killed_after_a_shard(prepared: Path, folder: Path, monkeypatch) -> Path:
 def test_a_killed_run_goes_on_and_writes_the_same_bytes(prepared, stored, tmp_path, monkeypatch):
   folder = tmp_path / 'killed'
   kept = killed_after_a_shard(prepared, folder, monkeypatch)
+  (folder / '.train-00001-of-00002.array_record.0123456789ab.tmp').touch()  # as SIGTERM leaves it
   before = kept.stat().st_mtime_ns
   codec = latents.fit_or_load(prepared, folder, tiny.CODEC)
   assert codec.fingerprint == tiny.codec().fingerprint  # the one there, though others were fitted
@@ -143,11 +149,10 @@ def test_a_generated_world_is_encoded_without_its_clips_being_stored(tmp_path, m
   index = latents.encode(world, tiny.codec(), tmp_path / 'out', workers=1)
   assert [len(split.shards) for split in index.splits.values()] == [4, 1]
   for split, count in (('train', 10), ('validation', 1)):
-    kept = latents.open_latents(tmp_path / 'out', split)
-    made = latents.EncodedSource(open_source(world, split), tiny.codec())
+    kept, clips = latents.open_latents(tmp_path / 'out', split), open_source(world, split)
     assert len(kept) == count == len({row.key for row in kept.rows})
     for number in range(count):
-      assert_same(kept[number], made[number], rtol=2**-11, atol=2**-25)
+      assert_same(kept[number], encoded(clips[number]), rtol=2**-11, atol=2**-25)
   with refused('holds latents of other clips'):
     latents.encode(world.replace('10', '11', 1), tiny.codec(), tmp_path / 'out', workers=1)
 
@@ -264,6 +269,47 @@ def test_a_codec_is_fitted_on_the_training_clips(prepared, tmp_path):
   clip = latents.clip_of(source[0])
   error = codec.decode(codec.encode(clip)).video.astype(float) - clip.video
   assert np.square(error).mean() < np.square(clip.video - clip.video.mean()).mean() / 4
+
+
+SPECTRA = dataclasses.replace(tiny.CODEC, mels=16)
+
+
+@pytest.mark.parametrize(
+  'config, changes',
+  [
+    (tiny.CODEC, {'stride': (4, 4, 4)}),
+    (tiny.CODEC, {'video_channels': 9}),
+    (tiny.CODEC, {'frame_samples': 20, 'group': 4}),
+    (tiny.CODEC, {'mels': 16}),
+    (SPECTRA, {'mels': 0}),
+    (SPECTRA, {'floor': 1e-4}),
+    (SPECTRA, {'audio_channels': 7}),
+  ],
+)
+def test_a_codec_fitted_by_another_config_is_refused(prepared, tmp_path, config, changes):
+  tiny.codec(config).save(tmp_path / latents.CODEC)
+  kept = latents.fit_or_load(prepared, tmp_path, config)
+  assert kept.fingerprint == tiny.codec(config).fingerprint
+  name, value = next(iter(changes.items()))
+  says = re.escape(f'another codec ({name}={getattr(config, name)}, not {value}); choose another')
+  with refused(says):
+    latents.fit_or_load(prepared, tmp_path, dataclasses.replace(config, **changes))
+
+
+def test_what_takes_the_place_of_half_a_codec_is_not_compared_with_the_config(prepared, tmp_path):
+  learned = codec_lib.load('film').audio
+  dataclasses.replace(tiny.codec(), audio=learned).save(tmp_path / latents.CODEC)
+  latents.fit_or_load(prepared, tmp_path, tiny.CODEC, halves=('video',))
+  with refused(r'another codec \(a learned one\)'):
+    latents.fit_or_load(prepared, tmp_path, tiny.CODEC)
+
+
+def test_captions_are_read_of_splits_that_hold_any(stored, tmp_path):
+  shutil.copytree(stored, tmp_path / 'all')
+  index = index_lib.load(stored)
+  empty = {**index.splits, 'validation': index_lib.Split((), ())}
+  index_lib.save(tmp_path / 'all', dataclasses.replace(index, splits=empty))
+  assert latents.captions(tmp_path / 'all') == [f'Häschen {number}' for number in range(3)]
 
 
 def test_a_limited_choice_of_clips_spans_the_whole(prepared):

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from PIL import Image
 
 from sorajax.clip import Clip
 from sorajax.data import prepare_file as file_lib
-from sorajax.data.prepare import prepare
+from sorajax.data.prepare import prepare, walk
 from sorajax.data.prepare_file import PrepareConfig
 from sorajax.data.records import read_shard, unpack
 from sorajax.errors import UserError
@@ -139,11 +140,12 @@ prepare({str(films)!r}, {str(out)!r}, PrepareConfig(**{dataclasses.asdict(CONFIG
   environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)}
   process = subprocess.Popen([sys.executable, '-c', program], env=environment)
   deadline = time.monotonic() + 60
-  while not list(out.glob('parts/*.json')) and time.monotonic() < deadline:
+  while not list(out.glob('.parts/*.json')) and time.monotonic() < deadline:
     time.sleep(0.02)
   os.kill(process.pid, signal.SIGKILL)
   process.wait()
   assert not (out / 'index.json').exists()
+  (out / '.train-00000-of-00001.array_record.0123456789ab.tmp').touch()  # as SIGTERM leaves it
   looked_at = []
 
   def counted(path, found=file_lib.detect_shots):
@@ -165,13 +167,18 @@ def test_what_cannot_be_used_is_named_and_the_rest_is_kept(films, tmp_path):
   (films / 'bad.png').write_bytes(b'no image')
   (films / 'c.json').write_text('{"spans": [{"start_s": 3, "end_s": 1, "caption": "x"}]}')
   (films / 'inner' / 'b.txt').write_bytes(b'\xff\xfe caption')
+  (films / 'linked').symlink_to(films / 'inner')
+  (films / 'a\tb.mp4').touch()
+  (films / os.fsdecode(b'caf\xe9.mp4')).touch()
   index = prepare(films, tmp_path / 'out', CONFIG, workers=2)
   reasons = {item['file']: item['reason'] for item in index.skipped}
   assert list(reasons) == [
-    'bad.png', 'c.json', 'cut.mp4', 'empty.webm', 'inner/b.txt', 'notes.txt', 'text.mkv'
+    "'a\\tb.mp4'", "'caf\\udce9.mp4'", 'bad.png', 'c.json', 'cut.mp4', 'empty.webm', 'inner/b.txt',
+    'linked', 'notes.txt', 'text.mkv',
   ]  # fmt: skip
   assert 'cut short' in reasons['cut.mp4'] and 'empty' in reasons['empty.webm']
   assert 'not UTF-8' in reasons['inner/b.txt'] and '3.0 s to 1.0 s' in reasons['c.json']
+  assert 'a link to a folder' in reasons['linked'] and 'control' in reasons["'a\\tb.mp4'"]
   assert reasons['notes.txt'] == 'not a film or an image'
   assert str(tmp_path) not in json.dumps(index.skipped)
   assert sum(len(split.rows) for split in index.splits.values()) == 16
@@ -201,12 +208,14 @@ def test_poor_clips_are_dropped_with_a_reason(tmp_path):
 
 
 def test_a_clip_takes_the_caption_that_covers_most_of_it(films, tmp_path):
+  mark = '\ufeff'  # that some editors begin a file with
+  (films / 'a.txt').write_text(f'{mark}a square\n moves', encoding='utf-8')
   spans = [
     {'start_s': 0.0, 'end_s': 0.9, 'caption': 'first'},
     {'start_s': 0.9, 'end_s': 1.4, 'caption': 'second'},
     {'start_s': 3.6, 'end_s': 4.0, 'caption': 'too little'},
   ]
-  (films / 'c.json').write_text(json.dumps({'credit': 'someone', 'spans': spans}))
+  (films / 'c.json').write_text(mark + json.dumps({'credit': 'someone', 'spans': spans}))
   prepare(films, tmp_path / 'out', CONFIG, workers=1)
   captions = {
     (example.source, round(example.start_s * 12)): example.caption
@@ -243,6 +252,36 @@ def test_a_folder_without_one_good_clip_is_refused_with_the_counts(tmp_path):
 def test_the_output_may_lie_inside_the_input(films):
   first = prepare(films, films / 'out', CONFIG, workers=1)
   assert prepare(films, films / 'out', CONFIG, workers=1) == first
+
+
+def test_the_output_may_be_the_input_and_loses_nothing(films):
+  """Not even what lies where the parts did, which is no film of the input."""
+  for folder in ('parts', '.parts'):
+    (films / folder).mkdir()
+    shutil.copy(films / 'c.mp4', films / folder / 'own.mp4')
+  before = {path: path.read_bytes() for path in films.rglob('*') if path.is_file()}
+  index = prepare(films, films, CONFIG, workers=1)
+  assert before == {path: path.read_bytes() for path in before}
+  assert [path.name for path in (films / '.parts').iterdir()] == ['own.mp4']
+  sources = {row.source for split in index.splits.values() for row in split.rows}
+  assert sources == {'a.mp4', 'c.mp4', 'image.png', 'inner/b.mp4', 'parts/own.mp4'}
+  assert not index.skipped and prepare(films, films, CONFIG, workers=1) == index
+
+
+def test_shards_that_something_else_began_are_left_alone(films, tmp_path):
+  (tmp_path / 'out').mkdir()
+  shard = tmp_path / 'out' / 'train-00000-of-00002.array_record'
+  shard.touch()
+  with pytest.raises(UserError, match='out holds shards of something else, half done; name a new'):
+    prepare(films, tmp_path / 'out', CONFIG, workers=1)
+  assert shard.is_file()
+
+
+@pytest.mark.parametrize('space', ['\u3000', '\u00a0', '\u200b'])
+def test_a_film_may_have_any_name_that_is_text(films, space):
+  (films / 'c.mp4').rename(films / f'a{space}film.mp4')
+  files, skipped = walk(films, films / 'out')
+  assert f'a{space}film.mp4' in files and not skipped
 
 
 def test_a_clip_without_a_track_is_kept_when_asked(tmp_path):

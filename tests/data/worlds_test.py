@@ -46,6 +46,7 @@ def test_a_source_travels_and_is_another_where_it_differs():
     ('world:0', "'0' is no number of clips"),
     ('world:9,frame=4', "unknown key 'frame'; did you mean frames"),
     ('world:9,fps=fast', "fps is 'fast', which is no number"),
+    ('world:9,most=6', 'world:9,most=6: most of the generated world is 6; give 1 to 4'),
   ],
 )
 def test_what_cannot_be_made_is_refused(uri, match):

@@ -27,7 +27,7 @@ def test_the_caption_and_the_sound_take_room():
 def test_every_kind_of_clip_has_a_sheet(tmp_path, frames, channels):
   clip = make_clip(max(frames, 4), channels=channels)
   clip = dataclasses.replace(clip, video=clip.video[:frames] if frames < 4 else clip.video)
-  sheet.save_sheet(tmp_path / 'sheet.png', clip, 'caption')
+  sheet.save_image(tmp_path / 'sheet.png', sheet.contact_sheet(clip, 'caption'))
   assert (tmp_path / 'sheet.png').stat().st_size > 100
 
 
@@ -41,7 +41,7 @@ def test_sheets_stack_below_one_another():
 
 def test_another_extension_is_refused(tmp_path):
   with pytest.raises(UserError, match=r'end it in \.png'):
-    sheet.save_sheet(tmp_path / 'sheet.gif', make_clip(2))
+    sheet.save_image(tmp_path / 'sheet.gif', sheet.contact_sheet(make_clip(2)))
 
 
 def test_pictures_side_by_side_keep_their_pixels():

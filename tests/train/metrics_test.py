@@ -1,5 +1,8 @@
+import struct
+
 import pytest
 from matplotlib.figure import Figure
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from sorajax.train import metrics
 from sorajax.train.metrics import Log, read
@@ -50,3 +53,23 @@ def test_a_resumed_log_is_that_of_a_run_never_stopped(tmp_path):
     saved = stopped_at // 2 * 2
     write(Log(folder, saved, 6, speaks=True), saved, 6)
     assert read(folder) == read(tmp_path / 'whole')
+
+
+def events(folder):
+  """What an event file holds: records of a length, its check sum, the content and its own."""
+  (path,) = (folder / 'tensorboard').iterdir()
+  content = path.read_bytes()
+  while content:
+    (size,) = struct.unpack_from('<Q', content)
+    yield Event.FromString(content[12 : 12 + size])
+    content = content[16 + size :]
+
+
+def test_tensorboard_is_told_where_a_log_goes_on(tmp_path):
+  """It leaves out what was written before at that step and beyond."""
+  log = Log(tmp_path, 4, 6, speaks=True)
+  log.write(5, 'train', {'loss': 1.0})
+  log.close()
+  found = list(events(tmp_path))
+  (start,) = (e for e in found if e.session_log.status == SessionLog.START)
+  assert start.step == 5 == found[-1].step
