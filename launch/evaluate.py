@@ -5,7 +5,7 @@ from text alone, and of rooms from first frames, beginnings, keyframes, sounds a
 the mp4 files in four rows: true clips, the model's, the model's without attention between sound and
 picture, and true pictures with the sound of another clip. Writes REPORT/report.html, a page that
 plays its clips and needs nothing else, and REPORT/report.json. Killed, the same command goes on
-with what is missing.
+with what is missing; a REPORT of another model, split or way of sampling is refused.
 """
 
 import json
@@ -14,7 +14,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from sorajax import cli
-from sorajax.evaluate import benchmark, report
+from sorajax.evaluate import benchmark, origin, report
 from sorajax.generate import service
 from sorajax.media.atomic import make_folder, write_text
 from sorajax.worlds.world import SPLITS
@@ -30,10 +30,13 @@ flags.mark_flags_as_required(['checkpoint', 'out'])
 
 
 def main() -> None:
+  cli.stay_alone()
   out = make_folder(_OUT.value)
   model = service.load(_CHECKPOINT.value, _CONFIG.value)
+  kinds = benchmark.kinds(_KINDS.value, model.settings.train.tasks)
+  origin.keep(make_folder(out / 'clips'), origin.of(model, _SPLIT.value))
   found = dict[str, report.Found]()
-  for kind in benchmark.kinds(_KINDS.value, model.settings.train.tasks):
+  for kind in kinds:
     prompts = [kind.ask(_SPLIT.value, number) for number in range(_COUNT.value)]
     clips = out / 'clips' / kind.name.replace(' ', '_')
     folders = benchmark.make(model, kind, prompts, clips, _BATCH.value)

@@ -56,8 +56,8 @@ class Trial:
 ROOMS = Trial(
   'scenes',
   (
-    'sync', 'lag_frames', 'gravity', 'residual', 'restitution', 'count', 'steady', 'colours',
-    'shapes', 'materials', 'directions', 'events',
+    'sync', 'lag_frames', 'gravity', 'falls', 'residual', 'restitution', 'count', 'steady',
+    'colours', 'shapes', 'materials', 'directions', 'events',
   ),
   lambda number: benchmark.prompt('test', number, _SEED.value, fewest=2).scene,
   benchmark.shown, faults.FAULTS, judges.judge, judges.summary,

@@ -182,7 +182,7 @@ def make(
 ) -> dict[str, Path]:
   """Writes the clips of all rows as mp4 and tells in which folder each row lies.
 
-  What is there already is not made again.
+  What is there already is not made again; `origin.keep` sees to it that it is of this model.
 
   Args:
     model: which is judged.

@@ -99,7 +99,7 @@ def _around(
   colour: str, time_s: float, tracks: Mapping[str, Track], room: Room, fps: float
 ) -> Iterator[tuple[str, float, np.ndarray]]:
   """All that a body can meet: its name, the gap, and the way from it to the body [2]."""
-  place, r = _place(tracks[colour], time_s, fps), _radius(tracks[colour])
+  place, r = _place(tracks[colour], time_s, fps), tracks[colour].usual_radius
   x, y = place
   yield FLOOR, y - r - room.floor, np.array([0.0, 1.0])
   yield LEFT, x - r - room.left, np.array([1.0, 0.0])
@@ -108,7 +108,7 @@ def _around(
     if other != colour:
       away = place - _place(track, time_s, fps)
       distance = np.hypot(*away)
-      yield other, distance - r - _radius(track), away / max(distance, 1e-9)
+      yield other, distance - r - track.usual_radius, away / max(distance, 1e-9)
 
 
 def _place(track: Track, time_s: float, fps: float) -> np.ndarray:
@@ -119,7 +119,3 @@ def _place(track: Track, time_s: float, fps: float) -> np.ndarray:
   ways = np.stack([b + share * (b - a), c - (1 - share) * (d - c)])
   known = ways[~np.isnan(ways).any(axis=1)]
   return known.mean(axis=0) if len(known) else np.full(2, np.nan)
-
-
-def _radius(track: Track) -> float:
-  return float(np.median(track.radius[track.seen])) if track.seen.any() else 0.0

@@ -4,6 +4,7 @@ A judge gets a decoded clip and what was asked for, the scene of the prompt; nev
 made. `tools/bench_judges.py` tries every measure on true clips and on planted faults.
 """
 
+import collections
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 
@@ -20,6 +21,7 @@ from sorajax.worlds.scene import MATERIALS, Body, Scene
 
 TOLERANCE_FRAMES = 1.5  # between an impact that is seen and the strike that is heard
 SHAPES = {'ball': 0.785, 'box': 1.0, 'diamond': 0.52}  # share of the box around it that it fills
+SHOWN = 0.5  # share of the frames that have a colour, for it to be shown
 HEARD_S = 0.12  # of a strike, by which its material is told
 BEFORE_S = 0.04  # of the sound that a strike is added to
 CUT_FRAMES = 1.001  # between a cut that is declared and one that is seen: a frame, and rounding
@@ -45,9 +47,9 @@ class Verdict:
     residual: root mean square distance of a flight from its parabola, in heights, the median.
     restitution: of each bounce off the floor: fitted less the material's.
     count: share of the frames that show as many bodies as the prompt.
-    jumps: how often a body is somewhere else a frame later.
-    colours: share of the prompt's colours that are seen, less what else is.
-    shapes: share of the bodies whose shape is the prompt's.
+    jumps: how often a body is next seen where it cannot have come.
+    colours: share of the prompt's colours that are shown, less what else is.
+    shapes: share of the bodies that are shown in the prompt's shape.
     materials: share of the bodies heard alone whose sound is the prompt's.
     directions: share of the bodies told to move left or right that do.
     events: share of the told events that come first, and in their order.
@@ -94,9 +96,11 @@ def judge(clip: Clip, asked: Scene) -> Verdict:
   bounces = [
     found - MATERIALS[body.material].restitution
     for body in asked.bodies
-    for found in mechanics.restitution(falls[body.colour], hits[body.colour])
+    for found in mechanics.restitution(
+      falls[body.colour], hits[body.colour], asked.room.floor + tracks[body.colour].usual_radius
+    )
   ]
-  shown = {p.colour for patches in frames[len(frames) // 4 :] for p in patches}
+  shown = _shown(frames[len(frames) // 4 :])
   return Verdict(
     sync=agree(seen, heard, TOLERANCE_FRAMES / clip.fps),
     lags_frames=_lags(seen, heard, clip.fps),
@@ -104,9 +108,9 @@ def judge(clip: Clip, asked: Scene) -> Verdict:
     residual=float(np.median([f.residual for f in flights])) if flights else float('nan'),
     restitution=tuple(bounces),
     count=float(np.mean([len(patches) == len(names) for patches in frames])),
-    jumps=sum(mechanics.jumps(t) for t in tracks.values()),
+    jumps=sum(mechanics.jumps(t, clip.fps) for t in tracks.values()),
     colours=len(shown & set(names)) / max(len(shown | set(names)), 1),
-    shapes=_share(_shape(frames, b.colour) == b.shape for b in asked.bodies),
+    shapes=_share(b.colour in shown and _shape(frames, b.colour) == b.shape for b in asked.bodies),
     materials=_share(_materials(clip, asked, tracks, hits, heard)),
     directions=_share(_directions(asked, tracks, clip.fps)),
     events=events.order(asked, tracks, hits, clip.fps),
@@ -123,6 +127,7 @@ class Summary:
     sync: F1 of both.
     lag_frames: heard after seen, the median of its size.
     gravity: share by which it is above the scene's, the median.
+    falls: share of the clips in which a body falls freely, of which `gravity` is.
     residual: of flights from their parabolas, in heights.
     restitution: fitted less the material's, the median.
     count: share of the frames with the right count.
@@ -135,6 +140,7 @@ class Summary:
   sync: float
   lag_frames: float
   gravity: float
+  falls: float
   residual: float
   restitution: float
   count: float
@@ -154,9 +160,9 @@ def summary(verdicts: Sequence[Verdict]) -> Summary:
   sync = sum((v.sync for v in verdicts), Agreement())
   return Summary(
     sync.precision, sync.recall, sync.f1, _of(np.median, np.abs(joined('lags_frames'))),
-    _of(np.median, every('gravity')), _of(np.median, every('residual')),
-    _of(np.median, joined('restitution')), _of(np.mean, every('count')),
-    float(np.mean(every('jumps') == 0)),
+    _of(np.median, every('gravity')), float(np.mean(~np.isnan(every('gravity')))),
+    _of(np.median, every('residual')), _of(np.median, joined('restitution')),
+    _of(np.mean, every('count')), float(np.mean(every('jumps') == 0)),
     *(_of(np.mean, every(name)) for name in MEANS),
   )  # fmt: skip
 
@@ -239,7 +245,7 @@ class Cutting:
 
   Attributes:
     cuts: that are declared, that are seen, and which of them are within a frame of each other.
-    cast: share of the declared shots that show the bodies of the storyboard, and no others.
+    cast: share of the declared shots that show the colours of the storyboard, and no others.
   """
 
   cuts: Agreement
@@ -261,10 +267,11 @@ def judge_cuts(clip: Clip, scenes: Sequence[Scene], spans: Sequence[range]) -> C
   """
   declared = np.array([span.start for span in spans[1:]]) / clip.fps
   found = np.array(shots.cuts_of(clip)) / clip.fps
-  right = []
-  for scene, span in zip(scenes, spans):
-    shown = {p.colour for frame in clip.video[span.start : span.stop] for p in track.patches(frame)}
-    right.append(shown == {body.colour for body in scene.bodies})
+  frames = [track.patches(frame) for frame in clip.video]
+  right = [
+    _shown(frames[span.start : span.stop]) == {body.colour for body in scene.bodies}
+    for scene, span in zip(scenes, spans)
+  ]
   return Cutting(agree(declared, found, CUT_FRAMES / clip.fps), _share(right))
 
 
@@ -312,6 +319,12 @@ def _lags(seen: np.ndarray, heard: np.ndarray, fps: float) -> tuple[float, ...]:
   return tuple(nearest[np.abs(nearest) <= 2 * TOLERANCE_FRAMES].tolist())
 
 
+def _shown(frames: Sequence[Sequence[track.Patch]]) -> set[str]:
+  """The colours that are in at least `SHOWN` of the frames."""
+  seen = collections.Counter(name for patches in frames for name in {p.colour for p in patches})
+  return {name for name, count in seen.items() if count >= SHOWN * len(frames)}
+
+
 def _shape(frames: list[list[track.Patch]], colour: str) -> str:
   """The shape that the patches of a colour fill their boxes like; '' of none."""
   fills = [
@@ -330,8 +343,7 @@ def _materials(clip: Clip, asked: Scene, tracks: dict[str, Track], hits, heard: 
     others = [i.time_s for c, found in hits.items() if c != body.colour for i in found]
     own = [i.time_s for i in hits[body.colour] if all(abs(i.time_s - t) > HEARD_S for t in others)]
     close = [h for h in heard if any(abs(h - t) * clip.fps <= TOLERANCE_FRAMES for t in own)]
-    radius = float(np.median(tracks[body.colour].radius[tracks[body.colour].seen]))
-    votes = [_material(clip, time_s, radius) for time_s in close]
+    votes = [_material(clip, time_s, tracks[body.colour].usual_radius) for time_s in close]
     if votes:
       yield max(votes, key=votes.count) == body.material
 

@@ -18,6 +18,8 @@ CLEAN = 0.006  # heights from its parabola, root mean square, of a flight that i
 LEAST = 0.5  # heights a second²; what bends less is at rest
 NEAR_S = 0.2  # between a flight's last frame and the impact that ends it
 JUMP = 0.3  # heights within a frame that nothing moves
+FASTEST = 1.7  # heights a second that a body of the world moves, at most
+LOW = 0.08  # heights between where a body bounces off the floor and where it lies on it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +57,10 @@ class Flight:
   residual: float
   frames: int
 
+  def height_at(self, time_s: float) -> float:
+    late_s = time_s - self.begin_s
+    return self.height + self.speed * late_s - self.gravity * late_s**2 / 2
+
   def speed_at(self, time_s: float) -> float:
     return self.speed - self.gravity * (time_s - self.begin_s)
 
@@ -66,11 +72,13 @@ def impacts(track: Track, fps: float) -> list[Impact]:
   differences as 1 − s and s: their sum is the jump, and their middle its time. Gravity is in every
   difference of a fall; the median of those just before or just after is taken off.
   """
-  spikes = np.nan_to_num(_accelerations(track, fps))
+  bends = _accelerations(track, fps)
+  spikes, known = np.nan_to_num(bends), ~np.isnan(bends[:, 1])
   if len(spikes) < 2:
     return []
   usual = np.pad(ndimage.median_filter(spikes[:, 1], AROUND, mode='nearest'), AROUND, mode='edge')
-  spikes[:, 1] -= np.minimum(np.minimum(usual[: -2 * AROUND], usual[2 * AROUND :]), 0.0)
+  fall = np.minimum(np.minimum(usual[: -2 * AROUND], usual[2 * AROUND :]), 0.0)
+  spikes[known, 1] -= fall[known]
   pairs = (spikes[:-1] + spikes[1:]) / fps
   strength = np.hypot(np.maximum(pairs[:, 1], 0.0), pairs[:, 0])
   padded = np.concatenate([[0.0], strength, [0.0]])
@@ -110,15 +118,21 @@ def gravity(found: list[Flight]) -> float:
   return falls[int(np.searchsorted(weights, weights[-1] / 2))].gravity
 
 
-def restitution(found: list[Flight], strikes: list[Impact]) -> list[float]:
-  """Speed after ÷ speed before each impact upwards between two clean falls."""
+def restitution(found: list[Flight], strikes: list[Impact], lying: float) -> list[float]:
+  """Speed after ÷ speed before each bounce off the floor between two clean falls.
+
+  Args:
+    found: flights of a body.
+    strikes: its impacts.
+    lying: height of its middle where it lies on the floor.
+  """
   falls, out = _falls(found), []
   for impact in strikes:
     before = [f for f in falls if 0 <= impact.time_s - f.end_s < NEAR_S]
     after = [f for f in falls if 0 <= f.begin_s - impact.time_s < NEAR_S]
     if before and after and impact.change[1] > abs(impact.change[0]):
       down, up = before[-1].speed_at(impact.time_s), after[0].speed_at(impact.time_s)
-      if down < -0.2:
+      if down < -0.2 and abs(before[-1].height_at(impact.time_s) - lying) < LOW:
         out.append(-up / down)
   return out
 
@@ -128,15 +142,21 @@ def _falls(found: list[Flight]) -> list[Flight]:
   return [f for f in found if f.gravity > LEAST and f.residual < CLEAN]
 
 
-def jumps(track: Track) -> int:
-  """How often a body is somewhere else a frame later."""
-  step = np.linalg.norm(np.diff(track.place, axis=0), axis=1)
-  return int((step[track.seen[1:] & track.seen[:-1]] > JUMP).sum())
+def jumps(track: Track, fps: float) -> int:
+  """How often a body is next seen where nothing gets in that time."""
+  at = np.flatnonzero(track.seen)
+  step = np.linalg.norm(np.diff(track.place[at], axis=0), axis=1)
+  return int((step > np.maximum(JUMP, FASTEST / fps * np.diff(at))).sum())
 
 
 def _accelerations(track: Track, fps: float) -> np.ndarray:
-  """Second differences of the place, [F − 2, 2]; NaN where a body is not wholly seen thrice."""
+  """Second differences of the place, [F − 2, 2]; NaN where a body is not wholly seen thrice.
+
+  In one frame that misses it, between two that do not, it is taken to be half way.
+  """
   place = np.where(track.whole[:, None], track.place, np.nan)
+  half_way = (place[:-2] + place[2:]) / 2
+  place[1:-1] = np.where(track.whole[1:-1, None], place[1:-1], half_way)
   return np.diff(place, n=2, axis=0) * fps**2
 
 

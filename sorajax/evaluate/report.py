@@ -22,6 +22,7 @@ MEASURES: Mapping[str, tuple[str, str]] = {  # of summaries: how each is told, a
   'sync': ('sync, F1 of both', '{:.3f}'),
   'lag_frames': ('lag of the sound, frames', '{:.2f}'),
   'gravity': ('gravity above the scene’s', '{:+.1%}'),
+  'falls': ('clips in which a body falls freely', '{:.3f}'),
   'residual': ('distance of a fall from its parabola, heights', '{:.4f}'),
   'restitution': ('restitution above the material’s', '{:+.2f}'),
   'count': ('frames with the right count', '{:.3f}'),

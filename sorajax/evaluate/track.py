@@ -59,6 +59,11 @@ class Track:
   radius: np.ndarray
   whole: np.ndarray
 
+  @property
+  def usual_radius(self) -> float:
+    """The median of `radius` over the frames that show it; 0 where none does."""
+    return float(np.median(self.radius[self.seen])) if self.seen.any() else 0.0
+
 
 def patches(frame: np.ndarray) -> list[Patch]:
   """The patches of paint in a picture, uint8 [H, W, 3]."""

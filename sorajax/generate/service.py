@@ -36,6 +36,7 @@ from sorajax.settings import Settings
 from sorajax.weights import lora as lora_files
 from sorajax.weights.prompts import ReleasedText
 
+SMALL = 2**12  # numbers in an array that costs little to fetch
 TRAINED = Path(__file__).with_name('trained')  # runs that come along, a folder each
 
 
@@ -350,7 +351,12 @@ def _batch(model: Model, asked: int | None, count: int) -> int:
 
 
 def _recipe(model: Model) -> Recipe:
-  leaves = jax.tree.leaves(model.params['transformer'])
-  some = sharding.gathered([leaf for leaf in leaves if leaf.size <= 2**12])
-  weights = hashlib.sha256(b''.join(np.asarray(leaf).tobytes() for leaf in some)).hexdigest()[:16]
+  weights = fingerprint(model.params)
   return Recipe(str(model.workdir), model.step, weights, model.flags, model.settings)
+
+
+def fingerprint(params: Any) -> str:
+  """A hash that tells weights apart, by the small arrays among them."""
+  small = [leaf for leaf in jax.tree.leaves(params) if leaf.size <= SMALL]
+  found = (np.asarray(leaf).tobytes() for leaf in sharding.gathered(small))
+  return hashlib.sha256(b''.join(found)).hexdigest()[:16]

@@ -1,9 +1,12 @@
 """Cuts are found where a storyboard has them, and missed where it is not followed."""
 
+import dataclasses
+
 import pytest
 
 from sorajax.evaluate import benchmark, faults
 from sorajax.evaluate.judges import all_cuts, judge_cuts
+from sorajax.worlds.scene import COLOURS
 
 BOARDS = [benchmark.storyboard('test', number, 5) for number in range(8)]
 
@@ -44,3 +47,16 @@ def test_a_fault_moves_its_measure(fault, name, most):
 def test_a_cut_too_many_hides_none_and_other_bodies_move_no_cut():
   assert judged(faults.CUT_FAULTS['cut once more']).cut_recall > 0.95
   assert judged(faults.CUT_FAULTS['other bodies after the first cut']).cuts > 0.95
+
+
+def test_a_body_or_a_patch_of_one_frame_is_in_no_cast():
+  board, whole = BOARDS[0], benchmark.shown_shots(BOARDS[0])
+  cast = lambda video: (
+    judge_cuts(dataclasses.replace(whole, video=video), board.scenes, board.spans).cast
+  )
+  own = {body.colour for body in board.scenes[0].bodies}
+  once, stray = 0 * whole.video, whole.video.copy()
+  for span in board.spans:
+    once[span.start + 3] = whole.video[span.start + 3]
+    stray[span.start + 3, 5:12, 5:12] = next(p for name, p in COLOURS.items() if name not in own)
+  assert cast(whole.video) == cast(stray) == 1 and cast(once) == 0

@@ -8,6 +8,7 @@ import pytest
 from sorajax.evaluate import benchmark, faults
 from sorajax.evaluate.judges import judge, summary
 from sorajax.evaluate.sync import Agreement, agree, beyond_chance
+from sorajax.worlds.scene import COLOURS
 
 SCENES = [benchmark.prompt('test', n, 5, fewest=2).scene for n in range(10)]
 
@@ -31,7 +32,7 @@ def test_truth_is_nearly_perfect(true):
   found = summary(true)
   assert found.sync > 0.85 and abs(lag(true)) < 0.2 and found.lag_frames < 0.3
   assert abs(found.gravity) < 0.02 and abs(found.restitution) < 0.03
-  assert found.residual * 64 < 0.3 and found.steady == 1
+  assert found.residual * 64 < 0.3 and found.steady == found.falls == 1
   for name in ('count', 'colours', 'shapes', 'materials', 'directions', 'events'):
     assert getattr(found, name) > 0.9
 
@@ -71,6 +72,25 @@ def test_a_black_and_silent_clip_is_judged_to_show_nothing():
   verdict = judge(empty, SCENES[0])
   assert verdict.sync == Agreement(0, 0, 0) and verdict.count == 0 == verdict.colours
   assert np.isnan(verdict.gravity) and verdict.shapes == 0
+
+
+def test_a_body_or_a_patch_of_one_frame_is_not_shown():
+  asked, whole = SCENES[0], benchmark.shown(SCENES[0])
+  once = np.zeros_like(whole.video)
+  once[30] = whole.video[30]
+  verdict = judge(dataclasses.replace(whole, video=once), asked)
+  assert verdict.colours == 0 == verdict.shapes
+  stray = whole.video.copy()
+  own = {body.colour for body in asked.bodies}
+  stray[30, 5:12, 5:12] = next(paint for name, paint in COLOURS.items() if name not in own)
+  assert judge(dataclasses.replace(whole, video=stray), asked).colours == 1
+
+
+def test_gravity_says_in_how_many_clips_something_falls(true):
+  whole = benchmark.shown(SCENES[0])
+  still = dataclasses.replace(whole, video=whole.video[:1].repeat(benchmark.FRAMES, axis=0))
+  found = summary([*true[1:], judge(still, SCENES[0])])
+  assert found.falls == pytest.approx(0.9) and abs(found.gravity) < 0.02
 
 
 def test_scores_beyond_chance_run_from_chance_to_truth():
