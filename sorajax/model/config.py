@@ -20,7 +20,8 @@ class StreamConfig:
     rope_max: largest expected (seconds, y, x), in seconds and pixels; (seconds,) for sound.
     mlp_bias: whether the MLP has biases.
     text_width: width of the part of the text that this stream alone reads; 0 where it reads all.
-    keyframes: whether tokens of a frame that stands alone are marked by a learned vector.
+    keyframes: whether there is a learned vector for tokens of a frame that stands alone, as LTX-2.5
+      has it; it is added where `Tokens.keyframe` marks them, which no task does.
   """
 
   channels: int
