@@ -16,7 +16,6 @@ from sorajax.data.sources import clip_of, open_source
 from sorajax.evaluate.fidelity import log_spectral_distance_db, psnr_db
 from sorajax.generate import service
 from sorajax.generate.request import Request
-from sorajax.generate.sampler import Sampler
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Workdir of a run of configs/overfit.py.')
 _CLIPS = flags.DEFINE_string('clips', None, 'The prepared folder that its latents came from.')
@@ -29,7 +28,7 @@ def main() -> None:
   latents = open_latents(model.settings.data.path, 'train')
   numbers = evenly(len(source), model.settings.data.limit)
   examples = [source[i] for i in numbers]
-  sampler = Sampler(model.settings, model.network, model.codec, model.settings.sample.batch)
+  sampler = service.sampler_of(model, model.settings.sample.batch)
   requests = [
     Request(e.caption, seed, e.frames / e.fps, e.fps, e.height, e.width)
     for seed, e in enumerate(examples)

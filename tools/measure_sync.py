@@ -18,7 +18,6 @@ from sorajax.clip import Clip
 from sorajax.evaluate.sync import Agreement, agreement
 from sorajax.generate import service
 from sorajax.generate.ask import Ask
-from sorajax.generate.sampler import Sampler
 from sorajax.media import reader, writer
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Workdir of a run of configs/flash.py.')
@@ -46,7 +45,7 @@ def main() -> None:
 def sampled(model: service.Model, joined: bool) -> list[Clip]:
   """Clips sampled without a prompt, written as mp4 and read back."""
   ask = Ask(count=_COUNT.value)
-  sampler = Sampler(model.settings, model.network, model.codec, model.settings.sample.batch, joined)
+  sampler = service.sampler_of(model, model.settings.sample.batch, joined)
   with jax.set_mesh(model.mesh), tempfile.TemporaryDirectory() as folder:
     clips, film = [], Path(folder) / 'clip.mp4'
     for made in sampler(model.params, service.requests_of(model, ask)):

@@ -16,7 +16,7 @@ from sorajax.clip import Clip
 from sorajax.errors import UserError
 from sorajax.evaluate import events, judges
 from sorajax.evaluate.fidelity import psnr_db
-from sorajax.generate import inputs
+from sorajax.generate import inputs, service
 from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
 from sorajax.generate.service import Model
@@ -198,7 +198,7 @@ def make(
   _write_missing(folders[CHANCE], prompts, foreign)
 
   def answer(joined: bool) -> Callable[[list[Asked]], Iterator[Clip]]:
-    sampler = Sampler(model.settings, model.network, model.codec, batch, joined)
+    sampler = service.sampler_of(model, batch, joined)
     ask = lambda p: request(model, p, film(folders[TRUTH], p), kind.task)
     return lambda missing: sampled(model, sampler, [ask(p) for p in missing])
 

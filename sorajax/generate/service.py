@@ -268,14 +268,17 @@ def answer(
 
   Batches that lie in `out` already, by the same requests and model, are not made again.
   """
-  batch = _batch(model, batch, len(requests))
-  sampler = _sampler(model, batch)
+  wanted = min(model.settings.sample.batch, len(requests)) if batch is None else batch
+  sampler = sampler_of(model, wanted)
   films = [output.film_of(out, number, request) for number, request in enumerate(requests)]
   with jax.set_mesh(model.mesh):
     recipe = _recipe(model)
     batches = sampler.batches(requests)
     there = [
-      all(output.is_there(films[n], requests[n], batch, i, recipe) for i, (n, _) in enumerate(rows))
+      all(
+        output.is_there(films[n], requests[n], sampler.batch, i, recipe)
+        for i, (n, _) in enumerate(rows)
+      )
       for rows in batches
     ]
     if jax.process_count() > 1:  # the others may not see what the first has written
@@ -305,7 +308,7 @@ def make_again(model: Model, record: str, out: str | os.PathLike[str], ask: Ask)
     records.check_same(record, text, recipe)
     blank_latents(request, model.codec.geometry)
     request = inputs.of(request, model.codec)
-    made = _sampler(model, batch).again(model.params, request, row)
+    made = dataclasses.replace(sampler_of(model, 1), batch=batch).again(model.params, request, row)
     if jax.process_index() == 0:
       output.write_clip(out, made, recipe)
   return [output.film_of(out, made.number, request)]
@@ -341,13 +344,16 @@ def requests_of(model: Model, ask: Ask) -> list[Request]:
   ]
 
 
-def _sampler(model: Model, batch: int) -> Sampler:
-  return Sampler(model.settings, model.network, model.codec, batch, refiner=model.refiner)
+def sampler_of(model: Model, batch: int, joined: bool = True) -> Sampler:
+  """What samples so many clips at once, or a few more where the mesh needs them.
 
-
-def _batch(model: Model, asked: int | None, count: int) -> int:
-  wanted = asked if asked is not None else min(model.settings.sample.batch, count)
-  return rows_over(model.mesh, wanted)
+  Args:
+    model: which makes them.
+    batch: how many.
+    joined: whether audio and video attend to each other.
+  """
+  rows = rows_over(model.mesh, batch)
+  return Sampler(model.settings, model.network, model.codec, rows, joined, model.refiner)
 
 
 def _recipe(model: Model) -> Recipe:
