@@ -3,9 +3,9 @@
 Says whether it fits and how long it takes: a step of training; with --mode=sample a batch of clips,
 with --mode=refine its second stage where clips are made small first, with --mode=decode what the
 codec makes of them; with --search, which mesh, remat policy and number of rows take least for a
-clip. Compiles the very program that train.py or sample.py would run, ahead of time, for chips that
-are not here, and reads memory, matmuls and collectives from it. Needs pip install
-'sorajax[tpu]', or 'sorajax[gpu]' for --topology=h100:8.
+clip, and the plan of the best. Compiles the very program that train.py or sample.py would run,
+ahead of time, for chips that are not here, and reads memory, matmuls and collectives from it. Needs
+pip install 'sorajax[tpu]', or 'sorajax[gpu]' for --topology=h100:8.
 """
 
 import dataclasses
@@ -24,10 +24,10 @@ _TOPOLOGY = flags.DEFINE_string(
   'topology', None, 'CHIP:SIDExSIDE, such as v5p:4x4x8 or v6e:16x16, or h100:2x8 of two machines.'
 )
 _SLICES = flags.DEFINE_integer('slices', 1, 'How many of that topology.', lower_bound=1)
-_MODE = flags.DEFINE_enum(
-  'mode', 'train', ['train', 'sample', 'refine', 'decode'], 'What is planned.'
+_MODE = flags.DEFINE_enum('mode', 'train', ['train', 'sample', 'refine', 'decode'], 'What is run.')
+_ROWS = flags.DEFINE_integer(
+  'rows', None, 'Rows of a step, or clips at once; default: the config, with --mode=decode 1.'
 )
-_ROWS = flags.DEFINE_integer('rows', None, 'Rows of a step, or clips at once; default: the config.')
 _WEIGHTS = flags.DEFINE_enum(
   'weights', 'float32', ['float32', 'bfloat16'], 'Type of the weights that are sampled.'
 )
@@ -46,17 +46,23 @@ def main() -> None:
   settings = build.settings(_CONFIG.value)
   place = plan.Place(_CONFIG.value.name, _TOPOLOGY.value, _SLICES.value, _PRICE.value, _QUICK.value)
   sampled, rows, weights = _MODE.value in ('sample', 'refine'), _ROWS.value, _WEIGHTS.value
-  if weights != 'float32' and not sampled:
-    raise UserError('--weights is for --mode=sample and --mode=refine; others keep float32')
-  if _SEARCH.value and _MODE.value == 'decode':
-    raise UserError('--search looks for no way to decode; leave it out')
+  compiles = not _SEARCH.value or _SEARCH_COMPILE.value > 0
+  for name, used, what in (
+    ('search', _MODE.value != 'decode', 'all modes but decode'),
+    ('search_compile', _SEARCH.value, '--search'),
+    ('weights', sampled, '--mode=sample and --mode=refine'),
+    ('codec', _MODE.value == 'decode', '--mode=decode'),
+    *((name, compiles, 'plans; --search_compile=0 makes none') for name in ('price', 'out')),
+  ):
+    if not used and flags.FLAGS[name].value != flags.FLAGS[name].default:
+      raise UserError(f'--{name} is for {what}; leave it out')
   if _MODE.value == 'refine':
     settings = dataclasses.replace(settings, sample=second_stage(settings.sample))
   if _SEARCH.value:
     for tried in plan.search(settings, place, sampled, rows, weights, _SEARCH_COMPILE.value):
       print(search_report.text(tried, place), flush=True)
-    return
-  if _MODE.value == 'decode':
+    plans = iter(search_report.plans(tried))
+  elif _MODE.value == 'decode':
     plans = iter([plan.of_decoding(settings, place, _CODEC.value, rows)])
   elif sampled:
     plans = iter([plan.of_sampling(settings, place, rows, weights)])

@@ -20,9 +20,9 @@ class OptimizerConfig:
   Attributes:
     learning_rate: of the flat part.
     warmup_steps: over which it rises from 0.
-    matrix_rate: the same for kernels of convolutions and the matrices of layers, which Muon then
-      moves (Jordan et al. 2024); 0 leaves them to Adam, which always moves what takes a
-      transformer's tokens in and out, the noise level, and the gates of heads.
+    matrix_rate: the same for matrices and kernels of convolutions in three dimensions, which Muon
+      then moves (Jordan et al. 2024); 0 leaves them to Adam, which always moves kernels in one or
+      two, what takes a transformer's tokens in and out, the noise level, and the gates of heads.
     decay_share: last share of the run over which it falls.
     decay: the form of the fall: a line to 0, or half a cosine.
     betas: of Adam's moments (Kingma & Ba 2015).

@@ -211,11 +211,6 @@ def platform() -> str:
   return jax.default_backend() if device is None else device.platform
 
 
-def of_device(x: jax.Array) -> jax.ShapeDtypeStruct:
-  """Shape and type of what one device holds of `x`."""
-  return jax.ShapeDtypeStruct(shape_here(x), x.dtype)
-
-
 def each_device(run: Callable[..., jax.Array], like: jax.Array, *others: Any) -> jax.Array:
   """`run(like, *others)` by each device on its parts; the result lies as `like` does.
 

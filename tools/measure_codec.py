@@ -115,6 +115,10 @@ def sounds(
 ) -> None:
   """Prints a row for each codec of sound."""
   heard = [c for c in held if c.audio.any()]
+  if not heard:
+    raise UserError(
+      f'all {len(held)} held-out clips of --input={_INPUT.value} are silent; give some with sound'
+    )
   rate, channels = heard[0].sample_rate_hz, heard[0].audio.shape[1]
   speech = ' DNSMOS |' if spoken else ''
   print('| sound codec | channels | tokens/s | numbers/s | SNR | log-spectral distance ', end='')

@@ -201,13 +201,14 @@ def load(folder: str | os.PathLike[str]) -> Codec:
   """Reads what `Codec.save` wrote.
 
   Args:
-    folder: a path, or the name of a codec that comes along, such as `film`.
+    folder: a path, or the name of a codec that comes along, such as `film`; where both are there,
+      the folder if it holds a codec.
 
   Raises:
     UserError: nothing is there, or it is damaged.
   """
   path = Path(folder)
-  if not path.exists() and (TRAINED / path).is_dir():
+  if not (path / SAVED_LAST).is_file() and (TRAINED / path / SAVED_LAST).is_file():
     path = TRAINED / path
   if not (path / SAVED_LAST).is_file():
     known = ', '.join(sorted(p.name for p in TRAINED.glob('*')))

@@ -38,8 +38,8 @@ class WorldSource:
     split: one of `SPLITS`.
 
   Raises:
-    UserError: no such split or kind, a count or a value that is no number, a key that is unknown;
-      solid bodies without MuJoCo.
+    UserError: no such split or kind, a count or a value that is no number, a key that is unknown,
+      a form that clips cannot have; solid bodies without MuJoCo.
   """
 
   def __init__(self, asked: str, split: str):
@@ -92,4 +92,7 @@ def _parsed(asked: str) -> tuple[int, WorldConfig]:
   kind = values.get('kind', '')
   if kind not in ('', *draw.PLAYS):
     raise UserError(f'{WORLD}{asked} has no kind {kind!r}; it has {", ".join(draw.PLAYS)}')
-  return int(count), WorldConfig(**values)
+  try:
+    return int(count), WorldConfig(**values)
+  except UserError as error:
+    raise UserError(f'{WORLD}{asked}: {error}') from error

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from sorajax.plan.plan import Place, Tried
+from sorajax.plan.planned import Plan
 from sorajax.plan.report import GIB
 from sorajax.plan.work import Step
 
@@ -19,6 +20,12 @@ def best(tried: Sequence[Tried]) -> Tried | None:
   """The fastest for each clip among those that are compiled and fit."""
   done = [one for one in tried if one.plan]
   return min(done, key=_seconds) if done else None
+
+
+def plans(tried: Sequence[Tried]) -> list[Plan]:
+  """That of the best alone; none where none fits or is compiled."""
+  chosen = best(tried)
+  return [chosen.plan] if chosen and chosen.plan else []
 
 
 def _lines(tried: Sequence[Tried], place: Place) -> Iterator[str]:

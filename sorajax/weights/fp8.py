@@ -7,7 +7,7 @@ here: a weight is read as bfloat16. Without a scale it is what it says.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import ml_dtypes
@@ -24,15 +24,21 @@ def scales_of(kinds: Mapping[str, str]) -> dict[str, str | None]:
   """Name → type of tensors ↦ each weight of 8 bits → the name of its scale, None without one."""
   found: dict[str, str | None] = {}
   for name, kind in kinds.items():
-    if kind in KINDS and name != MARKER:
+    if kind in KINDS and not _is_marker(name):
       there = [scale for scale in _beside(name, SCALES) if scale in kinds]
       found[name] = there[0] if there else None
   return found
 
 
-def companions(weights: Mapping[str, str | None]) -> set[str]:
-  """What may lie beside such weights and is no tensor of the model."""
-  return {MARKER, *(other for name in weights for other in _beside(name, (*SCALES, *HINTS)))}
+def companions(weights: Mapping[str, str | None], names: Iterable[str]) -> set[str]:
+  """What may lie beside such weights, among `names` of all, and is no tensor of the model."""
+  beside = {other for name in weights for other in _beside(name, (*SCALES, *HINTS))}
+  return beside | {name for name in names if _is_marker(name)}
+
+
+def _is_marker(name: str) -> bool:
+  """Whether a tensor only says that there are such weights; it may lie below a part of a model."""
+  return name.rpartition('.')[2] == MARKER
 
 
 def _beside(name: str, words: tuple[str, ...]) -> list[str]:

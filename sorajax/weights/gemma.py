@@ -11,7 +11,7 @@ from flax import nnx
 from sorajax.errors import UserError
 from sorajax.text.gemma import Gemma, GemmaConfig
 from sorajax.text.gemma4 import Gemma4, Gemma4Config, HeadsConfig
-from sorajax.weights import tensors
+from sorajax.weights import options, tensors
 from sorajax.weights.shards import Shards
 from sorajax.weights.tensors import Params, Place, Tensor
 
@@ -21,6 +21,17 @@ UNREAD = ('lm_head.', *(f'{above}{part}.' for above in ('', 'model.') for part i
   'vision_tower', 'multi_modal_projector', 'vision_embedder', 'embed_vision', 'embed_audio',
 )))  # fmt: skip
 SLIDING, FULL = 'sliding_attention', 'full_attention'
+# What transformers takes where a config.json lacks it, as those that Google released do.
+DEFAULTS: Mapping[str, Any] = {
+  'hidden_size': 2304, 'intermediate_size': 9216, 'num_attention_heads': 8,
+  'num_key_value_heads': 4, 'head_dim': 256,
+}  # fmt: skip
+DEFAULTS_3: Mapping[str, Any] = {
+  **DEFAULTS, 'vocab_size': 262_208, 'num_hidden_layers': 26, 'sliding_window': 4096,
+}  # fmt: skip
+DEFAULTS_4: Mapping[str, Any] = {
+  **DEFAULTS, 'vocab_size': 262_144, 'num_hidden_layers': 30, 'sliding_window': 1024,
+}  # fmt: skip
 Allowed = Mapping[str, tuple[Any, ...]]  # option → what it may be, first what a lack of it means
 BOTH: Allowed = {
   'hidden_activation': ('gelu_pytorch_tanh',), 'attention_bias': (False,), 'rms_norm_eps': (1e-6,),
@@ -45,23 +56,19 @@ WORDS: Mapping[str, str] = {
 }  # fmt: skip
 
 
+@options.read_for('the text encoder')
 def config_of(saved: Mapping[str, Any]) -> AnyConfig:
   """The config.json of a Gemma 3 or 4, with or without its eyes and ears → the same here.
 
   Raises:
-    UserError: another model, or an option that this project does not have.
+    UserError: another model, or an option that this project does not have or that does not fit.
   """
   text = saved.get('text_config', saved)
-  kind = text.get('model_type')
-  try:
-    if kind == 'gemma3_text':
-      return _of_3(text)
-    if kind == 'gemma4_unified_text':
-      return _of_4(text, () if text is saved else _holes(saved))
-  except KeyError as error:
-    raise UserError(f'the config.json of the text encoder lacks {error}; download it') from error
-  except ValueError as error:
-    raise UserError(f'the config.json of the text encoder does not fit: {error}') from error
+  kind = text['model_type'] if 'model_type' in text else f'{saved["model_type"]}_text'
+  if kind == 'gemma3_text':
+    return _of_3({**DEFAULTS_3, **text})
+  if kind == 'gemma4_unified_text':
+    return _of_4({**DEFAULTS_4, **text}, () if text is saved else _holes(saved))
   raise UserError(
     f'the text encoder is a {kind}; only gemma3_text and gemma4_unified_text are known'
   )

@@ -1,6 +1,5 @@
 """Low-rank changes of LTX-2's transformer ↔ a file of safetensors as diffusers has them."""
 
-import dataclasses
 import importlib
 import math
 import os
@@ -87,7 +86,10 @@ def changes_of(config: TransformerConfig, saved: Mapping[str, np.ndarray]) -> Tr
 def merged(
   config: TransformerConfig, stored: Sequence[Stored], changes: Tree, scale: float
 ) -> list[Stored]:
-  """Tensors of the transformer with `scale` times their changes added, in the types they have."""
+  """Tensors of the transformer with `scale` times their changes added, in the types they have.
+
+  They are added in float32 and rounded once.
+  """
   made: dict[str, Any] = {}
   for path, place in ltx2_transformer.places(config).items():
     change = _at(changes, path)
@@ -97,11 +99,11 @@ def merged(
       made |= {tensor.name: (tensor, *own) for tensor, own in zip(place.tensors, layers)}
 
   def changed(saved: Stored, tensor: Tensor, down: np.ndarray, up: np.ndarray) -> Stored:
-    def read() -> np.ndarray:
-      before = tensor.here(saved.read())
-      return tensor.there(before + (scale * np.tensordot(down, up, 1)).astype(before.dtype))
+    def exact() -> np.ndarray:
+      before = tensor.here(saved.read()).astype(np.float32)
+      return tensor.there(before + scale * np.tensordot(down, up, 1))
 
-    return dataclasses.replace(saved, read=read)
+    return saved.rounding(exact)
 
   return [changed(s, *made[s.name]) if s.name in made else s for s in stored]
 

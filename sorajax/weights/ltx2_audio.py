@@ -16,9 +16,11 @@ from sorajax.codec.sound import MelCodec, MelCodecConfig
 from sorajax.codec.statistics import Statistics
 from sorajax.codec.vocoder import Vocoder, VocoderConfig, WideConfig, WideVocoder
 from sorajax.errors import UserError
+from sorajax.weights import options
 
 Tensors = dict[str, np.ndarray]
 Params = dict[str, Any]
+ACTIVATIONS = ('leaky_relu', 'snake', 'snakebeta')
 RELEASED_NAMES = (
   ('resblocks.', 'resnets.'),
   ('conv_pre.', 'conv_in.'),
@@ -43,12 +45,13 @@ def codec_of(
   own = vocoder_config_of(of_vocoder)
   read = wide_vocoder if isinstance(own, WideConfig) else vocoder
   auto = autoencoder_config_of(saved)
-  mel = MelConfig(
-    sample_rate_hz=saved['sample_rate'],
-    audio_channels=auto.audio_channels,
-    hop_samples=saved['mel_hop_length'],
-    mels=auto.mels,
-  )
+  with options.read_for('the audio autoencoder'):
+    mel = MelConfig(
+      sample_rate_hz=saved['sample_rate'],
+      audio_channels=auto.audio_channels,
+      hop_samples=saved['mel_hop_length'],
+      mels=auto.mels,
+    )
   try:
     config = MelCodecConfig(mel, auto, own)
   except ValueError as error:
@@ -61,11 +64,12 @@ def codec_of(
   return MelCodec(config, params, Statistics(mean, scale, np.ones_like(scale)))
 
 
+@options.read_for('the audio autoencoder')
 def autoencoder_config_of(saved: Mapping[str, Any]) -> AutoencoderConfig:
   """The config.json of `AutoencoderKLLTX2Audio` → the same autoencoder here.
 
   Raises:
-    UserError: an option that this project does not have.
+    UserError: an option that this project does not have, or that is missing.
   """
   wanted = {'causality_axis': 'height', 'is_causal': True, 'double_z': True,
             'output_channels': saved['in_channels'], 'norm_type': 'pixel'}  # fmt: skip
@@ -83,33 +87,33 @@ def autoencoder_config_of(saved: Mapping[str, Any]) -> AutoencoderConfig:
   )
 
 
+@options.read_for('the vocoder')
 def vocoder_config_of(saved: Mapping[str, Any]) -> VocoderConfig | WideConfig:
   """The config.json of `LTX2Vocoder` or `LTX2VocoderWithBWE` → the same vocoder here.
 
   Raises:
-    UserError: an option that this project does not have.
+    UserError: an option that this project does not have, or that is missing.
   """
-  try:
-    if 'bwe_in_channels' not in saved:
-      return _vocoder_config(saved, '')
-    rates = saved['output_sampling_rate'], saved['input_sampling_rate']
-    if saved['window_length'] != saved['filter_length'] or rates[0] % rates[1]:
-      raise ValueError(f'windows of {saved["window_length"]} samples, rates of {rates} Hz')
-    return WideConfig(
-      narrow=_vocoder_config(saved, ''),
-      extension=_vocoder_config(saved, 'bwe_'),
-      narrow_rate_hz=rates[1],
-      ratio=rates[0] // rates[1],
-      n_fft=saved['filter_length'],
-      hop_samples=saved['hop_length'],
-      mels=saved['num_mel_channels'],
-    )
-  except ValueError as error:
-    raise UserError(f'the vocoder cannot be built here: {error}') from error
+  if 'bwe_in_channels' not in saved:
+    return _vocoder_config(saved, '')
+  rates = saved['output_sampling_rate'], saved['input_sampling_rate']
+  if saved['window_length'] != saved['filter_length'] or rates[0] % rates[1]:
+    raise ValueError(f'windows of {saved["window_length"]} samples, rates of {rates} Hz')
+  return WideConfig(
+    narrow=_vocoder_config(saved, ''),
+    extension=_vocoder_config(saved, 'bwe_'),
+    narrow_rate_hz=rates[1],
+    ratio=rates[0] // rates[1],
+    n_fft=saved['filter_length'],
+    hop_samples=saved['hop_length'],
+    mels=saved['num_mel_channels'],
+  )
 
 
 def _vocoder_config(saved: Mapping[str, Any], part: str) -> VocoderConfig:
   s = {n.removeprefix(part): value for n, value in saved.items() if n.startswith(part)}
+  if s['act_fn'] not in ACTIVATIONS:
+    raise ValueError(f'{part}act_fn is {s["act_fn"]!r}; known: {ACTIVATIONS}')
   return VocoderConfig(
     inputs=s['in_channels'],
     outputs=s['out_channels'],

@@ -10,7 +10,7 @@ from flax import nnx
 
 from sorajax.errors import UserError
 from sorajax.text.connectors import ConnectorConfig, Connectors, ConnectorsConfig, Mixers
-from sorajax.weights import tensors
+from sorajax.weights import options, tensors
 from sorajax.weights.shards import Shards
 from sorajax.weights.tensors import Params, Place, Tensor
 
@@ -25,6 +25,7 @@ MIXING: Mapping[str, Any] = {
 }  # fmt: skip
 
 
+@options.read_for('the connectors')
 def config_of(saved: Mapping[str, Any]) -> ConnectorsConfig:
   """The config.json of `LTX2TextConnectors` → the same here.
 

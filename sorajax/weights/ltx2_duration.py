@@ -13,7 +13,7 @@ import numpy as np
 from sorajax.codec import plain
 from sorajax.errors import UserError
 from sorajax.text.duration import Duration, DurationConfig
-from sorajax.weights import stored, tensors
+from sorajax.weights import options, stored, tensors
 from sorajax.weights.stored import Part, Stored
 
 DEFAULTS: Mapping[str, int] = {  # what diffusers takes where a config.json lacks it
@@ -29,13 +29,11 @@ CLASS, INSIDE = 'LTX2DurationHead', 'duration_head.'
 POOLER, PACKED = 'attention_pooler.', 'attention_pooler.cross_attn.'
 
 
+@options.read_for('the duration head')
 def config_of(saved: Mapping[str, Any]) -> DurationConfig:
   """The config.json of `LTX2DurationHead` → the same here; `UserError` where it does not fit."""
   s = {**DEFAULTS, **saved}
-  try:
-    return DurationConfig(*(s[name] for name in DEFAULTS))
-  except ValueError as error:
-    raise UserError(f'the duration head cannot be built here: {error}') from error
+  return DurationConfig(*(s[name] for name in DEFAULTS))
 
 
 def params_of(config: DurationConfig, saved: Mapping[str, np.ndarray]) -> plain.Params:

@@ -1,6 +1,5 @@
 """LTX-2.5's one-step decoder: as its release has it → as diffusers saves it → `codec.one_step`."""
 
-import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 from sorajax.codec import plain
 from sorajax.codec.one_step import OneStep, OneStepConfig, Stage
 from sorajax.errors import UserError
-from sorajax.weights import stored, tensors
+from sorajax.weights import options, stored, tensors
 from sorajax.weights.ltx2_video import swap_patch
 from sorajax.weights.stored import Part, Stored
 
@@ -44,21 +43,13 @@ LEVEL = {
 }  # fmt: skip
 
 
+@options.read_for('the one-step decoder')
 def config_of(saved: Mapping[str, Any]) -> OneStepConfig:
   """The config.json of `LTX2VideoDiffusionDecoderModel` → the same decoder here.
 
   Raises:
     UserError: an option that this project does not have, or that is missing.
   """
-  try:
-    return _config_of(saved)
-  except KeyError as error:
-    raise UserError(f'the config.json of the one-step decoder lacks {error}') from error
-  except (TypeError, ValueError) as error:
-    raise UserError(f'the one-step decoder cannot be built here: {error}') from error
-
-
-def _config_of(saved: Mapping[str, Any]) -> OneStepConfig:
   for name, known in FIXED.items():
     if saved[name] != known:
       raise UserError(f'the one-step decoder has {name}={saved[name]!r}; only {known!r} is known')
@@ -164,12 +155,11 @@ def part_of(
 def _gated(tensor: Stored, gate: Stored) -> Stored:
   """A map's weight or bias, each output of it times its gate, rounded once."""
 
-  def read() -> np.ndarray:
-    value = tensor.read()
-    scale = gate.read().astype(np.float32).reshape(-1, *(1,) * (value.ndim - 1))
-    return (scale * value.astype(np.float32)).astype(value.dtype)
+  def exact() -> np.ndarray:
+    value = tensor.read().astype(np.float32)
+    return gate.read().astype(np.float32).reshape(-1, *(1,) * (value.ndim - 1)) * value
 
-  return dataclasses.replace(tensor, read=read)
+  return tensor.rounding(exact)
 
 
 def _apart(tensor: Stored) -> Iterator[Stored]:

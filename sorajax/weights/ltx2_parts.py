@@ -11,8 +11,14 @@ import jax
 from sorajax.codec import video
 from sorajax.codec.audio import AutoencoderConfig
 from sorajax.codec.vocoder import END_SIZE, VocoderConfig
-from sorajax.errors import UserError
-from sorajax.weights import ltx2_audio, ltx2_connectors, ltx2_transformer, ltx2_video, tensors
+from sorajax.weights import (
+  ltx2_audio,
+  ltx2_connectors,
+  ltx2_transformer,
+  ltx2_video,
+  options,
+  tensors,
+)
 
 Shapes = dict[str, tuple[int, ...]]
 PARTS = ('transformer', 'connectors', 'vae', 'audio_vae', 'vocoder')
@@ -32,12 +38,8 @@ def shapes_of(part: str, config: Mapping[str, Any]) -> Shapes:
     'transformer': _transformer, 'connectors': _connectors, 'vae': _video, 'audio_vae': _audio,
     'vocoder': _vocoders,
   }  # fmt: skip
-  try:
+  with options.read_for(part):
     return of[part](config)
-  except KeyError as error:
-    raise UserError(f'the config.json of {part} lacks {error}; give that of its release') from error
-  except ValueError as error:
-    raise UserError(f'the config.json of {part} does not fit together: {error}') from error
 
 
 def _transformer(config: Mapping[str, Any]) -> Shapes:

@@ -6,7 +6,6 @@ one-step one; that of the text encoder holds Gemma, its tokenizer and what proje
 """
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 from sorajax.errors import UserError, cannot_read, one_line
 from sorajax.weights import stored, tensors
-from sorajax.weights.shards import File
+from sorajax.weights.shards import File, parsed
 from sorajax.weights.stored import Stored
 
 PICTURE = 'vae.'  # before the names of the picture's autoencoder in a file of all parts
@@ -119,7 +118,7 @@ def _text_of(
     UserError: a config that is no json, or no tokenizer.
   """
   try:
-    config = json.loads(head[GEMMA])
+    config = parsed(head[GEMMA])
   except ValueError as error:
     raise cannot_read(path, f'the config of its text encoder: {one_line(error)}') from error
   if TOKENIZER not in held:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sorajax.errors import UserError
-from sorajax.weights import ltx2_one_step, ltx2_transformer
+from sorajax.weights import gemma, ltx2_one_step, ltx2_transformer
 
 VERSIONS = ('2.0', '2.3', '2.5')
 Config = dict[str, Any]
@@ -147,20 +147,14 @@ def configs_of(version: str, text: Mapping[str, Any] | None = None) -> dict[str,
       Gemma with 12 billion parameters.
 
   Raises:
-    UserError: a version that is not known.
+    UserError: a version that is not known, or a text encoder that is no Gemma.
   """
   if version not in _CONFIGS:
     raise UserError(f'no LTX-2 is called {version!r}; choose one of {", ".join(VERSIONS)}')
   made = {part: dict(config) for part, config in _CONFIGS[version].items()}
   if text is not None:
-    own = text.get('text_config', text)
-    try:
-      states = own['num_hidden_layers'] + 1
-      made['connectors'] |= {
-        'caption_channels': own['hidden_size'], 'text_proj_in_factor': states,
-      }  # fmt: skip
-    except KeyError as error:
-      raise UserError(f'the config.json of the text encoder lacks {error}; give a Gemma') from error
+    own = gemma.config_of(text)
+    made['connectors'] |= {'caption_channels': own.width, 'text_proj_in_factor': own.layers + 1}
   return made
 
 

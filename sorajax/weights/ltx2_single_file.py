@@ -113,7 +113,7 @@ def read(
     the parts; tensors that no part has, by their names in the file.
 
   Raises:
-    UserError: tensors that are missing, misshaped or unknown.
+    UserError: tensors that are missing, misshaped or unknown, or a one-step decoder alone.
   """
   given = {n: t for n, t in release.tensors.items() if not n.startswith(ltx2_release.ONE_STEP)}
   known = names_of(configs)
@@ -121,6 +121,11 @@ def read(
     known['vae'] = {n: name for n, name in known['vae'].items() if not n.startswith(DECODER)}
   aside = [name for name in given if name.startswith(ASIDE)]
   here = {part: names for part, names in known.items() if not given.keys().isdisjoint(names)}
+  if 'vae' not in here and len(given) < len(release.tensors):
+    raise UserError(
+      f'{release.name} has a one-step decoder without the autoencoder of its latents; give the '
+      'whole file of the decoder, or that of the autoencoder too'
+    )
   wanted: ltx2_parts.Shapes = {}
   for part, names in here.items():
     sizes = ltx2_parts.shapes_of(part, configs[part])

@@ -15,7 +15,7 @@ from flax import nnx
 from sorajax.errors import UserError
 from sorajax.model.config import StreamConfig, TransformerConfig
 from sorajax.model.transformer import Transformer
-from sorajax.weights import tensors
+from sorajax.weights import options, tensors
 from sorajax.weights.shards import Shards
 from sorajax.weights.stored import Stored
 from sorajax.weights.tensors import Params, Place, Tensor
@@ -47,6 +47,7 @@ ELSEWHERE = (
 )  # fmt: skip
 
 
+@options.read_for('the transformer')
 def config_of(saved: Mapping[str, Any]) -> TransformerConfig:
   """The config.json of `LTX2VideoTransformer3DModel` → the same transformer here.
 
@@ -66,25 +67,22 @@ def config_of(saved: Mapping[str, Any]) -> TransformerConfig:
       keyframes=s['use_keyframes_abs_pos_embedding'],
     ),
   }  # fmt: skip
-  try:
-    return TransformerConfig(
-      streams=streams,
-      layers=s['num_layers'],
-      text_width=sum(stream.text_width for stream in streams.values()),
-      cross_heads=streams['audio'].heads,
-      cross_head_dim=streams['audio'].head_dim,
-      gated=s['gated_attn'],
-      text_modulation=s['cross_attn_mod'],
-      text_levels=s['cross_attn_mod'] and s['use_prompt_adaln_single'],
-      caption_projection=s['use_prompt_embeddings'],
-      cross_level='other',
-      cross_gate_level='other',
-      cross_gate_scale=float(s['cross_attn_timestep_scale_multiplier']),
-      rope_theta=float(s['rope_theta']),
-      rope_pairs=s['rope_type'],
-    )
-  except ValueError as error:
-    raise UserError(f'the transformer does not fit together: {error}') from error
+  return TransformerConfig(
+    streams=streams,
+    layers=s['num_layers'],
+    text_width=sum(stream.text_width for stream in streams.values()),
+    cross_heads=streams['audio'].heads,
+    cross_head_dim=streams['audio'].head_dim,
+    gated=s['gated_attn'],
+    text_modulation=s['cross_attn_mod'],
+    text_levels=s['cross_attn_mod'] and s['use_prompt_adaln_single'],
+    caption_projection=s['use_prompt_embeddings'],
+    cross_level='other',
+    cross_gate_level='other',
+    cross_gate_scale=float(s['cross_attn_timestep_scale_multiplier']),
+    rope_theta=float(s['rope_theta']),
+    rope_pairs=s['rope_type'],
+  )
 
 
 def saved_config_of(config: TransformerConfig) -> dict[str, Any]:

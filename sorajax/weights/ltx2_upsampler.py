@@ -11,7 +11,7 @@ import numpy as np
 from sorajax.codec import plain
 from sorajax.codec.upsampler import Upsampler, UpsamplerConfig
 from sorajax.errors import UserError
-from sorajax.weights import tensors
+from sorajax.weights import options, tensors
 from sorajax.weights.shards import File
 
 WORDS = {
@@ -30,23 +30,21 @@ RELEASED: Mapping[str, tuple[str, Any]] = {  # option in diffusers → in a rele
 }  # fmt: skip
 
 
+@options.read_for('the latent upsampler')
 def config_of(saved: Mapping[str, Any]) -> UpsamplerConfig:
   """The config.json of `LTX2LatentUpsamplerModel` → the same upsampler here.
 
   Raises:
-    UserError: one that enlarges by what this project does not know.
+    UserError: one that enlarges by what this project does not know, or that lacks an option.
   """
   larger, more = saved['spatial_upsample'], saved['temporal_upsample']
   rational = larger and not more and saved['use_rational_resampler']
   ratio = Fraction(saved['rational_spatial_scale'] if rational else 2 if larger else 1)
-  try:
-    return UpsamplerConfig(
-      channels=saved['in_channels'], width=saved['mid_channels'],
-      blocks=saved['num_blocks_per_stage'], ratio=(ratio.numerator, ratio.denominator),
-      doubled=more, deep=saved['dims'] == 3,
-    )  # fmt: skip
-  except ValueError as error:
-    raise UserError(f'the latent upsampler cannot be built here: {error}') from error
+  return UpsamplerConfig(
+    channels=saved['in_channels'], width=saved['mid_channels'],
+    blocks=saved['num_blocks_per_stage'], ratio=(ratio.numerator, ratio.denominator),
+    doubled=more, deep=saved['dims'] == 3,
+  )  # fmt: skip
 
 
 def saved_config_of(file: File) -> dict[str, Any]:

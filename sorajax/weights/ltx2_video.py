@@ -12,17 +12,19 @@ from sorajax.codec.convolutional import ConvCodec
 from sorajax.codec.video_config import HalfConfig, Stage, VideoConfig
 from sorajax.errors import UserError
 from sorajax.nn.conv import Padding
+from sorajax.weights import options
 
 STRIDES = {'spatial': (1, 2, 2), 'temporal': (2, 1, 1), 'spatiotemporal': (2, 2, 2)}
 PADDINGS: Mapping[str, Padding] = {'zeros': 'zeros', 'reflect': 'reflect', 'replicate': 'edge'}
 UNKNOWN = ('timestep_conditioning', 'decoder_inject_noise')
 
 
+@options.read_for('the autoencoder')
 def config_of(saved: Mapping[str, Any]) -> VideoConfig:
   """The config.json of `AutoencoderKLLTX2Video` → the same autoencoder here.
 
   Raises:
-    UserError: an option that this project does not have.
+    UserError: an option that this project does not have, or that is missing.
   """
   for name in UNKNOWN:
     if np.any(saved.get(name, False)):
@@ -32,6 +34,9 @@ def config_of(saved: Mapping[str, Any]) -> VideoConfig:
     raise UserError(f'the autoencoder changes its size by {sorted(strange)}; known: {[*STRIDES]}')
   if saved['patch_size_t'] != 1:
     raise UserError(f'the autoencoder has patch_size_t={saved["patch_size_t"]}; only 1 is known')
+  for half in ('encoder', 'decoder'):
+    if (mode := saved[f'{half}_spatial_padding_mode']) not in PADDINGS:
+      raise UserError(f'the {half} is padded by {mode!r}; known: {[*PADDINGS]}')
   return VideoConfig(
     saved['latent_channels'], saved['patch_size'], _encoder(saved), _decoder(saved)
   )
@@ -50,9 +55,11 @@ def codec_of(
     decodes: whether there is a decoder among them.
   """
   config = config_of(saved)
+  with options.read_for('the autoencoder'):
+    factor = np.float32(saved['scaling_factor'])
   params = jax.tree.map(jnp.asarray, params_of(config, tensors, decodes))
   mean, deviation = (np.asarray(tensors[f'latents_{name}'], np.float32) for name in ('mean', 'std'))
-  scale = deviation / np.float32(saved['scaling_factor'])
+  scale = deviation / factor
   return ConvCodec(config, params, mean, scale, np.ones_like(scale))
 
 

@@ -28,7 +28,7 @@ class Files(Mapping[str, np.ndarray]):
     """`file_of`: name of a tensor → the file that holds it."""
     kinds = {name: file.kind(name) for name, file in file_of.items()}
     self._scales = fp8.scales_of(kinds)
-    aside = fp8.companions(self._scales) if self._scales else set()
+    aside = fp8.companions(self._scales, kinds) if self._scales else set()
     self._file_of, self._all = {n: f for n, f in file_of.items() if n not in aside}, file_of
     self._kinds = kinds | dict.fromkeys(self._scales, fp8.READ_AS)
 
@@ -87,7 +87,7 @@ class Shards(Files):
     file_of: dict[str, str] = {}
     for index in (self._folder / f'{name}.index.json' for name in NAMES):
       if index.exists():
-        file_of = dict(read_json(index).get('weight_map', {}))
+        file_of = _placed(index)
     here = [name for name in NAMES if (self._folder / name).is_file()]
     files = sorted(set(file_of.values())) or here[:1] or [NAMES[0]]
     gone = [name for name in files if not (self._folder / name).is_file()]
@@ -147,9 +147,25 @@ def _opened(path: Path) -> _Open:
     ) from error
 
 
+def _placed(index: Path) -> dict[str, str]:
+  """Tensor → file, as an index says; `UserError` where it says nothing of the kind."""
+  placed = read_json(index).get('weight_map')
+  if not isinstance(placed, dict) or not all(isinstance(name, str) for name in placed.values()):
+    raise cannot_read(index, 'its weight_map names no files; download the checkpoint again')
+  return placed
+
+
 def read_json(path: Path) -> dict[str, Any]:
-  """A json file; `UserError` where it is missing or damaged."""
+  """An object in a json file; `UserError` where it is missing or damaged."""
   try:
-    return json.loads(path.read_text(encoding='utf-8'))
+    return parsed(path.read_text(encoding='utf-8'))
   except (OSError, ValueError) as error:
     raise cannot_read(path, error) from error
+
+
+def parsed(text: str) -> dict[str, Any]:
+  """An object of json; `ValueError` for anything else."""
+  found = json.loads(text)
+  if not isinstance(found, dict):
+    raise ValueError(f'it holds a {type(found).__name__} where an object is expected')
+  return found

@@ -41,12 +41,14 @@ class Stored:
     kind: its type, as safetensors names it.
     shape: its dimensions.
     read: gives it, in that type and shape.
+    exact: gives it before it was rounded to that type; None where it was not.
   """
 
   name: str
   kind: str
   shape: tuple[int, ...]
   read: Callable[[], np.ndarray]
+  exact: Callable[[], np.ndarray] | None = None
 
   @property
   def item_bytes(self) -> int:
@@ -61,17 +63,22 @@ class Stored:
     return dataclasses.replace(self, name=name)
 
   def as_type(self, kind: str) -> 'Stored':
-    """The same tensor, rounded to another type where it has one."""
+    """The same tensor, rounded to another type where it has one, and once."""
     if kind == self.kind:
       return self
-    return dataclasses.replace(self, kind=kind, read=lambda: self.read().astype(TYPES[kind]))
+    return dataclasses.replace(self, kind=kind).rounding(self.exact or self.read)
+
+  def rounding(self, exact: Callable[[], np.ndarray]) -> 'Stored':
+    """A tensor of other numbers in place of its own, rounded to its type."""
+    read = lambda: exact().astype(TYPES[self.kind])
+    return dataclasses.replace(self, read=read, exact=exact)
 
 
 def thirds(tensor: Stored) -> list[Stored]:
   """The maps of queries, keys and values that lie one after the other in a tensor, by its name."""
   size = tensor.shape[0] // 3
   rows = lambda i: tensor.read()[i * size : (i + 1) * size]
-  cut = functools.partial(dataclasses.replace, tensor, shape=(size, *tensor.shape[1:]))
+  cut = functools.partial(dataclasses.replace, tensor, shape=(size, *tensor.shape[1:]), exact=None)
   return [cut(read=functools.partial(rows, i)) for i in range(3)]
 
 

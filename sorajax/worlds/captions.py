@@ -13,6 +13,7 @@ from sorajax.worlds.solid import BACK, FRONT
 from sorajax.worlds.water import SURFACE
 
 NUMBERS = ('no', 'one', 'two', 'three', 'four')
+MOST = len(NUMBERS) - 1  # bodies in a scene
 VIEWS = {
   'static': ('the camera stands still', 'a fixed view', ''),
   'pan_left': ('the camera pans to the left', 'the view moves left'),

@@ -96,7 +96,13 @@ def cast(rng: Rng, *, most: int = 2, novel: str = '', kind: str = '') -> Cast:
 def shot(
   rng: Rng, who: Cast, *, seconds: float, width: float, novel: str = ''
 ) -> tuple[Scene, Motion]:
-  """A scene in which `who` plays, and what becomes of it."""
+  """A scene in which `who` plays, and what becomes of it.
+
+  In a room that is narrower than it is high, all are smaller by as much.
+  """
+  scale = min(width, 1.0)
+  bodies = tuple(dataclasses.replace(b, radius=scale * b.radius) for b in who.bodies)
+  who = dataclasses.replace(who, bodies=bodies)
   while True:
     scene = _look(rng, PLAYS[who.kind](rng, who, seconds, width), novel)
     with contextlib.suppress(TooManyEvents):
@@ -144,7 +150,7 @@ def _room(rng: Rng, who: Cast, seconds: float, width: float) -> Scene:
 
 def _speech(rng: Rng, who: Cast, seconds: float, width: float) -> Scene:
   room = _room(rng, who, seconds, width)
-  radius = float(rng.uniform(0.24, 0.32))
+  radius = min(width, 1.0) * float(rng.uniform(0.24, 0.32))
   place = rng.uniform((1.2 * radius, 0.45), (width - 1.2 * radius, 0.55))
   pace = who.character.voice.pace_s
   longest = 2 * (0.1 + pace) + PAUSE_S  # of a word

@@ -11,6 +11,8 @@ from sorajax.worlds import picture, sound
 from sorajax.worlds.physics import Motion
 from sorajax.worlds.scene import Scene
 
+PLACES = 10  # of decimals that are kept
+
 
 @dataclasses.dataclass(frozen=True)
 class Shot:
@@ -69,13 +71,22 @@ class Truth:
     return [shot.first_frame for shot in self.shots[1:]]
 
   def to_json(self) -> str:
-    # `dataclasses.asdict` would copy every number first.
-    return json.dumps({'shots': [vars(shot) for shot in self.shots], 'novel': self.novel})
+    """As text, with numbers rounded to `PLACES`: beyond them processors differ."""
+    shots = [vars(shot) for shot in self.shots]
+    return json.dumps(_rounded({'shots': shots, 'novel': self.novel}))
 
   @classmethod
   def from_json(cls, text: str) -> 'Truth':
     found = json.loads(text)
     return cls([Shot(**shot) for shot in found['shots']], found['novel'])
+
+
+def _rounded(value: Any) -> Any:
+  if isinstance(value, float):
+    return round(value, PLACES) + 0.0  # no −0
+  if isinstance(value, dict):
+    return {name: _rounded(part) for name, part in value.items()}
+  return [_rounded(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def of(scene: Scene, motion: Motion, caption: str, frames: Sequence[int], fps: float) -> Shot:

@@ -1,12 +1,14 @@
-"""A generated miniature world: seed → clip, caption and truth, the same bytes on any machine."""
+"""A generated miniature world: seed → clip, caption and truth, the same on any machine."""
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from sorajax.clip import Clip
+from sorajax.errors import UserError
 from sorajax.geometry import samples_of
 from sorajax.worlds import captions, draw, picture, sound, truth
 from sorajax.worlds.physics import Motion
@@ -17,6 +19,7 @@ SPLITS = ('train', 'validation', 'test', 'novel')  # `novel` shows combinations 
 TERSE = 0.2  # share of captions that only name what plays
 SHOTS = (0.8, 0.16, 0.04)  # share of clips with one shot, with two, with three
 CUT_TO = '; cut to: '
+NARROWEST = 4  # heights to a width, at most
 Film = tuple[np.ndarray, np.ndarray]  # pictures uint8 [F, H, W, 3], and sound [S, A] of any size
 
 
@@ -31,9 +34,12 @@ class WorldConfig:
     width: in pixels.
     sample_rate_hz: of the sound.
     audio_channels: 1, or 2 for a sound that comes from where things are.
-    most: bodies in a scene.
+    most: bodies in a scene, at most; 1 to 4.
     cut_frames: cuts come before frames 1 + n · this.
     kind: of all scenes, one of `scene.KINDS` or `scene.SOLID`; '' for any of `KINDS`.
+
+  Raises:
+    UserError: clips of such a form cannot be made.
   """
 
   frames: int = 49
@@ -45,6 +51,21 @@ class WorldConfig:
   most: int = 2
   cut_frames: int = 8
   kind: str = ''
+
+  def __post_init__(self) -> None:
+    for name in ('frames', 'fps', 'height', 'width', 'sample_rate_hz', 'cut_frames'):
+      if not 0 < getattr(self, name) < math.inf:
+        raise UserError(f'{name} of the generated world is {getattr(self, name)}; give more than 0')
+    for name, highest in (('audio_channels', 2), ('most', captions.MOST)):
+      if not 1 <= getattr(self, name) <= highest:
+        raise UserError(
+          f'{name} of the generated world is {getattr(self, name)}; give 1 to {highest}'
+        )
+    if NARROWEST * self.width < self.height:
+      raise UserError(
+        f'pictures of the generated world are {self.height} high and {self.width} wide; widen them '
+        f'to {math.ceil(self.height / NARROWEST)} or more'
+      )
 
 
 def generate(config: WorldConfig, split: str, seed: int, number: int) -> tuple[Clip, str, Truth]:

@@ -118,3 +118,12 @@ def test_the_codec_that_comes_along_is_taken_by_its_name():
   pixels = scene(1, 5, 32, 32)
   made = film.video.decode(film.video.encode(pixels))
   assert np.abs(made.astype(int) - pixels).mean() < 20
+
+
+def test_a_folder_hides_a_codec_that_comes_along_only_where_it_holds_one(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'film').mkdir()
+  shipped = codec_lib.load(codec_lib.TRAINED / 'film')
+  assert codec_lib.load('film').fingerprint == shipped.fingerprint
+  tiny.codec().save('film')
+  assert codec_lib.load('film').fingerprint == tiny.codec().fingerprint

@@ -87,10 +87,13 @@ def test_attention_of_cudnn_is_counted():
 
 
 @for_tpus
-def test_a_search_compiles_the_best_by_formula():
-  said = run('launch/plan.py', *TINY, '--topology=v5e:2x2', '--search', '--search_compile=1')
+def test_a_search_compiles_the_best_by_formula_and_plans_the_fastest(tmp_path):
+  flags = ('--search', '--search_compile=1', '--price=4.2', f'--out={tmp_path}')
+  said = run('launch/plan.py', *TINY, '--topology=v5e:2x2', *flags)
   first, _, last = said.partition('1 compiled')
   assert '0 compiled' in first and 'fastest of the compiled: --config.mesh.data=' in last
+  assert 'tiny on v5e:2x2: 4 chips' in last and 'at 4.2 a chip-hour' in last
+  assert {p.suffix for p in tmp_path.iterdir()} == {'.html', '.txt'}
 
 
 @for_gpus
@@ -137,9 +140,7 @@ def test_what_cannot_be_planned_on_gpus_is_refused_in_one_line(flags, said):
       ('--topology=v5p:2x2x1', '--search', '--rows=7', '--config.data.buckets.clip.video=21'),
       'no mesh over v5p:2x2x1 divides heads, widths, rows and tokens',
     ),
-    (('--topology=v5p:2x2x1', '--weights=bfloat16'), '--weights is for --mode=sample'),
     (('--mode=sample', '--topology=v5p:2x2x1', '--rows=0'), '--rows=0 asks for nothing'),
-    (('--mode=decode', '--topology=v5p:2x2x1', '--search'), '--search looks for no way to decode'),
     (('--mode=decode', '--topology=v5p:2x2x1', '--codec=no'), 'no codec'),
     (('--mode=sample', '--topology=v5p:2x2x1', '--config.sample.height=20'), 'do not divide by'),
   ],
@@ -147,3 +148,19 @@ def test_what_cannot_be_planned_on_gpus_is_refused_in_one_line(flags, said):
 def test_what_cannot_be_planned_is_refused_in_one_line(flags, said):
   message = run('launch/plan.py', *TINY, *flags, fails=True).strip()
   assert message.startswith('error: ') and said in message and '\n' not in message
+
+
+@pytest.mark.parametrize(
+  'flags, said',
+  [
+    (('--weights=bfloat16',), '--weights is for --mode=sample and --mode=refine'),
+    (('--codec=world',), '--codec is for --mode=decode'),
+    (('--search_compile=1',), '--search_compile is for --search'),
+    (('--mode=decode', '--search'), '--search is for all modes but decode'),
+    (('--search', '--search_compile=0', '--out=x'), '--out is for plans; --search_compile=0 makes'),
+    (('--search', '--search_compile=0', '--price=2'), '--price is for plans; --search_compile=0'),
+  ],
+)
+def test_a_flag_that_would_change_nothing_is_refused(flags, said):
+  message = run('launch/plan.py', *TINY, '--topology=v5p:2x2x1', *flags, fails=True).strip()
+  assert message.startswith(f'error: {said}') and message.endswith('; leave it out')

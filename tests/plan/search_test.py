@@ -148,12 +148,13 @@ def planned(one: search.Candidate, seconds: float, peak: float) -> Plan:
 def test_the_best_few_are_told_and_which_of_them_were_compiled(steps):
   fitting = [one for one in steps if one.memory.peak <= 95 * GIB]
   tried = [Tried(one) for one in steps]
-  assert search_report.best(tried) is None
+  assert search_report.best(tried) is None and not search_report.plans(tried)
   at = [steps.index(one) for one in fitting[:3]]
   tried[at[0]] = Tried(fitting[0], planned(fitting[0], 16 * 0.9, 50 * GIB))
   tried[at[1]] = Tried(fitting[1], planned(fitting[1], 16 * 0.7, 60 * GIB))
   tried[at[2]] = Tried(fitting[2], refusal='a step does not fit: it needs much')
   assert search_report.best(tried).candidate is fitting[1]
+  assert search_report.plans(tried) == [tried[at[1]].plan]
   said = search_report.text(tried, PLACE).splitlines()
   assert f'{len(steps)} meshes, remat policies and rows divide, {len(fitting)} fit' in said[0]
   assert (

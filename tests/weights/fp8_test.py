@@ -40,7 +40,8 @@ def test_a_weight_is_times_its_scale(tmp_path, word, shape, kind):
   eight = (weight(6, 5) / 0.01).astype(kind)
   hints = {'a.input_scale': scale, 'a.comfy_quant': np.zeros(3, np.uint8)}
   given = {'a.weight': eight, f'a.{word}': scale, 'a.bias': weight(6), **hints}
-  marker = {'scaled_fp8': np.zeros(2, kind)}
+  names = ('scaled_fp8', 'model.diffusion_model.scaled_fp8')
+  marker = {name: np.zeros(2, kind) for name in names}
   stored.write_file(tmp_path / 'file', tensors_of(given | marker))
   file = File(tmp_path / 'file')
   assert sorted(file) == ['a.bias', 'a.weight']

@@ -40,17 +40,18 @@ def test_tensors_that_are_changed_one_by_one_are_those_of_the_merged_network(dty
   every = LoraConfig(2, 3.0, '(attention/|mlp/|embed/|out/|level/)')
   params = tiny.noisy(lambda: jax.tree.map(lambda a: np.zeros(a.shape, np.float32), SHAPES))
   params = jax.tree.map(lambda a: a.astype(dtype), params)
-  own = changes(every)
-  wanted = ltx2_transformer.saved_of(CONFIG, lora.merged(params, own, every.scale))
+  own, wide = changes(every), jax.tree.map(lambda a: a.astype(np.float32), params)
+  wanted = ltx2_transformer.saved_of(CONFIG, lora.merged(wide, own, every.scale))
   stored = ltx2_transformer.stored_of(CONFIG, params)
-  made = {t.name: t.read() for t in files.merged(CONFIG, stored, own, every.scale)}
+  merged = files.merged(CONFIG, stored, own, every.scale)
+  made = {t.name: t.read() for t in merged}
+  in_full = {t.name: t.as_type('F32').read() for t in merged}
   assert sorted(made) == sorted(wanted)
-  step = 1e-6 if dtype == np.float32 else 2**-7  # of rounding
+  step = 1e-6 if dtype == np.float32 else 2**-8  # of one rounding
   for name, value in wanted.items():
     assert made[name].dtype == dtype
-    np.testing.assert_allclose(
-      made[name].astype(np.float32), value.astype(np.float32), rtol=step, atol=1e-6
-    )
+    np.testing.assert_allclose(made[name].astype(np.float32), value, rtol=step, atol=1e-6)
+    np.testing.assert_allclose(in_full[name], value, rtol=1e-6, atol=1e-6)
   still = {t.name: t.read() for t in stored}
   moved = {name for name, value in made.items() if (value != still[name]).any()}
   assert 50 < len(moved) < len(made) and not any('norm' in name for name in moved)

@@ -3,7 +3,7 @@
 import ml_dtypes
 import numpy as np
 import pytest
-from released import PARAMETERS, VERSIONS, drawn, small_configs
+from released import PARAMETERS, VERSIONS, drawn, one_step, packed, small_configs
 from tiny import refused
 
 from sorajax.weights import ltx2_parts, ltx2_release, ltx2_released, ltx2_transformer, stored
@@ -153,6 +153,15 @@ def test_a_file_of_some_parts_gives_those(tmp_path):
   assert sorted(parts) == ['transformer', 'vae']
 
 
+def test_a_one_step_decoder_without_its_autoencoder_is_refused(tmp_path):
+  configs = small_configs('2.5')
+  file = write(tmp_path / 'file', configs, drawn({'transformer': configs['transformer']}))
+  stored.write_file(tmp_path / 'decoder', tensors_of(packed(one_step())))
+  for given in ([file], []):
+    with refused('decoder has a one-step decoder without the autoencoder of its latents; give'):
+      single.read(ltx2_release.opened(*given, tmp_path / 'decoder'), configs)
+
+
 def test_tensors_that_do_not_fit_are_refused_together(tmp_path):
   configs = small_configs('2.3')
   given = drawn(configs)
@@ -204,9 +213,11 @@ def test_the_version_of_a_file_is_known_by_its_names(tmp_path):
 def test_a_config_that_lacks_something_is_refused():
   configs = small_configs('2.3')
   del configs['audio_vae']['mel_bins']
-  with refused("config.json of audio_vae lacks 'mel_bins'; give that of its release"):
+  with refused("config.json of the audio autoencoder lacks 'mel_bins'; give that of its release"):
     ltx2_parts.shapes_of('audio_vae', configs['audio_vae'])
   with refused("no LTX-2 is called '9'; choose one of 2.0, 2.3, 2.5"):
     ltx2_released.configs_of('9')
-  with refused("config.json of the text encoder lacks 'num_hidden_layers'; give a Gemma"):
+  with refused("config.json of the text encoder lacks 'model_type'; give that of its release"):
     ltx2_released.configs_of('2.3', {'hidden_size': 3})
+  with refused('the text encoder is a t5; only gemma3_text and gemma4_unified_text are known'):
+    ltx2_released.configs_of('2.3', {'model_type': 't5'})

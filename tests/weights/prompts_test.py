@@ -135,6 +135,19 @@ def test_configs_are_read(folder):
   assert ReleasedText(str(folder), 8).width == 16 + 32
 
 
+def test_what_a_config_leaves_out_is_what_transformers_takes():
+  """As the config.json of Google's Gemma 3 of 12 billion parameters does."""
+  text = {
+    'hidden_size': 3840, 'intermediate_size': 15_360, 'num_attention_heads': 16,
+    'num_hidden_layers': 48, 'num_key_value_heads': 8, 'sliding_window': 1024,
+    'rope_scaling': {'factor': 8.0, 'rope_type': 'linear'},
+  }  # fmt: skip
+  assert gemma.config_of({'model_type': 'gemma3', 'text_config': text}) == GemmaConfig()
+  del text['rope_scaling']
+  text |= {'num_global_key_value_heads': 1, 'attention_k_eq_v': True}
+  assert gemma.config_of({'model_type': 'gemma4_unified', 'text_config': text}) == Gemma4Config()
+
+
 def test_a_prompt_is_padded_and_cut(folder):
   short = ReleasedText(str(folder), 8).tokenize(' a grey rabbit ')
   assert short.tolist() == [0, 1, 2, 3] + [PADDING] * 4
@@ -317,16 +330,16 @@ def test_another_text_encoder_is_refused(change, message):
     ({'hidden_size_per_layer_input': 256}, 'has hidden_size_per_layer_input=256, which this'),
     ({'enable_moe_block': True}, 'has enable_moe_block=True, which this project'),
     ({'use_bidirectional_attention': 'all'}, 'has use_bidirectional_attention=all, which this'),
-    ({'layer_types': ['full_attention'] * 4}, 'does not fit: 4 layers do not come in turns of 1'),
+    ({'layer_types': ['full_attention'] * 4}, 'built here: 4 layers do not come in turns of 1'),
     (
       {'layer_types': ['sliding_attention'] * 4},
-      'does not fit: 4 layers do not come in turns of 5',
+      'built here: 4 layers do not come in turns of 5',
     ),
     ({'per_layer_config': {'1': {'head_dim': 8}}}, 'per_layer_config that is not one for all'),
     ({'per_layer_config': {'1': {'hidden_size': 8}, '3': {'hidden_size': 8}}}, 'per_layer_config'),
-    ({'num_key_value_heads': 3}, 'does not fit: 8 heads do not divide over 3 of keys'),
+    ({'num_key_value_heads': 3}, 'built here: 8 heads do not divide over 3 of keys'),
     ({'rope_parameters': {'sliding_attention': {'rope_type': 'yarn'}}}, 'has rope_type=yarn; only'),
-    ({'rope_parameters': {'full_attention': {}}}, "lacks 'sliding_attention'; download it"),
+    ({'rope_parameters': {'full_attention': {}}}, "lacks 'sliding_attention'; give that of its"),
   ],
 )
 def test_another_gemma_4_is_refused(change, message):

@@ -91,6 +91,7 @@ def test_a_type_is_changed_and_only_rounded():
   assert half.bytes == tensor.bytes / 2
   assert same(half.read(), np.array([1 / 3, -2.0], np.float32).astype(ml_dtypes.bfloat16))
   assert same(half.as_type('BF16').read(), half.read())
+  assert same(half.as_type('F32').read(), tensor.read())
 
 
 @contextlib.contextmanager

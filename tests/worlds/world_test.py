@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from tiny import refused
 
 from sorajax.worlds import draw, picture, scene, sound
 from sorajax.worlds.scene import COLOURS, KINDS, MATERIALS, Body, Camera, Scene
@@ -49,6 +50,16 @@ def test_truth_survives_json(made):
     assert Truth.from_json(truth.to_json()) == truth
 
 
+def test_truth_is_the_same_on_processors_that_round_otherwise(made):
+  nudged = lambda values: (np.array(values) * (1 + 1e-15) - 1e-17).tolist()
+  for _, _, truth in made[:6]:
+    shots = [
+      dataclasses.replace(s, position=nudged(s.position), view=nudged(s.view)) for s in truth.shots
+    ]
+    assert shots != truth.shots
+    assert Truth(shots, truth.novel).to_json() == truth.to_json()
+
+
 @each_kind
 def test_clips_have_the_form_that_was_asked_for(kind):
   config = WorldConfig(17, 8.0, 32, 48, 8000, 2)
@@ -56,6 +67,37 @@ def test_clips_have_the_form_that_was_asked_for(kind):
   assert clip.video.shape == (17, 32, 48, 3) and clip.video.dtype == np.uint8
   assert clip.audio.shape == (17_000, 2) and np.abs(clip.audio).max() <= 1
   assert sum(len(shot.times_s) for shot in truth.shots) == 17
+
+
+@each_kind
+@pytest.mark.parametrize('width', [24, 8])
+def test_all_find_their_place_in_pictures_that_are_higher_than_wide(kind, width):
+  config = WorldConfig(9, 8.0, 32, width, 8000, most=3)
+  for number in range(6):
+    clip, _, truth = of_kind(kind, number, config)
+    assert clip.video.shape == (9, 32, width, 3)
+    for shot in truth.shots:
+      speaker = shot.scene['speaker']
+      lies = [(b['position'][0], b['radius']) for b in shot.scene['bodies'] if kind != 'pendulum']
+      lies += [(speaker['place'][0], speaker['radius'])] if speaker else []
+      assert all(r <= x <= width / 32 - r for x, r in lies)
+
+
+@pytest.mark.parametrize(
+  ('form', 'message'),
+  [
+    *(({name: 0}, f'{name} of the generated world is 0; give more than 0')
+      for name in ('frames', 'fps', 'height', 'width', 'sample_rate_hz', 'cut_frames')),
+    ({'fps': float('nan')}, 'fps of the generated world is nan; give more than 0'),
+    ({'most': 0}, 'most of the generated world is 0; give 1 to 4'),
+    ({'most': 5}, 'most of the generated world is 5; give 1 to 4'),
+    ({'audio_channels': 6}, 'audio_channels of the generated world is 6; give 1 to 2'),
+    ({'height': 64, 'width': 15}, 'are 64 high and 15 wide; widen them to 16 or more'),
+  ],
+)  # fmt: skip
+def test_a_form_that_clips_cannot_have_is_refused(form, message):
+  with refused(message):
+    WorldConfig(**form)
 
 
 @pytest.mark.parametrize('number', SEEDS)
