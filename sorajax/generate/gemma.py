@@ -1,7 +1,6 @@
 """A released LTX-2's text encoder and tokenizer, into folders as transformers saves them."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from sorajax.errors import UserError
 from sorajax.generate.export import link
 from sorajax.weights import shards, stored
 from sorajax.weights.ltx2_release import Release, TextEncoder
-from sorajax.weights.shards import Shards, read_json
+from sorajax.weights.shards import Shards, parsed, read_json
 from sorajax.weights.stored import Part
 
 TEXT, TOKENIZER = 'text_encoder', 'tokenizer'
@@ -80,7 +79,7 @@ def of(release: Release, folder: str | None) -> Gemma | None:
     text = release.text
     assert text is not None
     try:
-      words = json.loads(text.files['tokenizer_config.json'])
+      words = parsed(text.files['tokenizer_config.json'])
     except (KeyError, ValueError) as error:
       raise UserError(
         f'the text encoder of {release.name} lacks its tokenizer_config.json; download it again'

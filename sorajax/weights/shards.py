@@ -163,7 +163,7 @@ def read_json(path: Path) -> dict[str, Any]:
     raise cannot_read(path, error) from error
 
 
-def parsed(text: str) -> dict[str, Any]:
+def parsed(text: str | bytes) -> dict[str, Any]:
   """An object of json; `ValueError` for anything else."""
   found = json.loads(text)
   if not isinstance(found, dict):
