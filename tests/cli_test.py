@@ -35,7 +35,8 @@ HOSTS = 'from sorajax import cli; cli.run(lambda: (cli.{main}(), print("began"))
   [
     ('join_hosts', ['--processes=2', '--process=1'], 'add --coordinator=HOST:PORT'),
     ('join_hosts', ['--processes=2'], 'add --coordinator=HOST:PORT'),
-    ('join_hosts', ['--process=0'], 'add --coordinator=HOST:PORT'),
+    ('join_hosts', ['--process=1'], 'add --coordinator=HOST:PORT'),
+    ('join_hosts', ['--processes=1', '--process=0'], None),
     ('stay_alone', ['--processes=2'], '--processes: -c works alone; start it once without it'),
     ('stay_alone', ['--coordinator=x:1'], '--coordinator: -c works alone'),
     ('join_hosts', ['--processes=1'], None),

@@ -177,7 +177,7 @@ def planned_and_run(sizes: tuple[int, ...]) -> tuple[str, str]:
   requests = [Request('a', n, s.seconds, s.fps, s.height, s.width) for n in range(3)]
   codec = types.SimpleNamespace(geometry=geometry, check_size=lambda latents: None)
   run = sampler.Sampler(settings, network, codec, clips.clips)
-  with jax.set_mesh(mesh), mock.patch.object(sampler, 'sampling', instead):
+  with jax.set_mesh(mesh), mock.patch.object(sampler.sampling, 'sampling', instead):
     shapes = jax.eval_shape(lambda: network.init(jax.random.key(0)))
     params = jax.tree.map(planner._laid, shapes, sharding.shardings(mesh, shapes))
     with contextlib.suppress(StopIteration):
