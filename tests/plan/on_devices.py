@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import get_args
 from unittest import mock
 
-os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=8'
+given = os.environ.get('XLA_FLAGS', '')
+os.environ['XLA_FLAGS'] = f'{given} --xla_force_host_platform_device_count=8'
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 import jax
