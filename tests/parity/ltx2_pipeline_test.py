@@ -17,7 +17,7 @@ from tiny import refused
 
 from sorajax.clip import Clip
 from sorajax.codec import one_step_codec
-from sorajax.generate import durations, export, layouts, released, sampler, sampling, service
+from sorajax.generate import durations, export, layouts, released, sampling, service
 from sorajax.generate.ask import Ask
 from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
@@ -210,7 +210,7 @@ one_is_enough = pytest.mark.parametrize('saved', ['2.3'], indirect=True)
 
 def made_here(folder, monkeypatch, request: Request, load=None, **others):
   """Our clip, and what its first run began with, modality → [1, T, C]."""
-  model, start, whole = (load or service.load)(folder), {}, sampler.sampling
+  model, start, whole = (load or service.load)(folder), {}, sampling.sampling
   skipping = {'skip_layers': (1,), 'skip_guidance': {'video': 1.0, 'audio': 0.5}}
   sample = dataclasses.replace(model.settings.sample, steps=STEPS, **skipping, **others)
   settings = dataclasses.replace(model.settings, sample=sample)
@@ -225,7 +225,7 @@ def made_here(folder, monkeypatch, request: Request, load=None, **others):
 
     return watching
 
-  monkeypatch.setattr(sampler, 'sampling', watched)
+  monkeypatch.setattr(sampling, 'sampling', watched)
   with jax.set_mesh(model.mesh):
     run_all = Sampler(settings, model.network, model.codec, refiner=model.refiner)
     (made,) = run_all(model.params, [request])
