@@ -20,7 +20,7 @@ $(READY): pyproject.toml
 demo: $(READY)  ## train on Big Buck Bunny and sample (4 to 17 minutes on 2 cores)
 	$(BIN)/python tools/demo.py --out=$(DEMO)
 
-test: $(READY)  ## unit and end-to-end tests (7 to 20 minutes on 2 cores)
+test: $(READY)  ## unit and end-to-end tests (7 to 25 minutes on 2 cores)
 	$(PYTEST) --durations=30 -m 'not slow and not long and not parity'
 
 test-long: $(READY)  ## codecs trained and a model judged, every stage by its program
