@@ -55,7 +55,7 @@ def join_hosts() -> None:
   """
   f = flags.FLAGS
   if f.coordinator is None and os.environ.get('SORAJAX_MULTIHOST') != '1':
-    if f.processes > 1 or (f.process or 0) > 0:
+    if f.processes > 1 or f.process > 0:
       told = f'--processes={f.processes} --process={f.process} without --coordinator'
       cure = 'add --coordinator=HOST:PORT of process 0, or SORAJAX_MULTIHOST=1 in a known cluster'
       raise UserError(f'{told}; {cure}')

@@ -61,9 +61,14 @@ def write_index(folder: str | os.PathLike[str], films: Sequence[Path]) -> None:
 
 
 def is_there(film: Path, request: Request, batch: int, row: int, recipe: Recipe) -> bool:
-  """Whether this very clip was written, with all that it leaves behind."""
-  wanted = records.record(request, batch, row, recipe)
-  return film.is_file() and records.is_of(film.with_suffix('.json'), wanted)
+  """Whether this very clip was written, with all it leaves behind, after the files it is made of."""
+  note = film.with_suffix('.json')
+  if not film.is_file() or not records.is_of(note, records.record(request, batch, row, recipe)):
+    return False
+  named = (flag.partition('=')[2] for flag in recipe.flags)
+  files = request.given_path, request.reference_path, *request.keyframe_paths, *named
+  written = note.stat().st_mtime
+  return all(Path(file).stat().st_mtime <= written for file in files if Path(file).is_file())
 
 
 def film_of(folder: str | os.PathLike[str], number: int, request: Request) -> Path:
