@@ -61,7 +61,7 @@ def write_index(folder: str | os.PathLike[str], films: Sequence[Path]) -> None:
 
 
 def is_there(film: Path, request: Request, batch: int, row: int, recipe: Recipe) -> bool:
-  """Whether this very clip was written, with all it leaves behind, after the files it is made of."""
+  """Whether this very clip was written, and since the files that it is made of were."""
   note = film.with_suffix('.json')
   if not film.is_file() or not records.is_of(note, records.record(request, batch, row, recipe)):
     return False
