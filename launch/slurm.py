@@ -11,6 +11,9 @@ from sorajax.cluster import commands, processes
 _NAME = flags.DEFINE_string('name', 'sorajax', 'Of the run.')
 _NODES = flags.DEFINE_integer('nodes', 1, 'How many.', lower_bound=1)
 _GPUS = flags.DEFINE_integer('gpus', 8, 'Of each node.', lower_bound=0)
+_CPUS = flags.DEFINE_integer(
+  'cpus', None, 'Cores of each node; 8 for each of its GPUs by default.', lower_bound=1
+)
 _HOURS = flags.DEFINE_float('hours', 24.0, 'At most, at a time.', lower_bound=0.1)
 _RUN = flags.DEFINE_string('run', None, 'The command of every node.')
 _OPTIONS = flags.DEFINE_string('options', '', 'Further options of sbatch.')
@@ -20,7 +23,7 @@ flags.mark_flag_as_required('run')
 
 def main() -> None:
   script = commands.sbatch(
-    _NAME.value, _NODES.value, _GPUS.value, _HOURS.value, _RUN.value, _OPTIONS.value
+    _NAME.value, _NODES.value, _GPUS.value, _HOURS.value, _RUN.value, _OPTIONS.value, _CPUS.value
   )
   if _DRY_RUN.value:
     print(script, end='')

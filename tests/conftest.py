@@ -23,7 +23,8 @@ os.environ.update(
 gc.set_threshold(100_000, 50, 50)  # tracing makes objects by the million, which last
 
 
-LONGEST = ('hlo_test.py', 'sharding_test.py')  # each waits for minutes for a program of its own
+# Each waits for minutes for a program of its own.
+LONGEST = ('compiled_test.py', 'sharding_test.py')
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from sorajax.cluster.processes import words
 from sorajax.errors import Stopped, UserError
 
+CORES_OF_GPU = 8  # of a node, for each of its GPUs, unless told otherwise
 GPU_SHARE = 0.92  # of a GPU's memory that JAX takes; the rest is NCCL's and the driver's
 CHIPS_OF_HOST = 4  # of v5p, v6e and tpu7x, as slices of several hosts are cut
 # CHIP → (accelerator of GKE, image of a TPU VM)
@@ -114,7 +115,7 @@ def job_set(
   container = {
     'name': 'run',
     'image': image,
-    'command': ['bash', '-c', command],
+    'command': ['bash', '-c', _forwarding(command)],
     'env': [{'name': key, 'value': value} for key, value in (MULTIHOST.split('='),)],
     'resources': {'requests': {'google.com/tpu': chips}, 'limits': {'google.com/tpu': chips}},
   }
@@ -149,12 +150,30 @@ def job_set(
   }
 
 
+def _forwarding(command: str) -> str:
+  """A script that hands SIGTERM on to all that runs in it, and waits for what they save.
+
+  Kubernetes sends it to the first process of a container alone.
+  """
+  return f"""set -m
+(trap : TERM
+{command}
+) &
+trap 'kill -TERM -- -$!' TERM
+while kill -0 $! 2> /dev/null; do wait $!; done
+wait $!
+"""
+
+
 def as_yaml(document: dict[str, Any]) -> str:
   """JSON, which is YAML."""
   return json.dumps(document, indent=2) + '\n'
 
 
-def sbatch(name: str, nodes: int, gpus: int, hours: float, command: str, more: str = '') -> str:
+def sbatch(
+  name: str, nodes: int, gpus: int, hours: float, command: str, more: str = '',
+  cpus: int | None = None,
+) -> str:  # fmt: skip
   """A script for Slurm: one process a node, which is asked to save two minutes before the end.
 
   Args:
@@ -164,12 +183,14 @@ def sbatch(name: str, nodes: int, gpus: int, hours: float, command: str, more: s
     hours: at most; the run is queued again if it did not end by itself.
     command: to run on every node.
     more: further options, such as `--partition=h100`.
+    cpus: cores of each; None for `CORES_OF_GPU` for each GPU.
   """
+  cpus = cpus or CORES_OF_GPU * max(gpus, 1)
   minutes = math.ceil(hours * 60)
   options = [
     f'--job-name={name}', f'--nodes={nodes}', '--ntasks-per-node=1', f'--gpus-per-node={gpus}',
-    f'--time={minutes}', '--signal=TERM@120', '--requeue', '--open-mode=append',
-    f'--output={name}-%j.log',
+    f'--cpus-per-task={cpus}', f'--time={minutes}', '--signal=TERM@120', '--requeue',
+    '--open-mode=append', f'--output={name}-%j.log',
   ]  # fmt: skip
   head = [*map(shlex.quote, options), *([shlex.join(words(more))] if more else [])]
   exports = [MULTIHOST, f'XLA_CLIENT_MEM_FRACTION={GPU_SHARE}']
@@ -181,7 +202,7 @@ def sbatch(name: str, nodes: int, gpus: int, hours: float, command: str, more: s
     *(f'#SBATCH {option}' for option in head),
     'set -u',
     f'export {" ".join(exports)}',
-    f'srun --kill-on-bad-exit=1 bash -c {waits}',
+    f'srun --cpus-per-task={cpus} --kill-on-bad-exit=1 bash -c {waits}',
     'status=$?',
     f'if [ "$status" -eq {Stopped.STATUS} ]; then scontrol requeue "$SLURM_JOB_ID"; fi',
     'exit "$status"',

@@ -4,6 +4,7 @@ import shlex
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -107,7 +108,7 @@ def test_a_job_set_has_a_pod_for_each_host_and_all_of_its_chips():
   assert jobs['replicas'] == 2 and job['parallelism'] == job['completions'] == 16
   assert container['resources']['limits']['google.com/tpu'] == '4'
   assert made['spec']['failurePolicy']['maxRestarts'] == 7
-  assert job['backoffLimit'] == 0 and container['command'] == ['bash', '-c', 'RUN']
+  assert job['backoffLimit'] == 0 and container['command'][:2] == ['bash', '-c']
 
 
 def test_a_job_set_is_one_by_its_schema_which_knows_all_of_its_keys():
@@ -127,6 +128,7 @@ def test_a_linter_of_shells_finds_nothing_in_what_shells_are_given():
 
   made = of_slice('v5p:4x4x4', source="a 'b'")
   assert complaints(commands.sbatch('n', 4, 8, 1.5, 'python x')) == ''
+  assert complaints(f'#!/usr/bin/env bash\n{in_pod("python x")[-1]}') == ''
   for name in ('install', 'run'):
     assert complaints(f'#!/usr/bin/env bash\n{remote(made[name])}\n') == ''
   assert 'SC2086' in complaints('#!/usr/bin/env bash\nls $1\n')
@@ -136,7 +138,7 @@ def test_a_linter_of_shells_finds_nothing_in_what_shells_are_given():
 def test_a_job_of_slurm_is_queued_again_where_it_was_asked_to_stop(tmp_path, status, queued):
   """The script runs in a real shell, on stand-ins for the programs of Slurm."""
   environment = stand_ins(
-    tmp_path, srun='[ "$1" = --kill-on-bad-exit=1 ] && "${@:2}"',
+    tmp_path, srun='[ "$1 $2" = "--cpus-per-task=64 --kill-on-bad-exit=1" ] && "${@:3}"',
     scontrol=f'echo "$@" > {tmp_path}/queued',
   )  # fmt: skip
   run = f"cd '{tmp_path}' && touch 'a b' && exit {status}"
@@ -160,27 +162,53 @@ def test_a_node_of_slurm_runs_all_parts_of_a_command_and_has_all_of_its_gpus(tmp
   node = {'STEP_NODELIST': 'localhost', 'STEP_NUM_NODES': '1', 'NTASKS': '1', 'PROCID': '0'}
   node |= {'JOB_ID': str(os.getpid()), 'LOCALID': '0'}
   set_here = ' '.join(f'SLURM_{name}={value}' for name, value in node.items())
-  environment = stand_ins(tmp_path, srun=f'env {set_here} "${{@:2}}"') | {'PYTHONPATH': str(ROOT)}
+  environment = stand_ins(tmp_path, srun=f'env {set_here} "${{@:3}}"') | {'PYTHONPATH': str(ROOT)}
   run = f'there=1 && {shlex.join([sys.executable, str(program)])} && echo "${{there}}"'
   done = bash(commands.sbatch('n', 1, 3, 1.0, run), environment)
   assert done.stdout.split() == ['0,1,2', '1'], done.stderr
   assert 'JAX_LOCAL_DEVICE_IDS' not in commands.sbatch('n', 1, 0, 1.0, run)
 
 
+SAVES = """import os, signal, sys, time
+saved = lambda *_: (time.sleep(0.5), open("saved", "w"), sys.exit(143))
+signal.signal(signal.SIGTERM, saved)
+"""
+
+
 def test_a_shell_that_is_asked_to_stop_waits_for_what_its_program_saves(tmp_path):
   """SIGTERM comes to all processes of a node, as that of Slurm does."""
-  saves = (
-    'import os, signal, sys, time\n'
-    'saved = lambda *_: (time.sleep(0.5), open("saved", "w"), sys.exit(143))\n'
-    'signal.signal(signal.SIGTERM, saved)\n'
-    'os.killpg(0, signal.SIGTERM)\n'
-    'time.sleep(60)\n'
-  )
-  (tmp_path / 'saves.py').write_text(saves)
-  environment = stand_ins(tmp_path, srun='exec setsid --wait "${@:2}"', scontrol='ls saved')
+  (tmp_path / 'saves.py').write_text(f'{SAVES}os.killpg(0, signal.SIGTERM)\ntime.sleep(60)\n')
+  environment = stand_ins(tmp_path, srun='exec setsid --wait "${@:3}"', scontrol='ls saved')
   script = commands.sbatch('n', 1, 8, 1.0, f'{sys.executable} saves.py && echo over; exit')
   done = bash(script, environment | {'SLURM_JOB_ID': '17'}, cwd=tmp_path)
   assert (done.returncode, done.stdout) == (143, 'saved\n'), done.stderr
+
+
+def in_pod(run: str) -> list[str]:
+  """What a pod's only container runs."""
+  made = commands.job_set('n', commands.slice_of('v5p:2x2x1'), 1, 'IMAGE', run, 7)
+  (jobs,) = made['spec']['replicatedJobs']
+  (container,) = jobs['template']['spec']['template']['spec']['containers']
+  return container['command']
+
+
+@pytest.mark.parametrize('run', ['{}', 'true && {} && touch over', 'true; {}  # and saves'])
+def test_a_pod_that_is_asked_to_stop_waits_for_what_its_program_saves(tmp_path, run):
+  """SIGTERM comes to the first process alone, twice."""
+  (tmp_path / 'saves.py').write_text(f'{SAVES}print("runs", flush=True)\ntime.sleep(60)\n')
+  command = in_pod(run.format(f'{sys.executable} saves.py'))
+  with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as pod:
+    assert pod.stdout is not None and pod.stdout.readline() == 'runs\n'
+    pod.terminate()
+    time.sleep(0.1)
+    pod.terminate()
+    assert pod.wait(timeout=30) == 143
+  assert {path.name for path in tmp_path.iterdir()} == {'saves.py', 'saved'}
+
+
+@pytest.mark.parametrize('run, status', [('true', 0), ('exit 3', 3), ('false || (exit 5)', 5)])
+def test_a_pod_ends_as_its_command_does(run, status):
+  assert subprocess.run(in_pod(run), check=False, timeout=30).returncode == status
 
 
 def test_options_of_slurm_stay_whole():
