@@ -18,9 +18,7 @@ _CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'A run, or an LTX-2 that d
 _LORA = flags.DEFINE_multi_string('lora', [], 'Files of low-rank changes to its transformer.')
 _WEIGHTS = flags.DEFINE_enum('weights', None, ['int8'], 'Of layers; default: as they were saved.')
 _ENCODED = flags.DEFINE_string('encoded', '', 'Folder of launch/encode_prompts.py, for LTX-2.')
-_DECODER = flags.DEFINE_enum(
-  'decoder', None, released.DECODERS, 'Of pictures; default: one_step where the model has it.'
-)
+_DECODER = flags.DEFINE_enum('decoder', None, released.DECODERS, 'Default: one_step if there.')
 _UPSAMPLER = flags.DEFINE_string('upsampler', None, 'Of latents: clips are made small first.')
 _REFINE_LORA = flags.DEFINE_multi_string('refine_lora', [], 'As --lora, for the refining alone.')
 _REFINE_PLAIN = flags.DEFINE_bool('refine_plain', False, 'Whether to refine without --lora.')
@@ -28,9 +26,10 @@ _PROMPT = flags.DEFINE_multi_string('prompt', [], 'What the clip shows; may be r
 _PROMPTS = flags.DEFINE_string('prompts', None, 'A UTF-8 file with a prompt a line.')
 _AGAIN = flags.DEFINE_string('again', None, 'The json of a clip: make that clip once more.')
 _OUT = flags.DEFINE_string('out', None, 'Folder for the clips.')
-_TASK = flags.DEFINE_string('task', 'text_to_clip', 'Capability; see sorajax/tasks.')
+_TASK = flags.DEFINE_string('task', 'text_to_clip', 'Capability, see sorajax/tasks, or remix.')
 _INPUT = flags.DEFINE_string('input', None, 'Film, image or sound that the task starts from.')
 _GIVEN_S = flags.DEFINE_float('given_seconds', None, 'extend: how much of the input is given.')
+_STRENGTH = flags.DEFINE_float('strength', None, 'remix: from 0, the input itself, to 1; else 0.7.')
 _REFERENCE = flags.DEFINE_string('reference', None, 'Film or image that clips are made after.')
 _DRAWING = flags.DEFINE_enum('reference_as', 'picture', list(DRAWINGS), 'What is taken of it.')
 _SMALLER = flags.DEFINE_integer('reference_smaller', 1, 'How many times smaller that is.', 1)
@@ -54,6 +53,7 @@ def main() -> None:
     seed=_SEED.value, seconds=durations.parse(_SECONDS.value), size=_SIZE.value, fps=_FPS.value,
     batch=_BATCH.value, reference=_REFERENCE.value, reference_as=_DRAWING.value,
     reference_smaller=_SMALLER.value, keyframes=tuple(_KEYFRAME.value),
+    strength=_STRENGTH.value,
   )  # fmt: skip
   early = bool(_WEIGHTS.value) and not (_LORA.value or _REFINE_LORA.value)  # changes come first
   plain = service.load(_CHECKPOINT.value, _CONFIG.value, encoded=_ENCODED.value, eight_bits=early)

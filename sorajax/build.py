@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import ml_collections
@@ -242,7 +242,7 @@ def check_same(before: Any, now: Any, what: str, kept: tuple[str, ...] = KEPT) -
   """Raises unless two configs, as plain dicts, describe the same network and training target."""
   for path in kept:
     was, given = (_at(config, path) for config in (before, now))
-    key = _difference(was, given, path)
+    key = difference(was, given, path)
     if key:
       raise UserError(f'{what} was made with another config.{key}; use its config, or start anew')
 
@@ -254,11 +254,22 @@ def _at(config: Any, path: str) -> Any:
   return None if path == 'lora' and not (config or {}).get('rank') else config
 
 
-def _difference(before: Any, now: Any, name: str) -> str:
-  """The first key in which two config sections differ; '' for none."""
+def difference(
+  before: Any, now: Any, name: str, free: Iterable[str] = FREE_KEYS, shared: bool = False
+) -> str:
+  """The first key in which two config sections differ; '' for none.
+
+  Args:
+    before: a section, as plain dicts.
+    now: another.
+    name: of the section.
+    free: keys that may differ.
+    shared: whether those may that only one of them has.
+  """
   if isinstance(before, dict) and isinstance(now, dict):
-    for key in sorted((set(before) | set(now)) - set(FREE_KEYS)):
-      found = _difference(before.get(key), now.get(key), f'{name}.{key}')
+    keys = set(before) & set(now) if shared else set(before) | set(now)
+    for key in sorted(keys - set(free)):
+      found = difference(before.get(key), now.get(key), f'{name}.{key}', free, shared)
       if found:
         return found
     return ''

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sorajax import build
 from sorajax.errors import UserError, one_line
 from sorajax.generate.request import Request
 from sorajax.settings import Settings
@@ -105,8 +106,9 @@ def check_same(path: str, text: Mapping[str, Any], recipe: Recipe) -> None:
       f'{" ".join(own) or "none"}; give the same'
     )
   now = json.loads(json.dumps(dataclasses.asdict(recipe.config)))
-  for section in SECTIONS:
-    key = _difference((text.get('config') or {}).get(section), now[section], section)
+  was = text.get('config') or {}
+  for section in (name for name in SECTIONS if name in was):
+    key = build.difference(was[section], now[section], section, FREE, shared=True)
     if key:
       raise UserError(
         f'{path} was made with another config.{key}; give the --config and the --config.… flags '
@@ -117,14 +119,3 @@ def check_same(path: str, text: Mapping[str, Any], recipe: Recipe) -> None:
       f'{path} was made by other weights than those of {recipe.checkpoint}; give the checkpoint '
       f'of {text.get("checkpoint")}'
     )
-
-
-def _difference(before: Any, now: Any, name: str) -> str:
-  """The first key that two sections both have and differ in; '' for none."""
-  if isinstance(before, dict) and isinstance(now, dict):
-    for key in sorted((set(before) & set(now)) - FREE):
-      found = _difference(before[key], now[key], f'{name}.{key}')
-      if found:
-        return found
-    return ''
-  return '' if before is None or before == now else name

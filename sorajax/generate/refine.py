@@ -80,7 +80,7 @@ def _begun(plan: Plan, video: np.ndarray, audio: np.ndarray) -> Plan:
     video=np.where(given['video'], own.video, video).astype(np.float32),
     audio=np.where(given['audio'], own.audio, audio).astype(np.float32),
   )
-  return dataclasses.replace(plan, latents=latents)
+  return dataclasses.replace(plan, latents=latents, begins={})
 
 
 def _smaller(clip: Clip, size: tuple[int, int], step: int) -> Clip:

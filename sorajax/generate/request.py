@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from sorajax.tasks import capabilities
 
 LARGEST_SEED = 2**32 - 1
 MOST_TOKENS = 2**24  # of a clip; far beyond what attention can join
+REMIX = 'remix'  # no capability: nothing of it is given, and every model can do it
 LONGEST_PROMPT = 10_000  # characters; far beyond what any text encoder reads
 
 
@@ -33,6 +34,8 @@ class Request:
     task: which capability, by its name in `tasks.capabilities`.
     given: the clip or image that the task starts from, at this rate and size.
     given_s: how much of it is given, where the task takes a part of it.
+    strength: noise level at which a remix begins: 0 would leave the input as it is, 1 take nothing
+      of it.
     given_path: where it came from, for the record.
     given_sound: its sound as finely as the codec plays, where that is finer than it reads.
     reference: a clip or image that this one is made after, in its context, at this rate and size.
@@ -53,6 +56,7 @@ class Request:
   task: str = 'text_to_clip'
   given: Clip | None = None
   given_s: float = 0.0
+  strength: float = 1.0
   given_path: str = ''
   given_sound: Clip | None = None
   reference: Clip | None = None
@@ -85,6 +89,8 @@ class Request:
         f'extend is given {self.given_s} s of a clip of {self.seconds} s; ask for more --seconds '
         'than are given'
       )
+    if self.task == REMIX and not 0 < self.strength < 1:
+      raise UserError(f'strength {self.strength} of a remix; give more than 0 and less than 1')
     if self.given is not None and self.given_s > self.given.seconds + 1e-6:
       raise UserError(
         f'{self.given_s} s are to be given and the input has {self.given.seconds:.2f} s'
@@ -97,18 +103,22 @@ class Plan:
 
   Attributes:
     request: what was asked for.
-    latents: of the asked size; what is given holds its values, the rest is 0.
+    latents: of the asked size; what is given, and what a remix begins with, holds its values, the
+      rest is 0.
     given: as `tasks.capabilities.Given`.
+    begins: modality → noise level at which it begins, where that is not pure noise.
   """
 
   request: Request
   latents: Latents
   given: dict[str, np.ndarray]
+  begins: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 def plan(request: Request, codec: Codec, known_tasks: tuple[str, ...]) -> Plan:
   """Lays out a request's latents; `UserError` for a request that cannot be met."""
-  task = capabilities.find(request.task, known_tasks)
+  name = 'text_to_clip' if request.task == REMIX else request.task
+  task = capabilities.find(name, known_tasks)
   blank = blank_latents(request, codec.geometry)
   if request.reference is not None:
     blank = dataclasses.replace(blank, reference=_reference(request, codec, blank.frames))
@@ -121,16 +131,36 @@ def plan(request: Request, codec: Codec, known_tasks: tuple[str, ...]) -> Plan:
     given['keyframes'] = np.ones(layout.keyframes, bool)
   elif request.task == 'keyframes':
     raise UserError('the task keyframes needs pictures; add --keyframe=IMAGE@SECONDS')
+  if request.task == REMIX:
+    return _remix(request, blank, given, codec)
   if not any(given[m].any() for m in MODALITIES):
     _check_unused(request)
     return Plan(request, blank, given)
-  if request.given is None:
-    raise UserError(f'the task {request.task} needs something to start from; add --input=FILE')
+  source = _source(request, blank, codec)
   _check_given(request, given)
-  source = codec.encode(_fitted(request.given, blank.frames, blank.samples))
   video = np.where(given['video'][..., None], source.video, 0.0).astype(np.float32)
   audio = np.where(given['audio'][..., None], source.audio, 0.0).astype(np.float32)
   return Plan(request, dataclasses.replace(blank, video=video, audio=audio), given)
+
+
+def _remix(request: Request, blank: Latents, given: dict[str, np.ndarray], codec: Codec) -> Plan:
+  """A clip made over from the noised latents of another (Meng et al. 2022, SDEdit).
+
+  A stream that the other lacks begins with pure noise.
+  """
+  source = _source(request, blank, codec)
+  assert request.given is not None
+  has = {'video': len(request.given.video) > 0, 'audio': len(request.given.audio) > 0}
+  begins = {m: request.strength for m in MODALITIES if has[m]}
+  latents = dataclasses.replace(blank, **{m: getattr(source, m) for m in begins})
+  return Plan(request, latents, given, begins)
+
+
+def _source(request: Request, blank: Latents, codec: Codec) -> Latents:
+  """Latents of what a task starts from, as long as `blank`."""
+  if request.given is None:
+    raise UserError(f'the task {request.task} needs something to start from; add --input=FILE')
+  return codec.encode(_fitted(request.given, blank.frames, blank.samples))
 
 
 def _moments(request: Request) -> list[int]:

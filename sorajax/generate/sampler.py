@@ -88,7 +88,8 @@ class Sampler:
       latents = stages[-1].latents
       arrays = latents.video, latents.audio, latents.reference, latents.keyframes
       shapes = tuple(None if array is None else array.shape for array in arrays)
-      groups.setdefault(shapes, []).append((number, stages))
+      begins = tuple(stages[0].begins.items())
+      groups.setdefault((shapes, begins), []).append((number, stages))
     size = self.batch
     return [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
 
@@ -137,7 +138,8 @@ class Sampler:
     seeds = np.array([p.request.seed for p in plans], np.uint32)
     shift = sampling.shift_of(self.settings, plans[0].latents.video_tokens)
     config = sampling.without(config, given)
-    run = sampling.sampling(self.network, config, shift, self.joined)
+    begins = tuple(plans[0].begins.items())
+    run = sampling.sampling(self.network, config, shift, self.joined, begins)
     latents = jax.device_get(run(params, *_placed(batch, self.tokens(plans, blank=True)), seeds))
     return [_shaped(p, {m: x[row] for m, x in latents.items()}) for row, p in enumerate(plans)]
 

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -24,6 +25,7 @@ from sorajax.settings import SampleConfig, Settings
 STREAM_KEYS = {'audio': 0, 'video': 1}
 
 Levels = dict[str, np.ndarray]
+Begins = tuple[tuple[str, float], ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,16 +85,28 @@ def evaluations(
   return (plain, len(asked)), *((one, guided) for one in weaker)
 
 
-def times(config: SampleConfig, shift: float) -> Levels:
+def times(config: SampleConfig, shift: float, begins: Begins = ()) -> Levels:
   """The noise levels of a run of the solver, modality → float32 [N + 1], from pure noise to 0.
 
-  Streams go through the same levels; one that waits is at the first of them for so many steps more.
+  Streams go through the same levels; one that waits is at the first of them for so many steps more,
+  and one that begins with less noise waits until the others have no more.
+
+  Args:
+    config: which levels, and for how long streams wait.
+    shift: by how much levels move towards noise.
+    begins: modality and level, of streams that do not begin with pure noise.
   """
   found = np.asarray(config.levels, np.float32)
   if not config.levels:
     found = levels.times(config.steps, shift, last=config.last)
-  most = max(config.wait.values())
-  return {m: np.pad(found, (wait, most - wait), 'edge') for m, wait in config.wait.items()}
+  own = dict.fromkeys(config.wait, found)
+  for m, level in begins:
+    own[m] = np.append(np.float32(level), found[found < np.float32(level)])
+  longest, most = max(map(len, own.values())), max(config.wait.values())
+  return {
+    m: np.pad(own[m], (wait + longest - len(own[m]), most - wait), 'edge')
+    for m, wait in config.wait.items()
+  }
 
 
 def without(config: SampleConfig, given: Collection[str]) -> SampleConfig:
@@ -133,7 +147,7 @@ def bucket_of(first: Latents, rows: int, text_tokens: int, shards: int) -> Bucke
 
 @functools.cache
 def sampling(
-  network: Network, config: SampleConfig, shift: float, joined: bool = True
+  network: Network, config: SampleConfig, shift: float, joined: bool = True, begins: Begins = ()
 ) -> jax.stages.Wrapped:
   """The jitted (params, tokens, text, blank text, seeds) → latents of every token.
 
@@ -142,14 +156,15 @@ def sampling(
     config: how it is solved and guided.
     shift: by how much levels move towards noise.
     joined: whether audio and video attend to each other.
+    begins: as in `times`.
   """
-  run_times = times(config, shift)
-  first_level = float(run_times['video'][0])
+  run_times = times(config, shift, begins)
+  first = {m: float(of_one[0]) for m, of_one in run_times.items()}
 
   def run(
     params: Any, tokens: dict[str, Tokens], text: Any, blank: Any, seeds: jax.Array
   ) -> dict[str, jax.Array]:
-    start, asked = begin(tokens, seeds, first_level), _asked(tokens)
+    start, asked = begin(tokens, seeds, first), _asked(tokens)
     still = lambda v: {m: jnp.where(asked[m], v[m], 0.0) for m in v}  # what is given
     read = functools.cache(lambda prompted: network.read(params, text if prompted else blank))
 
@@ -195,11 +210,18 @@ def _guided(
 
 
 def begin(
-  tokens: dict[str, Tokens], seeds: jax.Array, level: float = 1.0
-) -> dict[str, jax.Array]:  # fmt: skip
-  """What a run begins with, modality → [B, T, C]: tokens that are asked for at a noise level."""
+  tokens: dict[str, Tokens], seeds: jax.Array, levels: Mapping[str, float] = MappingProxyType({})
+) -> dict[str, jax.Array]:
+  """What a run begins with, modality → [B, T, C]: tokens that are asked for at a noise level.
+
+  Args:
+    tokens: with what is given, and what noise is added to.
+    seeds: of each row.
+    levels: modality → its noise level; 1 for others.
+  """
   asked, made = _asked(tokens), {}
   for m, t in tokens.items():
+    level = levels.get(m, 1.0)
     noise = _noise(seeds, m, t.latent, stage=int(level < 1))
     made[m] = jnp.where(asked[m], path.interpolate(t.latent, noise, jnp.float32(level)), t.latent)
   return made

@@ -25,7 +25,7 @@ from sorajax.generate import inputs, output, records, released
 from sorajax.generate.ask import Ask, check_none, parse_size
 from sorajax.generate.records import Recipe
 from sorajax.generate.refine import Refiner
-from sorajax.generate.request import Request, blank_latents
+from sorajax.generate.request import REMIX, Request, blank_latents
 from sorajax.generate.sampler import Sampler
 from sorajax.generate.sampling import rows_over
 from sorajax.model import lora
@@ -36,6 +36,7 @@ from sorajax.settings import Settings
 from sorajax.weights import lora as lora_files
 from sorajax.weights.prompts import ReleasedText
 
+STRENGTH = 0.7  # of a remix: what it shows stays where it was, and most else is made anew
 SMALL = 2**12  # numbers in an array that costs little to fetch
 TRAINED = Path(__file__).with_name('trained')  # runs that come along, a folder each
 
@@ -327,12 +328,17 @@ def requests_of(model: Model, ask: Ask) -> list[Request]:
     given_s = seconds / 2 if ask.given_s is None else ask.given_s
   elif ask.given_s is not None:
     raise UserError(f'--given_seconds is of extend and not of {ask.task}; leave it out')
+  strength = 1.0
+  if ask.task == REMIX:
+    strength = STRENGTH if ask.strength is None else ask.strength
+  elif ask.strength is not None:
+    raise UserError(f'--strength is of {REMIX} and not of {ask.task}; leave it out')
   if not ask.reference and (ask.reference_as != 'picture' or ask.reference_smaller != 1):
     raise UserError('--reference_… says how a reference is seen; add --reference=FILE')
   keyframes = [inputs.parse_keyframe(text) for text in ask.keyframes]
   first = Request(
-    '', 0, seconds, fps, *size, task=ask.task, given_s=given_s, given_path=ask.input or '',
-    reference_path=ask.reference or '', reference_as=ask.reference_as,
+    '', 0, seconds, fps, *size, task=ask.task, given_s=given_s, strength=strength,
+    given_path=ask.input or '', reference_path=ask.reference or '', reference_as=ask.reference_as,
     reference_smaller=ask.reference_smaller,
     keyframe_paths=[path for path, _ in keyframes], keyframe_s=[at_s for _, at_s in keyframes],
   )  # fmt: skip

@@ -385,6 +385,12 @@ CASES = (
     '--given_seconds=0.001', says=('0.001 s of', 'less than one latent'),
   ),
   sample('given-of-nothing', '--given_seconds=1', says=('--given_seconds is of extend',)),
+  sample('strength-of-nothing', '--strength=0.5', says=('--strength is of remix',)),
+  sample('remix-of-nothing', '--task=remix', says=('the task remix needs', '--input=FILE')),
+  sample(
+    'remix-of-all', '--task=remix', '--input={walk}/films/film0.mp4', '--strength=1',
+    says=('strength 1.0 of a remix', 'less than 1'),
+  ),
   sample('drawing-of-nothing', '--reference_as=edges', says=('add --reference=FILE',)),
   sample('below-a-file', '--out=/dev/null/x', says=('/dev/null/x', 'another folder')),
   # Tools.

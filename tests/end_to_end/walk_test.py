@@ -85,7 +85,9 @@ def test_sampled_clips_have_exact_size_and_can_be_made_again(walk, tmp_path):
   assert films[1].read_bytes() == again.read_bytes() and (tmp_path / 'a' / 'index.png').is_file()
 
 
-@pytest.mark.parametrize('task', ['image_to_clip', 'extend', 'video_to_audio', 'audio_to_video'])
+@pytest.mark.parametrize(
+  'task', ['image_to_clip', 'extend', 'video_to_audio', 'audio_to_video', 'remix']
+)
 def test_each_task_samples_from_a_file(walk, tmp_path, task):
   film = walk / 'films' / 'film0.mp4'
   flags = [f'--checkpoint={walk}/run', f'--out={tmp_path}', f'--task={task}', f'--input={film}']

@@ -11,7 +11,14 @@ from tiny import FPS, RATE_HZ, refused
 from sorajax.clip import Clip
 from sorajax.codec import codec as codec_lib
 from sorajax.generate import inputs
-from sorajax.generate.request import LARGEST_SEED, LONGEST_PROMPT, Request, finish, plan
+from sorajax.generate.request import (
+  LARGEST_SEED,
+  LONGEST_PROMPT,
+  REMIX,
+  Request,
+  finish,
+  plan,
+)
 from sorajax.generate.sampler import Sampler
 from sorajax.geometry import samples_of
 from sorajax.media import writer
@@ -236,6 +243,39 @@ def test_what_is_given_and_not_used_is_refused(task):
   words = {'extend': 'less than one latent'}.get(task, f'{task} takes nothing of a.mp4')
   with refused(words):
     planned(task, given=GIVEN, given_path='a.mp4', given_s=1e-3, **KEYFRAMED.get(task, {}))
+
+
+SILENT = dataclasses.replace(GIVEN, audio=GIVEN.audio[:0])
+SOUND = dataclasses.replace(GIVEN, video=GIVEN.video[:0])
+
+
+@pytest.mark.parametrize(
+  'given, begins', [(GIVEN, ['audio', 'video']), (SILENT, ['video']), (SOUND, ['audio'])]
+)
+def test_a_remix_begins_with_what_its_input_has_and_keeps_nothing_of_it(given, begins):
+  p = planned(REMIX, given=given, strength=0.6)
+  assert p.begins == dict.fromkeys(begins, 0.6)
+  assert not any(mask.any() for mask in p.given.values())
+  cut = GIVEN.video[: p.latents.frames], GIVEN.audio[: p.latents.samples]
+  source = tiny.codec().encode(Clip(*cut, FPS, RATE_HZ))
+  for m in ('video', 'audio'):
+    wanted = getattr(source, m) if m in begins else 0 * getattr(source, m)
+    np.testing.assert_allclose(getattr(p.latents, m), wanted, atol=1e-5)
+
+
+def test_remixes_of_another_strength_are_not_sampled_together():
+  settings = SimpleNamespace(
+    train=SimpleNamespace(tasks={'text_to_clip': 1.0}), sample=SimpleNamespace(image_crf=0)
+  )
+  requests = [request(REMIX, strength=strength) for strength in (0.5, 0.6, 0.5)]
+  batches = Sampler(settings, None, tiny.codec(), batch=4).batches([*requests, request()])
+  assert [[number for number, _ in rows] for rows in batches] == [[0, 2], [1], [3]]
+
+
+@pytest.mark.parametrize('strength', [0.0, 1.0, -0.5, float('nan')])
+def test_strengths_that_leave_no_remix_are_refused(strength):
+  with refused(f'strength {strength} of a remix; give more than 0 and less than 1'):
+    planned(REMIX, strength=strength)
 
 
 @pytest.mark.parametrize('seed', [0, 1, LARGEST_SEED])

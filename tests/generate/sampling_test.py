@@ -76,6 +76,39 @@ def test_a_stream_that_waits_goes_through_the_same_levels_later():
   np.testing.assert_array_equal(audio, np.float32([1, 1, 1, *LEVELS]))
 
 
+@pytest.mark.parametrize(
+  'begins, video, audio',
+  [
+    ({'video': 0.6}, [0.6, 0.6, 0.6, 0.5, 0.2, 0, 0], [1, 1, 1, 0.8, 0.5, 0.2, 0]),
+    ({'video': 0.5, 'audio': 0.6}, [0.5, 0.5, 0.5, 0.2, 0, 0], [0.6, 0.6, 0.6, 0.5, 0.2, 0]),
+  ],
+)
+def test_streams_that_begin_with_less_noise_meet_the_others_at_their_level(begins, video, audio):
+  config = dataclasses.replace(PLAIN, wait={'video': 1, 'audio': 2})
+  found = sampling.times(config, 2.0, tuple(begins.items()))
+  np.testing.assert_array_equal(found['video'], np.float32(video))
+  np.testing.assert_array_equal(found['audio'], np.float32(audio))
+
+
+def test_a_remix_is_the_further_from_its_source_the_stronger_it_is():
+  tokens, far = noised(), {m: [] for m in PLAIN.wait}
+  for level in (1e-6, 0.3, 0.6, 0.9):
+    config = dataclasses.replace(PLAIN, levels=(), steps=8)
+    x = made(config, joined=True, tokens=tokens, begins=(('video', level), ('audio', level)))
+    for m, distances in far.items():
+      distances.append(np.sqrt(np.square(x[m] - tokens[m].latent).mean()))
+  for distances in far.values():
+    assert distances[0] < 1e-4 and distances == sorted(distances) and distances[-1] > 0.5
+
+
+def test_a_stream_without_a_source_begins_with_the_noise_that_it_always_begins_with():
+  tokens, seeds = noised(), np.arange(2, dtype=np.uint32)
+  plain = sampling.begin(tokens, seeds)
+  begun = sampling.begin(tokens, seeds, {'video': 0.5, 'audio': 1.0})
+  np.testing.assert_array_equal(begun['audio'], plain['audio'])
+  assert np.abs(begun['video'] - plain['video']).max() > 0.1
+
+
 WAIT = {'video': 0, 'audio': 3}
 
 
@@ -135,11 +168,13 @@ def noised(given=lambda t: 0 * t.segment) -> dict[str, Tokens]:
   return {m: t.replace(sigma=asked(t)) for m, t in tokens.items()}
 
 
-def made(config: SampleConfig, joined: bool, tokens=None) -> dict[str, np.ndarray]:
+def made(
+  config: SampleConfig, joined: bool, tokens=None, begins: sampling.Begins = ()
+) -> dict[str, np.ndarray]:
   """Latents of two rows of pure noise, by a network whose every path is open."""
   tokens = noised() if tokens is None else tokens
   params, text = tiny.noisy(lambda: NETWORK.init(jax.random.key(0))), tiny.text_ids(2)
-  run = sampling.sampling(NETWORK, config, 0.0, joined)
+  run = sampling.sampling(NETWORK, config, 0.0, joined, begins)
   return jax.device_get(run(params, tokens, text, text, np.arange(2, dtype=np.uint32)))
 
 
