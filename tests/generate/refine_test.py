@@ -16,7 +16,7 @@ from sorajax.clip import Clip
 from sorajax.codec import linear, plain
 from sorajax.codec.upsampler import Enlarger, Upsampler, UpsamplerConfig
 from sorajax.generate.refine import Refiner, second_stage
-from sorajax.generate.request import Request
+from sorajax.generate.request import REMIX, Request
 from sorajax.generate.sampler import Sampler
 
 FPS, SIZE, RATE_HZ, CHANNELS = 8.0, (32, 48), 8_000, 16
@@ -89,6 +89,16 @@ def test_what_is_given_is_given_to_both_stages(kind, task):
   assert any(mask.any() for mask in stages[1].given.values())
   mask = stages[1].given['video']
   np.testing.assert_allclose(large.video[mask], whole.video[mask], atol=1e-5)
+
+
+@pytest.mark.parametrize('kind', [LARGER, MORE], ids=['larger', 'more frames'])
+def test_a_remix_begins_with_its_source_in_the_first_stage_alone(kind):
+  given = make_clip(9, size=SIZE, fps=FPS, rate_hz=RATE_HZ, seed=9)
+  own = sampler(Refiner(enlarger(**kind)))
+  first, last = own._stages(request(task=REMIX, given=given, strength=0.5))
+  (begun,) = own.refiner.second([last], [first.latents])
+  assert first.begins == {'video': 0.5, 'audio': 0.5} and begun.begins == {}
+  assert np.abs(first.latents.video).max() > 0 and (begun.latents.video != last.latents.video).any()
 
 
 @pytest.mark.parametrize('kind', [LARGER, MORE], ids=['larger', 'more frames'])

@@ -13,6 +13,7 @@ from sorajax.model.lora import LoraConfig, Sides
 
 SHAPES = jax.eval_shape(lambda: tiny.initial(tiny.transformer()))
 EVERYTHING = LoraConfig(3, 6.0, '.')
+merged = jax.jit(lora.merged, static_argnums=2)
 
 
 def changes(config: LoraConfig):
@@ -27,15 +28,15 @@ def flat(tree) -> dict[str, np.ndarray]:
 
 def test_fresh_changes_change_nothing():
   params = tiny.parameters(tiny.transformer())
-  fresh = lora.init(EVERYTHING, SHAPES, jax.random.key(0))
-  same = lora.merged(params, fresh, EVERYTHING.scale)
+  fresh = jax.jit(lambda key: lora.init(EVERYTHING, SHAPES, key))(jax.random.key(0))
+  same = merged(params, fresh, EVERYTHING.scale)
   assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), params, same))
 
 
 def test_a_change_adds_the_product_of_its_matrices():
   """By plain products of flattened matrices, layer after layer."""
   params, own = tiny.parameters(tiny.transformer()), changes(EVERYTHING)
-  made, before = flat(lora.merged(params, own, 0.5)), flat(params)
+  made, before = flat(merged(params, own, 0.5)), flat(params)
   small = flat(own)
   changed = {name.removesuffix('/up') for name in small if name.endswith('/up')}
   assert len(changed) > 40
@@ -101,7 +102,7 @@ def matrix_shapes(jaxpr) -> set[tuple[int, ...]]:
 
 def test_what_is_added_can_be_taken_out_again():
   params, own = tiny.parameters(tiny.transformer()), changes(EVERYTHING)
-  back = lora.merged(lora.merged(params, own, 2.0), own, -2.0)
+  back = merged(merged(params, own, 2.0), own, -2.0)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), params, back)
 
 
