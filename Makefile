@@ -23,7 +23,7 @@ demo: $(READY)  ## train on Big Buck Bunny and sample (4 to 17 minutes on 2 core
 test: $(READY)  ## unit and end-to-end tests (7 to 25 minutes on 2 cores)
 	$(PYTEST) --durations=30 -m 'not slow and not long and not parity'
 
-test-long: $(READY)  ## codecs trained and a model judged, every stage by its program
+test-long: $(READY)  ## codecs trained and a model judged, every stage by its program; plans beside compiled programs
 	$(PYTEST) -m long
 
 test-slow: $(READY)  ## 20 random kill -9's, two processes, the README's programs (about 40 minutes)
