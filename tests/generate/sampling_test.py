@@ -21,7 +21,7 @@ PLAIN = SampleConfig(1.0, 8.0, 8, 8, levels=LEVELS, guidance=SCALES(1.0), solver
 GUIDED = dataclasses.replace(PLAIN, guidance=SCALES(3.0), modality_guidance=SCALES(2.0))
 
 
-NETWORK = Network(tiny.transformer(layers=1, text_width=16), SmallEncoder(16, 1, 8), {})
+NETWORK = Network(tiny.transformer(text_width=16), SmallEncoder(16, 1, 8), {})
 
 
 @pytest.mark.parametrize('wait', [0, 3])
@@ -114,7 +114,7 @@ WAIT = {'video': 0, 'audio': 3}
 
 @pytest.mark.parametrize('name', solver.SOLVERS)
 def test_waiting_matters_nothing_to_streams_that_do_not_hear_each_other(name):
-  plain = dataclasses.replace(PLAIN, solver=name)
+  plain = dataclasses.replace(PLAIN, solver=name, guidance=SCALES(2.0))
   apart, waiting = (
     made(config, joined=False) for config in (plain, dataclasses.replace(plain, wait=WAIT))
   )
@@ -123,8 +123,9 @@ def test_waiting_matters_nothing_to_streams_that_do_not_hear_each_other(name):
 
 
 def test_waiting_matters_to_streams_that_hear_each_other():
+  plain = dataclasses.replace(PLAIN, guidance=SCALES(2.0))
   together, waiting = (
-    made(config, joined=True) for config in (PLAIN, dataclasses.replace(PLAIN, wait=WAIT))
+    made(config, joined=True) for config in (plain, dataclasses.replace(plain, wait=WAIT))
   )
   for m in WAIT:
     assert np.abs(waiting[m] - together[m]).max() > 0.01
