@@ -4,6 +4,8 @@ Writes for each clip the film, a contact sheet with its sound, and a json from w
 the same film once more, byte for byte on the same machine. Killed, the same command goes on.
 """
 
+import functools
+
 from absl import flags
 from ml_collections import config_flags
 
@@ -29,6 +31,7 @@ _OUT = flags.DEFINE_string('out', None, 'Folder for the clips.')
 _TASK = flags.DEFINE_string('task', 'text_to_clip', 'Capability, see sorajax/tasks, or remix.')
 _INPUT = flags.DEFINE_string('input', None, 'Film, image or sound that the task starts from.')
 _GIVEN_S = flags.DEFINE_float('given_seconds', None, 'extend: how much of the input is given.')
+_HOLD = flags.DEFINE_float('hold', 1.0, 'How firmly what is given stays: from 0, not, to 1.')
 _STRENGTH = flags.DEFINE_float('strength', None, 'remix: from 0, the input itself, to 1; else 0.7.')
 _REFERENCE = flags.DEFINE_string('reference', None, 'Film or image that clips are made after.')
 _DRAWING = flags.DEFINE_enum('reference_as', 'picture', list(DRAWINGS), 'What is taken of it.')
@@ -53,13 +56,11 @@ def main() -> None:
     seed=_SEED.value, seconds=durations.parse(_SECONDS.value), size=_SIZE.value, fps=_FPS.value,
     batch=_BATCH.value, reference=_REFERENCE.value, reference_as=_DRAWING.value,
     reference_smaller=_SMALLER.value, keyframes=tuple(_KEYFRAME.value),
-    strength=_STRENGTH.value,
+    hold=_HOLD.value, strength=_STRENGTH.value,
   )  # fmt: skip
   early = bool(_WEIGHTS.value) and not (_LORA.value or _REFINE_LORA.value)  # changes come first
   plain = service.load(_CHECKPOINT.value, _CONFIG.value, encoded=_ENCODED.value, eight_bits=early)
-  model = plain
-  for file in _LORA.value:
-    model = service.with_changes(model, file)
+  model = functools.reduce(service.with_changes, _LORA.value, plain)
   if _UPSAMPLER.value:
     refining = plain if _REFINE_PLAIN.value else None
     model = service.with_refiner(model, _UPSAMPLER.value, _REFINE_LORA.value, refining)

@@ -16,6 +16,7 @@ class Placed:
   latents: Latents
   given: dict[str, np.ndarray]  # as `tasks.capabilities.Given`
   ids: np.ndarray  # int32 [L]
+  hold: float = 1.0  # how firmly: what is given has 1 − hold of the noise that the rest has
 
 
 def assemble(
@@ -53,11 +54,12 @@ def _fill(
 ) -> int:
   """Writes one clip's tokens of modality `m` into row `b` from `start`; returns how many."""
   latents = _shown(clip) if m == 'video' else clip.latents
-  latent, asked = _flat(getattr(latents, m)), 1.0 - clip.given[m].reshape(-1)
+  latent, asked = _flat(getattr(latents, m)), 1.0 - clip.hold * clip.given[m].reshape(-1)
   if m == 'video':
-    beside = [_flat(x) for x in (latents.reference, latents.keyframes) if x is not None]
-    latent = np.concatenate([latent, *beside])
-    asked = np.append(asked, np.zeros(len(latent) - len(asked)))
+    for x, held in ((latents.reference, 1.0), (latents.keyframes, clip.hold)):
+      if x is not None:
+        latent = np.concatenate([latent, _flat(x)])
+        asked = np.append(asked, np.full(len(latent) - len(asked), 1.0 - held))
   span = slice(start, start + len(latent))
   tokens.latent[b, span] = latent
   tokens.position[b, span] = geometry.positions(latents)[m]

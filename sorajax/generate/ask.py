@@ -17,6 +17,7 @@ class Ask:
     task: capability.
     input: path of a film, image or sound.
     given_s: how much of it is given, for `extend`; None gives half the clip.
+    hold: how firmly what is given stays as it is.
     strength: noise level at which a `remix` begins; None for 0.7.
     count: clips for each prompt.
     seed: of the first clip; the others count up.
@@ -34,6 +35,7 @@ class Ask:
   task: str = 'text_to_clip'
   input: str | None = None
   given_s: float | None = None
+  hold: float = 1.0
   strength: float | None = None
   count: int = 1
   seed: int = 0

@@ -34,6 +34,7 @@ class Request:
     task: which capability, by its name in `tasks.capabilities`.
     given: the clip or image that the task starts from, at this rate and size.
     given_s: how much of it is given, where the task takes a part of it.
+    hold: how firmly what is given stays as it is: 1 for wholly, less lets the model change it.
     strength: noise level at which a remix begins: 0 would leave the input as it is, 1 take nothing
       of it.
     given_path: where it came from, for the record.
@@ -56,6 +57,7 @@ class Request:
   task: str = 'text_to_clip'
   given: Clip | None = None
   given_s: float = 0.0
+  hold: float = 1.0
   strength: float = 1.0
   given_path: str = ''
   given_sound: Clip | None = None
@@ -91,6 +93,8 @@ class Request:
       )
     if self.task == REMIX and not 0 < self.strength < 1:
       raise UserError(f'strength {self.strength} of a remix; give more than 0 and less than 1')
+    if not 0 < self.hold <= 1:
+      raise UserError(f'hold {self.hold} of what is given; give more than 0 and at most 1')
     if self.given is not None and self.given_s > self.given.seconds + 1e-6:
       raise UserError(
         f'{self.given_s} s are to be given and the input has {self.given.seconds:.2f} s'
@@ -114,6 +118,10 @@ class Plan:
   given: dict[str, np.ndarray]
   begins: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
+  def keeps(self, modality: str) -> bool:
+    """Whether a stream is given as a whole and stays as it came."""
+    return self.request.hold == 1 and bool(self.given[modality].all())
+
 
 def plan(request: Request, codec: Codec, known_tasks: tuple[str, ...]) -> Plan:
   """Lays out a request's latents; `UserError` for a request that cannot be met."""
@@ -131,6 +139,8 @@ def plan(request: Request, codec: Codec, known_tasks: tuple[str, ...]) -> Plan:
     given['keyframes'] = np.ones(layout.keyframes, bool)
   elif request.task == 'keyframes':
     raise UserError('the task keyframes needs pictures; add --keyframe=IMAGE@SECONDS')
+  if request.hold != 1 and not any(shown.any() for shown in given.values()):
+    raise UserError(f'{request.task} is given nothing that could be held; leave out --hold')
   if request.task == REMIX:
     return _remix(request, blank, given, codec)
   if not any(given[m].any() for m in MODALITIES):
@@ -224,9 +234,9 @@ def finish(plan: Plan, made: Clip) -> Clip:
   video, audio = made.video[: request.frames], made.audio[: length(rate_hz)]
   audio = audio / max(float(np.abs(audio).max(initial=0.0)), 1.0)
   if request.given is not None:
-    if plan.given['video'].all():
+    if plan.keeps('video'):
       video = _fitted(request.given, request.frames, 0).video
-    if plan.given['audio'].all():
+    if plan.keeps('audio'):
       sounding = request.given_sound or request.given
       rate_hz = sounding.sample_rate_hz  # which need not be that at which the codec plays
       audio = _sound_fitted(sounding.audio, length(rate_hz))

@@ -89,7 +89,7 @@ class Sampler:
       arrays = latents.video, latents.audio, latents.reference, latents.keyframes
       shapes = tuple(None if array is None else array.shape for array in arrays)
       begins = tuple(stages[0].begins.items())
-      groups.setdefault((shapes, begins), []).append((number, stages))
+      groups.setdefault((shapes, begins, request.hold), []).append((number, stages))
     size = self.batch
     return [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
 
@@ -134,12 +134,13 @@ class Sampler:
   def _latents(self, params: Any, plans: list[Plan], config: SampleConfig) -> list[Latents]:
     """One pass of the solver over a whole batch."""
     batch = self.tokens(plans)
-    given = {m for m in MODALITIES if all(p.given[m].all() for p in plans)}
+    given = {m for m in MODALITIES if all(p.keeps(m) for p in plans)}
     seeds = np.array([p.request.seed for p in plans], np.uint32)
     shift = sampling.shift_of(self.settings, plans[0].latents.video_tokens)
     config = sampling.without(config, given)
     begins = tuple(plans[0].begins.items())
-    run = sampling.sampling(self.network, config, shift, self.joined, begins)
+    held = plans[0].request.hold < 1
+    run = sampling.sampling(self.network, config, shift, self.joined, begins, held)
     latents = jax.device_get(run(params, *_placed(batch, self.tokens(plans, blank=True)), seeds))
     return [_shaped(p, {m: x[row] for m, x in latents.items()}) for row, p in enumerate(plans)]
 
@@ -148,8 +149,10 @@ class Sampler:
     text = self.network.text
     shards = sharding.shards('tokens')
     bucket = sampling.bucket_of(plans[0].latents, len(plans), text.max_tokens, shards)
+    said = ['' if blank else p.request.prompt for p in plans]
     rows = [
-      [Placed(p.latents, p.given, text.tokenize('' if blank else p.request.prompt))] for p in plans
+      [Placed(p.latents, p.given, text.tokenize(prompt), p.request.hold)]
+      for p, prompt in zip(plans, said)
     ]
     return assemble(rows, bucket, self.codec.geometry)
 

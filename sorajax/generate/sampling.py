@@ -147,8 +147,9 @@ def bucket_of(first: Latents, rows: int, text_tokens: int, shards: int) -> Bucke
 
 @functools.cache
 def sampling(
-  network: Network, config: SampleConfig, shift: float, joined: bool = True, begins: Begins = ()
-) -> jax.stages.Wrapped:
+  network: Network, config: SampleConfig, shift: float, joined: bool = True, begins: Begins = (),
+  held: bool = False,
+) -> jax.stages.Wrapped:  # fmt: skip
   """The jitted (params, tokens, text, blank text, seeds) → latents of every token.
 
   Args:
@@ -157,6 +158,7 @@ def sampling(
     shift: by how much levels move towards noise.
     joined: whether audio and video attend to each other.
     begins: as in `times`.
+    held: whether tokens may have a share of their clip's noise, and not only all of it or none.
   """
   run_times = times(config, shift, begins)
   first = {m: float(of_one[0]) for m, of_one in run_times.items()}
@@ -164,8 +166,8 @@ def sampling(
   def run(
     params: Any, tokens: dict[str, Tokens], text: Any, blank: Any, seeds: jax.Array
   ) -> dict[str, jax.Array]:
-    start, asked = begin(tokens, seeds, first), _asked(tokens)
-    still = lambda v: {m: jnp.where(asked[m], v[m], 0.0) for m in v}  # what is given
+    start, share = begin(tokens, seeds, first), {m: k.sigma[..., None] for m, k in tokens.items()}
+    own = lambda v: {m: share[m] * v[m] for m in v}  # what is given stays still
     read = functools.cache(lambda prompted: network.read(params, text if prompted else blank))
 
     def velocity_of(one: Pass) -> solver.Velocity:
@@ -174,17 +176,21 @@ def sampling(
       def velocity(x, t):
         level = {m: jnp.full((len(seeds), 1), t[m]) for m in tokens}
         now = {
-          m: k.replace(latent=x[m], sigma=t[m] * k.sigma, levels=level[m])
+          m: k.replace(latent=x[m], sigma=t[m] * k.sigma, levels=None if held else level[m])
           for m, k in tokens.items()
         }
         v = network.velocity(params, now, words, joined=one.joined, skip_layers=one.skip_layers)
-        return still(v)
+        return own(v)
 
       return velocity
 
     real = {m: (k.segment > 0)[..., None] for m, k in tokens.items()}
     velocity = _guided(config, passes(config, joined), velocity_of, real)
-    moved = lambda x, t: still(velocity(x, t))  # guidance may have moved all
+
+    def moved(x, t):
+      v = own(velocity(x, t))  # guidance may have moved all
+      return {m: v[m] + _pull(x[m] - k.latent, v[m], t[m], share[m]) for m, k in tokens.items()}
+
     made = sample(moved, start, run_times, solver.SOLVERS[config.solver])
     return {m: sharding.reshard(x, None, None, None) for m, x in made.items()}
 
@@ -209,6 +215,21 @@ def _guided(
   return velocity
 
 
+def _pull(away: jax.Array, v: jax.Array, t: jax.Array, share: jax.Array) -> jax.Array:
+  """What draws tokens that have a share of the noise back to what is given (Lightricks 2026).
+
+  At every step the clean tokens that v leads to are mixed with 1 − share of those that are given.
+
+  Args:
+    away: [B, T, C], how far tokens are from what is given; 0 where that is wholly so.
+    v: [B, T, C], by which tokens would move.
+    t: the level of those that have all of the noise.
+    share: [B, T, 1], 0 for what is given and 1 for what is asked for.
+  """
+  home = jnp.where(t > 0, away / jnp.where(t > 0, t, 1.0), v)
+  return (1 - share) * home
+
+
 def begin(
   tokens: dict[str, Tokens], seeds: jax.Array, levels: Mapping[str, float] = MappingProxyType({})
 ) -> dict[str, jax.Array]:
@@ -219,16 +240,12 @@ def begin(
     seeds: of each row.
     levels: modality → its noise level; 1 for others.
   """
-  asked, made = _asked(tokens), {}
+  made = {}
   for m, t in tokens.items():
     level = levels.get(m, 1.0)
     noise = _noise(seeds, m, t.latent, stage=int(level < 1))
-    made[m] = jnp.where(asked[m], path.interpolate(t.latent, noise, jnp.float32(level)), t.latent)
+    made[m] = path.interpolate(t.latent, noise, jnp.float32(level) * t.sigma)
   return made
-
-
-def _asked(tokens: dict[str, Tokens]) -> dict[str, jax.Array]:
-  return {m: (t.sigma > 0)[..., None] for m, t in tokens.items()}
 
 
 def _noise(seeds: jax.Array, modality: str, like: jax.Array, stage: int = 0) -> jax.Array:

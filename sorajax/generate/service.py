@@ -337,9 +337,9 @@ def requests_of(model: Model, ask: Ask) -> list[Request]:
     raise UserError('--reference_… says how a reference is seen; add --reference=FILE')
   keyframes = [inputs.parse_keyframe(text) for text in ask.keyframes]
   first = Request(
-    '', 0, seconds, fps, *size, task=ask.task, given_s=given_s, strength=strength,
-    given_path=ask.input or '', reference_path=ask.reference or '', reference_as=ask.reference_as,
-    reference_smaller=ask.reference_smaller,
+    '', 0, seconds, fps, *size, task=ask.task, given_s=given_s, hold=ask.hold,
+    strength=strength, given_path=ask.input or '', reference_path=ask.reference or '',
+    reference_as=ask.reference_as, reference_smaller=ask.reference_smaller,
     keyframe_paths=[path for path, _ in keyframes], keyframe_s=[at_s for _, at_s in keyframes],
   )  # fmt: skip
   blank_latents(first, model.codec.geometry)  # before a file is read for it

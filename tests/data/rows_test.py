@@ -95,6 +95,22 @@ def test_a_reference_comes_after_the_picture_and_is_given():
     np.testing.assert_array_equal(inside(made, 'audio', 0, 2)[name], value)
 
 
+def test_what_is_held_loosely_has_a_share_of_the_noise_and_a_reference_none():
+  clip, rng = placed(1), np.random.default_rng(0)
+  h, w = clip.latents.video.shape[1:3]
+  beside = (rng.standard_normal((n, h, w, 8)).astype(np.float32) for n in (1, 2))
+  latents = dataclasses.replace(
+    clip.latents, **dict(zip(('reference', 'keyframes'), beside)), keyframe_at=(1, 2)
+  )
+  given = {**clip.given, 'keyframes': np.ones(2, bool)}
+  row = [Placed(latents, given, clip.ids, hold=0.75)]
+  made = assemble([row, [], []], dataclasses.replace(BUCKET, video=60), SOURCE.codec.geometry)
+  video, audio = (np.where(given[m].reshape(-1), 0.25, 1.0) for m in ('video', 'audio'))
+  video = np.concatenate([video, np.zeros(h * w), np.full(2 * h * w, 0.25)])
+  for m, wanted in {'video': video, 'audio': audio}.items():
+    np.testing.assert_array_equal(inside(made, m, 0, 1)['sigma'], wanted)
+
+
 @pytest.mark.parametrize('m', MODALITIES)
 def test_the_rest_is_padding(batch, m):
   t = batch.tokens[m]

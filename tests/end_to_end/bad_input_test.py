@@ -391,6 +391,11 @@ CASES = (
     'remix-of-all', '--task=remix', '--input={walk}/films/film0.mp4', '--strength=1',
     says=('strength 1.0 of a remix', 'less than 1'),
   ),
+  sample('hold-of-nothing', '--hold=0.5', says=('given nothing that could be held',)),
+  sample(
+    'hold-of-no-share', '--task=image_to_clip', '--input={walk}/films/film0.mp4', '--hold=0',
+    says=('hold 0.0 of what is given', 'more than 0'),
+  ),
   sample('drawing-of-nothing', '--reference_as=edges', says=('add --reference=FILE',)),
   sample('below-a-file', '--out=/dev/null/x', says=('/dev/null/x', 'another folder')),
   # Tools.

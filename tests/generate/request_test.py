@@ -272,6 +272,39 @@ def test_remixes_of_another_strength_are_not_sampled_together():
   assert [[number for number, _ in rows] for rows in batches] == [[0, 2], [1], [3]]
 
 
+def test_requests_that_hold_what_is_given_otherwise_are_not_sampled_together():
+  settings = SimpleNamespace(
+    train=SimpleNamespace(tasks=dict.fromkeys(KNOWN, 1.0)), sample=SimpleNamespace(image_crf=0)
+  )
+  requests = [request('extend', hold=hold) for hold in (0.5, 1.0, 0.5)]
+  batches = Sampler(settings, None, tiny.codec(), batch=4).batches(requests)
+  assert [[number for number, _ in rows] for rows in batches] == [[0, 2], [1]]
+
+
+@pytest.mark.parametrize('m', ['video', 'audio'])
+def test_a_stream_that_is_held_loosely_is_what_the_model_made_of_it(m):
+  task = {'video': 'video_to_audio', 'audio': 'audio_to_video'}[m]
+  firm, loose = (planned(task, hold=hold) for hold in (1.0, 0.9))
+  made = made_of(firm)
+  assert firm.keeps(m) and not loose.keeps(m)
+  np.testing.assert_array_equal(
+    getattr(finish(loose, made), m), getattr(finish(planned(), made), m)
+  )
+
+
+@pytest.mark.parametrize('hold', [0.0, 1.1, -0.5, float('nan')])
+def test_holds_that_hold_nothing_or_more_than_all_are_refused(hold):
+  with refused(f'hold {hold} of what is given; give more than 0 and at most 1'):
+    planned('extend', hold=hold)
+
+
+@pytest.mark.parametrize('task', ['text_to_clip', REMIX])
+def test_nothing_can_be_held_where_nothing_is_given(task):
+  with refused(f'{task} is given nothing that could be held; leave out --hold'):
+    planned(task, hold=0.5, strength=0.7)
+  assert planned(task, hold=0.5, strength=0.7, **with_keyframes(1.0)).request.hold == 0.5
+
+
 @pytest.mark.parametrize('strength', [0.0, 1.0, -0.5, float('nan')])
 def test_strengths_that_leave_no_remix_are_refused(strength):
   with refused(f'strength {strength} of a remix; give more than 0 and less than 1'):

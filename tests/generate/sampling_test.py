@@ -143,6 +143,39 @@ def test_what_is_given_stays_as_it_is():
     assert (x != tokens[m].latent)[np.broadcast_to(~given, x.shape)].all()
 
 
+@pytest.mark.parametrize('name', solver.SOLVERS)
+def test_what_is_given_is_the_nearer_the_firmer_it_is_held(name):
+  """And neither is Heun's slope at level 0, where nothing draws any more, out of bounds."""
+  config = dataclasses.replace(PLAIN, solver=name, guidance=SCALES(2.0), levels=(), steps=8)
+  given, far = lambda t: np.arange(t.segment.shape[1]) % 2, {m: [] for m in PLAIN.wait}
+  free, whole = noised(), noised(given)
+  for hold in (1 - 1e-6, 0.9, 0.6, 0.3):
+    tokens = {
+      m: t.replace(sigma=np.maximum(t.sigma, (1 - hold) * free[m].sigma)) for m, t in whole.items()
+    }
+    x = made(config, joined=True, tokens=tokens, held=True)
+    for m, distances in far.items():
+      of_given = free[m].sigma > whole[m].sigma
+      distances.append(np.sqrt(np.square(x[m] - tokens[m].latent)[of_given].mean()))
+  for distances in far.values():
+    assert distances[0] < 1e-4 and distances == sorted(distances) and distances[-1] > 0.1
+
+
+def test_a_step_mixes_what_it_makes_of_tokens_that_are_held_with_what_was_given():
+  """In one step from noise to nothing: (1 - hold) of the clean token, hold of the given one."""
+  config, hold = dataclasses.replace(PLAIN, levels=(1.0, 0.0)), 0.6
+  share, params = np.float32(1 - hold), tiny.noisy(lambda: NETWORK.init(jax.random.key(0)))
+  tokens = {m: t.replace(sigma=share * t.sigma, levels=None) for m, t in noised().items()}
+  start, text = sampling.begin(tokens, np.arange(2, dtype=np.uint32)), tiny.text_ids(2)
+  now = {m: t.replace(latent=start[m]) for m, t in tokens.items()}
+  v = NETWORK.velocity(params, now, NETWORK.read(params, text))
+  for m, x in made(config, joined=True, tokens=tokens, held=True).items():
+    clean = start[m] - share * v[m]
+    real = tokens[m].segment > 0
+    wanted = share * clean + (1 - share) * tokens[m].latent
+    np.testing.assert_allclose(x[real], wanted[real], atol=1e-4)
+
+
 @pytest.mark.parametrize('given', ['audio', 'video'])
 def test_nothing_waits_for_a_stream_that_is_given_nor_guides_it(given):
   config = dataclasses.replace(
@@ -170,12 +203,12 @@ def noised(given=lambda t: 0 * t.segment) -> dict[str, Tokens]:
 
 
 def made(
-  config: SampleConfig, joined: bool, tokens=None, begins: sampling.Begins = ()
+  config: SampleConfig, joined: bool, tokens=None, begins: sampling.Begins = (), held: bool = False
 ) -> dict[str, np.ndarray]:
   """Latents of two rows of pure noise, by a network whose every path is open."""
   tokens = noised() if tokens is None else tokens
   params, text = tiny.noisy(lambda: NETWORK.init(jax.random.key(0))), tiny.text_ids(2)
-  run = sampling.sampling(NETWORK, config, 0.0, joined, begins)
+  run = sampling.sampling(NETWORK, config, 0.0, joined, begins, held)
   return jax.device_get(run(params, tokens, text, text, np.arange(2, dtype=np.uint32)))
 
 

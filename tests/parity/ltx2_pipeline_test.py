@@ -410,6 +410,45 @@ def test_a_run_by_keyframes_is_that_of_diffusers(saved, monkeypatch, first):
   check_equal(clip, theirs)
 
 
+def test_a_run_by_pictures_that_are_held_loosely_is_that_of_diffusers(saved, monkeypatch):
+  """But for the level by which clean tokens are told: theirs is the clip's, ours each token's own.
+
+  So it is in Lightricks' sampler too (`X0Model` there), and in diffusers for this test.
+  """
+  from diffusers.pipelines.ltx2 import pipeline_ltx2_condition as conditioned
+
+  pipeline, folder = saved
+  hold, pixels = 0.7, np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3), np.uint8)
+  given = Clip(pixels[:1], np.zeros((0, 2), np.float32), FPS, 16_000)
+  request = Request(
+    PROMPT, 4, FRAMES / FPS, FPS, *SIZE, task='image_to_clip', given=given, hold=hold,
+    keyframes=pixels[1:], keyframe_paths=('a',), keyframe_s=(3 / FPS,),
+  )  # fmt: skip
+  clip, start = made_here(folder, monkeypatch, request, rescale=0.0)
+
+  class OfTokens(conditioned.LTX2ConditionPipeline):
+    def prepare_latents(self, *args, **kwargs):
+      _, self.held, *rest = super().prepare_latents(*args, **kwargs)
+      return start['video'], self.held, *rest
+
+    def convert_velocity_to_x0(self, sample, v, step, scheduler=None):
+      level = (scheduler or self.scheduler).sigmas[step]
+      return sample - v * level * ((1 - self.held) if sample.shape[1] == self.held.shape[1] else 1)
+
+  parts = {n: part for n, part in pipeline.components.items() if n != 'duration_head'}
+  theirs = OfTokens(**parts)
+  theirs.set_progress_bar_config(disable=True)
+  images, four = zip(pixels, (0, 2)), start['video'].shape[1] * 4 // 5  # a keyframe is the fifth
+  found = theirs(
+    **ASKED, **given_there(pipeline, {**start, 'video': start['video'][:, :four]}),
+    guidance_rescale=0.0, audio_guidance_rescale=0.0, noise_scale=0.0,
+    conditions=[
+      conditioned.LTX2VideoCondition(PIL.Image.fromarray(p), i, strength=hold) for p, i in images
+    ],
+  )  # fmt: skip
+  check_equal(clip, found)
+
+
 @pytest.mark.parametrize('smaller', [1, 2])
 def test_a_run_after_a_reference_is_that_of_diffusers(saved, monkeypatch, smaller):
   """The reference is longer than the clip; without rescaling, which counts its tokens."""
