@@ -76,6 +76,7 @@ def free_port() -> int:
     return s.getsockname()[1]
 
 
+@pytest.mark.long
 def test_a_run_that_is_asked_to_stop_saves_and_says_so(walk, tmp_path):
   training = start(walk, tmp_path / 'run', '--config.train.save_every=100')
   training.wait_until_it_says('step 5/')
