@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,20 @@ LONGEST = ('compiled_test.py', 'sharding_test.py')
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
   """The longest files first, so that no worker is left alone with one at the end."""
   items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+MOST_MAPS = 30_000  # of memory, of which Linux gives a process 65,530 and a program takes some 17
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _programs_forgotten() -> Iterator[None]:
+  """Forgets what was compiled before there is no more room for it, of which XLA dies."""
+  yield
+  maps = Path('/proc/self/maps')
+  if maps.exists() and maps.read_bytes().count(b'\n') > MOST_MAPS:
+    import jax
+
+    jax.clear_caches()
 
 
 @pytest.fixture
