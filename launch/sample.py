@@ -51,12 +51,11 @@ def main() -> None:
   if (_REFINE_LORA.value or _REFINE_PLAIN.value) and not _UPSAMPLER.value:
     raise UserError('--refine_… is of the second stage; add --upsampler=PATH')
   ask = Ask(
-    prompts=prompts.read_prompts(_PROMPT.value, _PROMPTS.value),
-    task=_TASK.value, input=_INPUT.value, given_s=_GIVEN_S.value, count=_COUNT.value,
-    seed=_SEED.value, seconds=durations.parse(_SECONDS.value), size=_SIZE.value, fps=_FPS.value,
-    batch=_BATCH.value, reference=_REFERENCE.value, reference_as=_DRAWING.value,
-    reference_smaller=_SMALLER.value, keyframes=tuple(_KEYFRAME.value),
-    hold=_HOLD.value, strength=_STRENGTH.value,
+    prompts=prompts.read_prompts(_PROMPT.value, _PROMPTS.value), task=_TASK.value,
+    input=_INPUT.value, given_s=_GIVEN_S.value, count=_COUNT.value, seed=_SEED.value,
+    seconds=durations.parse(_SECONDS.value), size=_SIZE.value, fps=_FPS.value, batch=_BATCH.value,
+    reference=_REFERENCE.value, reference_as=_DRAWING.value, reference_smaller=_SMALLER.value,
+    keyframes=tuple(_KEYFRAME.value), hold=_HOLD.value, strength=_STRENGTH.value,
   )  # fmt: skip
   early = bool(_WEIGHTS.value) and not (_LORA.value or _REFINE_LORA.value)  # changes come first
   plain = service.load(_CHECKPOINT.value, _CONFIG.value, encoded=_ENCODED.value, eight_bits=early)
