@@ -33,12 +33,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
   items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
-MOST_MAPS = 30_000  # of memory, of which Linux gives a process 65,530 and a program takes some 17
+MOST_MAPS = 30_000  # of memory, of which Linux gives a process 65,530 and a program takes 3 to 17
 
 
 @pytest.fixture(scope='module', autouse=True)
 def _programs_forgotten() -> Iterator[None]:
-  """Forgets what was compiled before there is no more room for it, of which XLA dies."""
+  """Forgets what was compiled, thousands of programs in a worker, well before maps run out."""
   yield
   maps = Path('/proc/self/maps')
   if maps.exists() and maps.read_bytes().count(b'\n') > MOST_MAPS:

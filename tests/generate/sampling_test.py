@@ -92,7 +92,7 @@ def test_streams_that_begin_with_less_noise_meet_the_others_at_their_level(begin
 
 def test_a_remix_is_the_further_from_its_source_the_stronger_it_is():
   tokens, far = noised(), {m: [] for m in PLAIN.wait}
-  for level in (1e-6, 0.4, 0.9):
+  for level in (1e-6, 0.3, 0.6, 0.9):
     config = dataclasses.replace(PLAIN, levels=(), steps=8)
     x = made(config, joined=True, tokens=tokens, begins=(('video', level), ('audio', level)))
     for m, distances in far.items():
