@@ -1,14 +1,14 @@
 """The optimiser, its schedule, and the moving average of the weights."""
 
 import dataclasses
-import functools
+import math
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import optax
-from optax import contrib
 
+MOMENTUM, ROUNDS, TINY = 0.95, 5, 1e-8  # of Muon
 FITTED = 'straight'  # in the names of parameters that begin as a fitted linear codec
 UNDECAYED = ('bias', 'norm', 'table')  # endings of the names of parameters that do not decay
 
@@ -72,16 +72,59 @@ def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformati
   rate = schedule(config, steps)
   adam = optax.adamw(rate, *config.betas, weight_decay=config.weight_decay, mask=decays)
   if config.matrix_rate:
-    muon = contrib.muon(
-      schedule(config, steps, config.matrix_rate),
-      weight_decay=config.weight_decay,
-      muon_weight_dimension_numbers=functools.partial(jax.tree_util.tree_map_with_path, _axes),
-    )
-    adam = optax.partition({True: _over_any_mesh(muon), False: adam}, _matrices)
+    rotated = muon(schedule(config, steps, config.matrix_rate), config.weight_decay)
+    adam = optax.partition({True: _over_any_mesh(rotated), False: adam}, _matrices)
   parts = [optax.clip_by_global_norm(config.clip_norm), adam]
   if config.fitted_share != 1:
     parts.append(optax.stateless(lambda updates, params: slowed(updates)))
   return optax.chain(*parts)
+
+
+def muon(rate: optax.Schedule, weight_decay: float = 0.0) -> optax.GradientTransformation:
+  """Steps along momentum in which every direction of a matrix counts alike (Jordan et al. 2024).
+
+  Optax has the same with products in float32, which on a CPU take three to five times as long.
+  """
+  turn = lambda updates, params: jax.tree_util.tree_map_with_path(_turned, updates)
+  return optax.chain(
+    optax.trace(MOMENTUM, nesterov=True),
+    optax.stateless(turn),
+    optax.add_decayed_weights(weight_decay),
+    optax.scale_by_learning_rate(rate),
+  )
+
+
+def _turned(path: Any, x: jax.Array) -> jax.Array:
+  """Query, key and value [D, H, K] are matrices [D, H·K], of all others the last axis comes out."""
+  names = _names(path)
+  stack, end = _stacked(names), -2 if names[-1] in ('query', 'key', 'value') else -1
+  into, out = math.prod(x.shape[stack:end]), math.prod(x.shape[end:])
+  turned = orthogonal(x.reshape(*x.shape[:stack], into, out))
+  return max(1.0, out / into) ** 0.5 * turned.reshape(x.shape)
+
+
+def orthogonal(x: jax.Array) -> jax.Array:
+  """Matrices [..., N, M] → the like, most of whose singular values lie between 0.7 and 1.2.
+
+  Five rounds of Newton and Schulz's iteration with the coefficients of Jordan et al. (2024) and,
+  like theirs, of factors in 16 bits; sums have 32.
+  """
+  a, b, c = 3.4445, -4.7750, 2.0315
+  wide = x.shape[-2] <= x.shape[-1]
+
+  def multiplied(equation: str, left: jax.Array, right: jax.Array) -> jax.Array:
+    left, right = left.astype(jnp.bfloat16), right.astype(jnp.bfloat16)
+    return jnp.einsum(equation, left, right, preferred_element_type=jnp.float32)
+
+  def closer(_: Any, x: jax.Array) -> jax.Array:
+    square = multiplied('...ik,...jk->...ij', x, x)
+    fourth = multiplied('...ik,...jk->...ij', square, square)
+    return a * x + multiplied('...ij,...jk->...ik', b * square + c * fourth, x)
+
+  y = x if wide else x.mT
+  norm = jnp.linalg.norm(y.astype(jnp.float32), axis=(-2, -1), keepdims=True)
+  y = jax.lax.fori_loop(0, ROUNDS, closer, y / jnp.maximum(norm, TINY))
+  return (y if wide else y.mT).astype(x.dtype)
 
 
 def _decays(path: Any) -> bool:
@@ -112,14 +155,6 @@ def _over_any_mesh(transform: optax.GradientTransformation) -> optax.GradientTra
     return jax.sharding.auto_axes(transform.update, out_sharding=specs)(updates, state, params)
 
   return optax.GradientTransformation(transform.init, update)
-
-
-def _axes(path: Any, matrix: jax.Array) -> contrib.MuonDimensionNumbers:
-  """The last axis comes out, of query, key and value the last two, [D, H, K]; all others go in."""
-  names = _names(path)
-  axes = tuple(range(_stacked(names), matrix.ndim))
-  out = 2 if names[-1] in ('query', 'key', 'value') else 1
-  return contrib.MuonDimensionNumbers(axes[:-out], axes[-out:])
 
 
 def _stacked(names: tuple[str, ...]) -> bool:

@@ -102,6 +102,24 @@ def test_muon_turns_the_slope_of_a_matrix_into_a_rotation_and_leaves_the_rest_to
     np.testing.assert_allclose(np.abs(moved[name]), 1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize('shape', [(24, 24), (8, 40), (40, 8), (3, 16, 16), (2, 48, 20)])
+def test_a_matrix_keeps_its_directions_while_their_lengths_come_near_to_one(shape):
+  """The iteration is a polynomial of them; what 16 bits change is little beside what it leaves."""
+  x = np.random.default_rng(0).normal(size=shape)
+  left, lengths, right = np.linalg.svd(x, full_matrices=False)
+  wanted = lengths / np.linalg.norm(lengths, axis=-1, keepdims=True)
+  for _ in range(5):
+    wanted = 3.4445 * wanted - 4.7750 * wanted**3 + 2.0315 * wanted**5
+  exact, rotation = (left * wanted[..., None, :]) @ right, left @ right
+  found = optim.orthogonal(jnp.asarray(1000 * x, jnp.float32))
+  assert found.shape == shape
+  assert np.linalg.norm(found - exact) < np.linalg.norm(exact - rotation) / 4
+
+
+def test_nothing_to_learn_moves_no_matrix():
+  assert not np.asarray(optim.orthogonal(jnp.zeros((4, 6)))).any()
+
+
 def test_muon_turns_each_layer_of_a_transformer_by_itself_and_heads_as_one_matrix():
   config = OptimizerConfig(1e-3, 0, matrix_rate=0.1, decay_share=0.01, clip_norm=1e9)
   rng = np.random.default_rng(0)
