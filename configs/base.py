@@ -41,8 +41,9 @@ def get_config() -> ml_collections.ConfigDict:
   )  # fmt: skip
   c.flow = _section(mean=0.0, std=1.0, uniform=0.1, shift=0.0, together=0.75)
   c.optimizer = _section(
-    learning_rate=1e-3, matrix_rate=0.0, warmup_steps=50, decay_share=0.4, ema=0.995
-  )
+    learning_rate=1e-3, matrix_rate=0.0, matmul_precision='default', warmup_steps=50,
+    decay_share=0.4, ema=0.995,
+  )  # fmt: skip
   c.lora = _section(rank=0, alpha=0.0, targets=r'attention/(query|key|value|out)$')
   c.train = _section(
     steps=1000,

@@ -45,8 +45,8 @@ def get_config(size: str = '4x16x16') -> ml_collections.ConfigDict:
     divergence=1e-4, roughness=0.0,
   )  # fmt: skip
   c.optimizer = section(
-    learning_rate=1e-3, matrix_rate=0.02, warmup_steps=100, decay_share=0.4, ema=0.998,
-    fitted_share=0.01,
+    learning_rate=1e-3, matrix_rate=0.02, matmul_precision='default', warmup_steps=100,
+    decay_share=0.4, ema=0.998, fitted_share=0.01,
   )  # fmt: skip
   c.train = section(steps=4200, log_every=50, evaluate_every=500, save_every=250)
   c.train.sample_every = 2000
