@@ -45,8 +45,13 @@ class Checkpoints:
     """The state, laid out as `abstract` says."""
     with _refusing(self.folder / str(step)):
       tree = _tree(self.folder / str(step))
-      # The optimizer's own containers are saved under other names, and follow the parameters.
       _check_shapes(*({'params': t['params'], 'ema': t['ema']} for t in (tree, abstract)))
+      if _sizes(tree['optimizer']) != _sizes(abstract['optimizer']):
+        raise UserError(
+          f'the checkpoint {self.folder / str(step)} is of another optimizer, or of an older '
+          'version; begin another --workdir with its weights, by '
+          f'--config.start={self.folder.parent}'
+        )
     return self._part(step, STATE, ocp.args.StandardRestore(abstract))
 
   def place(self, step: int, fingerprint: str) -> Place:
@@ -217,6 +222,11 @@ def _tree(checkpoint: Path) -> Any:
   if found is None:
     raise ValueError('the description of its arrays cannot be read')
   return found.tree
+
+
+def _sizes(tree: Any) -> list[tuple[int, ...]]:
+  """Those of its arrays, whatever the containers that the library keeps them in."""
+  return sorted(tuple(a.shape) for a in jax.tree.leaves(tree))
 
 
 def _check_shapes(tree: Any, abstract: Any) -> None:

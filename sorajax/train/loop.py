@@ -45,6 +45,7 @@ def run(
     if jax.process_index() == 0:
       _check_workdir(folder, config)
     going = _Run(objective, mesh, folder)
+    going.restore()  # a checkpoint that is refused leaves the workdir as it was
     if jax.process_index() == 0:
       checkpoint.write_config(folder, json.loads(config.to_json()))
       objective.keep(folder)
@@ -70,9 +71,25 @@ class _Run:
     self.evaluate = objective.evaluator() if self.settings.evaluate_every else None
     self.bad, self.stop = 0, _StopSignal()
 
+  def restore(self) -> None:
+    """Takes up the newest checkpoint, or begins."""
+    latest, init = self.checkpoints.latest, initial_state(self.objective)
+    abstract = jax.eval_shape(init)
+    layout = sharding.shardings(self.mesh, abstract)
+    if latest is None:
+      with warnings.catch_warnings():  # what is begun with in 16 bits is given up, not taken over
+        warnings.filterwarnings('ignore', 'Some donated buffers were not usable')
+        state = jax.jit(init, out_shardings=layout, donate_argnums=0)(self.objective.begun())
+    else:
+      target = jax.tree.map(
+        lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, layout
+      )
+      state = self.checkpoints.restore(latest, target)
+    self.state, self.frozen = state, sharding.everywhere(self.objective.frozen())
+    self.step_fn = make_step(self.objective, self.mesh, layout)
+
   def go(self) -> None:
     """The loop."""
-    self.state, self.frozen, self.step_fn = self._restore()
     self.log = metrics.Log(self.workdir, self.first, self.settings.steps, self.speaks)
     self.times = goodput.Times(self.workdir, self.first, self.began, self.speaks)
     last, previous = self.settings.steps, None
@@ -111,22 +128,6 @@ class _Run:
     self.log.close()
     if step < last:
       raise Stopped(step)
-
-  def _restore(self):
-    latest, init = self.checkpoints.latest, initial_state(self.objective)
-    abstract = jax.eval_shape(init)
-    layout = sharding.shardings(self.mesh, abstract)
-    if latest is None:
-      with warnings.catch_warnings():  # what is begun with in 16 bits is given up, not taken over
-        warnings.filterwarnings('ignore', 'Some donated buffers were not usable')
-        state = jax.jit(init, out_shardings=layout, donate_argnums=0)(self.objective.begun())
-    else:
-      target = jax.tree.map(
-        lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, layout
-      )
-      state = self.checkpoints.restore(latest, target)
-    frozen = sharding.everywhere(self.objective.frozen())
-    return state, frozen, make_step(self.objective, self.mesh, layout)
 
   def _save_if_due(self, step: int) -> None:
     if step > self.first and step % self.settings.save_every == 0:

@@ -277,6 +277,11 @@ CASES = (
     make=copied('run', lambda run: None),
   ),
   train(
+    'other-optimizer', '--workdir={here}/run', '--config.optimizer.matrix_rate=0.02',
+    says=('{here}/run/checkpoints/12', 'another optimizer', '--config.start={here}/run'),
+    make=copied('run', lambda run: None),
+  ),
+  train(
     'broken-config', '--workdir={here}/run', says=('{here}/run/config.json', 'delete it'),
     make=copied('run', BROKEN_JSON('config.json')),
   ),
