@@ -51,8 +51,9 @@ def get_config() -> ml_collections.ConfigDict:
   c.transformer.remat = 'dots'  # faster on a CPU: less is written and read again
   # What one stream tells of the other it tells where little else does: near noise.
   c.flow.update(std=1.3, shift=1.5, together=0.5, weight={'video': 1.0, 'audio': 4.0})
-  c.optimizer.update(matrix_rate=0.02, matmul_precision='bfloat16')
-  c.optimizer.update(warmup_steps=200, decay_share=0.3, ema=0.998)
+  c.optimizer.update(
+    matrix_rate=0.02, matmul_precision='bfloat16', warmup_steps=200, decay_share=0.3, ema=0.998
+  )
   c.train.tasks.update(text_to_clip=1.0, video_to_audio=0.3, audio_to_video=0.15)
   c.train.update(steps=60_000, log_every=20, evaluate_every=500, save_every=100)
   # First the picture, away from one whose tokens do not see each other in a layer, then the sound.
