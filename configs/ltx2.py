@@ -54,6 +54,7 @@ def get_config(release: str = '2.3') -> ml_collections.ConfigDict:
     solver='euler', guidance=section(video=3.0, audio=7.0), rescale=0.7, batch=1,
     modality_guidance=section(video=3.0, audio=3.0), skip_guidance=section(video=1.0, audio=1.0),
     skip_layers=(29,) if version == '2.0' else (28,), last=0.1, levels=(), refine=REFINE,
+    shift=(1024, 0.95, 4096, 2.05),  # by the clip's tokens, as the released schedulers do
     wait=section(video=0, audio=0), image_crf=18 if version == '2.5' else 33,
   )  # fmt: skip
   if kind:

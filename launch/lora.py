@@ -6,7 +6,7 @@ python launch/lora.py --checkpoint=RUN --out=CHANGES.safetensors
 from absl import flags
 
 from sorajax import cli
-from sorajax.generate import service
+from sorajax.generate import export
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Workdir of a run, or one of its steps.')
 _OUT = flags.DEFINE_string('out', None, 'The file.')
@@ -14,7 +14,7 @@ flags.mark_flags_as_required(['checkpoint', 'out'])
 
 
 def main() -> None:
-  service.write_changes(_CHECKPOINT.value, _OUT.value)
+  export.write_changes(_CHECKPOINT.value, _OUT.value)
   print(f'low-rank changes in {_OUT.value}')
 
 

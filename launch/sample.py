@@ -4,8 +4,6 @@ Writes for each clip the film, a contact sheet with its sound, and a json from w
 the same film once more, byte for byte on the same machine. Killed, the same command goes on.
 """
 
-import functools
-
 from absl import flags
 from ml_collections import config_flags
 
@@ -58,11 +56,12 @@ def main() -> None:
     keyframes=tuple(_KEYFRAME.value), hold=_HOLD.value, strength=_STRENGTH.value,
   )  # fmt: skip
   early = bool(_WEIGHTS.value) and not (_LORA.value or _REFINE_LORA.value)  # changes come first
-  plain = service.load(_CHECKPOINT.value, _CONFIG.value, encoded=_ENCODED.value, eight_bits=early)
-  model = functools.reduce(service.with_changes, _LORA.value, plain)
+  model = service.load(_CHECKPOINT.value, _CONFIG.value, encoded=_ENCODED.value, eight_bits=early)
+  plain = model if _REFINE_PLAIN.value else None
+  for file in _LORA.value:
+    model = service.with_changes(model, file, kept=model is plain)
   if _UPSAMPLER.value:
-    refining = plain if _REFINE_PLAIN.value else None
-    model = service.with_refiner(model, _UPSAMPLER.value, _REFINE_LORA.value, refining)
+    model = service.with_refiner(model, _UPSAMPLER.value, _REFINE_LORA.value, plain)
   if _DECODER.value:
     model = service.with_decoder(model, _DECODER.value)
   if _WEIGHTS.value:

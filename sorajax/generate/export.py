@@ -72,6 +72,22 @@ def read(path: str | os.PathLike[str]) -> Exported:
   return Exported(config, Part(saved, made), start.origin if start else None)
 
 
+def write_changes(path: str | os.PathLike[str], file: str | os.PathLike[str]) -> None:
+  """Writes the low-rank changes that a run learned, averaged, as diffusers reads them.
+
+  Nothing else of the run is read, and no mesh is needed.
+
+  Raises:
+    UserError: a run that learned none.
+  """
+  workdir, step = service.find(path)
+  settings = build.settings(ml_collections.ConfigDict(service.read_config(workdir)))
+  if not settings.lora.rank:
+    raise UserError(f'{path} learned all weights; give a run of a config with lora.rank')
+  changes = jax.tree.map(np.asarray, _averaged(settings, workdir, step)['lora'])
+  lora.write(file, lora.saved_of(settings.transformer, changes, settings.lora.scale))
+
+
 def _released(folder: Path) -> Exported:
   shards = Shards(folder / TRANSFORMER)
   saved = shards.config()

@@ -1,6 +1,7 @@
 """A released LTX-2, in a folder as diffusers saves it: its settings, its codec and its weights."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -43,6 +44,7 @@ HEIGHT, WIDTH, FPS, SECONDS = 512, 768, 24.0, 5.0
 SCHEDULE: Mapping[str, Any] = {
   'base_image_seq_len': 1024, 'base_shift': 0.95, 'max_image_seq_len': 4096, 'max_shift': 2.05,
   'shift_terminal': 0.0, 'use_dynamic_shifting': True, 'time_shift_type': 'exponential',
+  'shift': 1.0,
 }  # fmt: skip
 
 
@@ -156,7 +158,7 @@ def read(folder: Path) -> tuple[Settings, Codec]:
     flow=FlowConfig(preconditioned=False),
     optimizer=OptimizerConfig(),
     train=TrainConfig(0, tasks=dict.fromkeys(capabilities.TASKS, 1.0)),
-    sample=_sample(transformer, _schedule(folder)),
+    sample=sample_of(transformer, folder),
   )  # fmt: skip
   return settings, codec
 
@@ -212,16 +214,18 @@ def _check_places(saved: Mapping[str, Any], geometry: Geometry) -> None:
       raise UserError(f'the transformer has {name} {told} and the codec {own}; give one release')
 
 
-def _sample(c: TransformerConfig, schedule: Mapping[str, Any]) -> SampleConfig:
-  """Sampling as the pipelines of that release do it."""
+def sample_of(c: TransformerConfig, folder: Path) -> SampleConfig:
+  """Sampling as the pipelines of that release do it, by the scheduler in the folder."""
   first = not c.gated  # 2.0
   skipped = 29 if first else 28
   skips = skipped < c.layers
-  s = schedule
+  s = _schedule(folder)
+  shift = s['base_image_seq_len'], s['base_shift'], s['max_image_seq_len'], s['max_shift']
+  if not s['use_dynamic_shifting']:  # distilled releases: the same for all lengths
+    shift = 0, math.log(s['shift']), 1, math.log(s['shift'])
   return SampleConfig(
     seconds=SECONDS, fps=FPS, height=HEIGHT, width=WIDTH, steps=40 if first else 30,
-    last=s['shift_terminal'] or 0.0,
-    shift=(s['base_image_seq_len'], s['base_shift'], s['max_image_seq_len'], s['max_shift']),
+    last=s['shift_terminal'] or 0.0, shift=shift,
     solver='euler', guidance={'video': 3.0, 'audio': 7.0},
     modality_guidance=dict.fromkeys(MODALITIES, 3.0),
     skip_guidance=dict.fromkeys(MODALITIES, float(skips)),
@@ -233,9 +237,10 @@ def _sample(c: TransformerConfig, schedule: Mapping[str, Any]) -> SampleConfig:
 def _schedule(folder: Path) -> Mapping[str, Any]:
   saved = read_json(folder / 'scheduler' / 'scheduler_config.json')
   s = {name: saved.get(name, value) for name, value in SCHEDULE.items()}
-  if not s['use_dynamic_shifting'] or s['time_shift_type'] != 'exponential':
+  if s['use_dynamic_shifting'] and s['time_shift_type'] != 'exponential':
     raise UserError(
-      f'the scheduler has use_dynamic_shifting={s["use_dynamic_shifting"]}, time_shift_type='
-      f'{s["time_shift_type"]}; only True and exponential are known'
+      f'the scheduler has time_shift_type={s["time_shift_type"]}; only exponential is known'
     )
+  if not s['shift'] > 0:
+    raise UserError(f'the scheduler has shift={s["shift"]}; only more than 0 is known')
   return s

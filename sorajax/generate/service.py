@@ -34,6 +34,7 @@ from sorajax.network import Network
 from sorajax.nn import int8
 from sorajax.settings import Settings
 from sorajax.weights import lora as lora_files
+from sorajax.weights.encoded import EncodedText
 from sorajax.weights.prompts import ReleasedText
 
 STRENGTH = 0.7  # of a remix: what it shows stays where it was, and most else is made anew
@@ -224,37 +225,36 @@ def of_8_bits(model: Model) -> Model:
   return _with_flags(changed, '--weights=int8')
 
 
-def with_changes(model: Model, file: str) -> Model:
-  """A model with the low-rank changes of a file of safetensors added to its transformer.
+def with_changes(model: Model, file: str, kept: bool = True) -> Model:
+  """A model with the low-rank changes of a file of safetensors added to it.
+
+  They are added to one parameter after another.
+
+  Args:
+    model: what is changed: its transformer, and the layers that LTX-2 reads a prompt's states by.
+    file: of the changes.
+    kept: whether `model` is needed further; else what is changed gives up its memory.
 
   Raises:
     UserError: a file that cannot be read, or changes of another transformer.
   """
-  changes = lora_files.changes_of(model.settings.transformer, lora_files.read(file))
-  add = jax.jit(functools.partial(lora.merged, scale=1.0))
+  text = model.network.text
+  connectors = text.connectors if isinstance(text, ReleasedText | EncodedText) else None
+  found = lora_files.changes_of(model.settings.transformer, lora_files.read(file), connectors)
+  of_text = found.pop(lora_files.CONNECTORS, {})
+  if isinstance(text, EncodedText) and of_text.keys() - model.params['text']['connectors'].keys():
+    raise UserError(
+      f'{file} changes how prompts are encoded and {text.table} has them as they were; leave '
+      '--encoded out'
+    )
+  changes = {**found, 'text': {lora_files.CONNECTORS: of_text}}
   with jax.set_mesh(model.mesh):
-    transformer = add(model.params['transformer'], sharding.everywhere(changes))
-  changed = dataclasses.replace(model, params={**model.params, 'transformer': transformer})
-  return _with_flags(changed, f'--lora={file}')
+    params = lora.merged_in_turn(model.params, changes, kept)
+  return _with_flags(dataclasses.replace(model, params=params), f'--lora={file}')
 
 
 def _with_flags(model: Model, *flags: str) -> Model:
   return dataclasses.replace(model, flags=(*model.flags, *flags))
-
-
-def write_changes(path: str | os.PathLike[str], file: str) -> None:
-  """Writes the low-rank changes that a run learned as diffusers reads them.
-
-  Raises:
-    UserError: a run that learned none.
-  """
-  model = load(path, merge=False)
-  if 'lora' not in model.params:
-    raise UserError(f'{path} learned all weights; give a run of a config with lora.rank')
-  changes = sharding.gathered(model.params['lora'])
-  own = model.settings
-  matrices = lora_files.saved_of(own.transformer, changes, own.lora.scale)
-  lora_files.write(file, matrices)
 
 
 def make(model: Model, ask: Ask, out: str | os.PathLike[str]) -> list[Path]:

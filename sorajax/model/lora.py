@@ -117,6 +117,19 @@ def merged(params: Tree, changes: Tree, scale: float) -> Tree:
   return _changed(params, changes, lambda w, c: w + (scale * product(c, w)).astype(w.dtype))
 
 
+def merged_in_turn(params: Tree, changes: Tree, kept: bool = True) -> Tree:
+  """As `merged` with a scale of 1, one parameter after another.
+
+  Args:
+    params: laid over the current mesh.
+    changes: of which every process has all, in its own memory.
+    kept: whether `params` are needed further; else those that change give up their memory.
+  """
+  add = lambda w, c: w + product(c, w).astype(w.dtype)
+  added = jax.jit(add, donate_argnums=() if kept else 0)
+  return _changed(params, changes, lambda w, c: added(w, sharding.everywhere(c)))
+
+
 def _changed(params: Tree, changes: Tree, make: Callable[[jax.Array, Tree], Any]) -> Tree:
   """The parameters, of which those that have a change are made anew."""
   made = {}

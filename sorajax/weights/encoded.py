@@ -64,6 +64,10 @@ class EncodedText:
   def max_tokens(self) -> int:
     return self.model.max_tokens
 
+  @property
+  def connectors(self) -> ConnectorsConfig:
+    return self.model.connectors
+
   def tokenize(self, prompt: str) -> np.ndarray:
     """A prompt as its rows of the table, int32 [max_tokens], padded; `UserError` for a new one."""
     places = _places(self.table)
@@ -78,7 +82,7 @@ class EncodedText:
 
   def initial_params(self, key: jax.Array | None = None) -> Params:
     """The table and the mixing layers, laid over the current mesh."""
-    mesh, config = jax.sharding.get_mesh(), self.model.connectors
+    mesh, config = jax.sharding.get_mesh(), self.connectors
     rows = _opened(self.table, config, self.model.dtype)
     axis = 'embed' if sharding.divides(rows.shape[1], 'embed') else None
     layout = jax.NamedSharding(mesh, sharding.spec(None, axis))
@@ -92,7 +96,7 @@ class EncodedText:
 
     Raises `UserError` where L is no multiple of these.
     """
-    config = self.model.connectors
+    config = self.connectors
     cuts = np.cumsum([*config.projections.values()])[:-1].tolist()
 
     def one(ids):

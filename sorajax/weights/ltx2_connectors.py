@@ -68,10 +68,15 @@ def _mixing(s: Mapping[str, Any], m: str) -> ConnectorConfig:
   )
 
 
+def shapes(config: ConnectorsConfig) -> Params:
+  """The parameters' tree, with a shape in every place."""
+  return tensors.shapes(_connectors(config))
+
+
 def places(config: ConnectorsConfig) -> tensors.Places:
   """Path in our tree → the tensors of `LTX2TextConnectors` that it is made of."""
   made = {}
-  for path, leaf in jax.tree_util.tree_leaves_with_path(tensors.shapes(_connectors(config))):
+  for path, leaf in jax.tree_util.tree_leaves_with_path(shapes(config)):
     part, m, *rest = (key.key for key in path)
     name = 'text_proj_in' if m == 'all' else f'{m}_text_proj_in'
     if part == 'projections':

@@ -79,6 +79,21 @@ def name_of(part: str, config: Mapping[str, Any], name: str) -> str:
   return INSIDE[part] + '.'.join(WORDS[part].get(word, word) for word in name.split('.'))
 
 
+def part_and_name(name: str) -> tuple[str, str]:
+  """The part, and diffusers' name, of what the file has in a transformer or in connectors.
+
+  Args:
+    name: in the file, without what stands before all names of a transformer.
+  """
+  for ours, theirs in WHOLE.items():
+    if name.startswith(f'{theirs}.'):
+      return 'connectors', ours + name.removeprefix(theirs)
+  first = name.partition('.')[0]
+  part = 'connectors' if first in WORDS['connectors'].values() else 'transformer'
+  back = {theirs: ours for ours, theirs in WORDS[part].items()}
+  return part, '.'.join(back.get(word, word) for word in name.split('.'))
+
+
 def _counted(name: str, blocks: int) -> str:
   """The middle is the block after the encoder's last and the one before the decoder's first."""
   name = name.replace('encoder.mid_block.', f'encoder.down_blocks.{blocks}.')

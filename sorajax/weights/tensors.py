@@ -6,6 +6,7 @@ map is [in, out] and heads have a dimension of their own.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping, Set
 from typing import Any, Protocol
 
@@ -76,21 +77,30 @@ class Tensor:
 
   def here(self, value: np.ndarray) -> np.ndarray:
     """As saved → as a parameter, in the same type."""
-    return self._traded((value.T if self.turned else value).reshape(self.ours))
+    return self.traded((value.T if self.turned else value).reshape(self.ours))
 
   def there(self, value: np.ndarray) -> np.ndarray:
     """As a parameter → as saved, in the same type."""
-    value = self._traded(value)
+    value = self.traded(value)
     value = value.reshape(self.shape[::-1]).T if self.turned else value.reshape(self.shape)
     return np.ascontiguousarray(value)
 
-  def _traded(self, value: np.ndarray) -> np.ndarray:
-    """The first two of four rows and the last two change places; a fifth, the gate's, stays."""
+  def traded(self, value: np.ndarray) -> np.ndarray:
+    """The first two of four rows and the last two change places; a fifth, the gate's, stays.
+
+    `value` is the parameter, or has its outputs as its last axes.
+    """
     if self.swapped is None:
       return value
-    rows = value.shape[self.swapped] // 4 * 4
-    first, second, gate = np.split(value, [rows // 2, rows], axis=self.swapped)
-    return np.concatenate([second, first, gate], axis=self.swapped)
+    axis = self.swapped - len(self.ours)
+    rows = value.shape[axis] // 4 * 4
+    first, second, gate = np.split(value, [rows // 2, rows], axis=axis)
+    return np.concatenate([second, first, gate], axis=axis)
+
+  @property
+  def inputs(self) -> int:
+    """Of a matrix, how many of the parameter's axes it sums over; the others are its outputs."""
+    return next(n for n in range(1, len(self.ours)) if math.prod(self.ours[:n]) == self.shape[1])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -85,6 +85,11 @@ def test_it_goes_on_from_a_run_on_another_mesh(walk, tmp_path, monkeypatch):
   assert held_out(tmp_path / 'run')[0] == pytest.approx(held_out(walk / 'run')[-1], rel=1e-4)
   run('launch/sample.py', f'--checkpoint={learned}', f'--out={out}', '--seconds=1')
   assert len(list(out.glob('*.mp4'))) == 1
+  monkeypatch.delenv('XLA_FLAGS')
+  pytest.importorskip('safetensors', reason="needs 'sorajax[ltx2]'")
+  file = tmp_path / 'changes.safetensors'
+  run('launch/lora.py', f'--checkpoint={learned}', f'--out={file}')  # on one device, no mesh
+  assert file.stat().st_size > 1000
 
 
 def test_what_cannot_be_changed_is_refused(walk, changed, tmp_path):

@@ -25,7 +25,13 @@ from sorajax.media import reader, writer
 from sorajax.model import lora
 from sorajax.model.lora import LoraConfig
 from sorajax.weights import lora as files
-from sorajax.weights import ltx2_release, ltx2_released, ltx2_transformer, stored
+from sorajax.weights import (
+  ltx2_release,
+  ltx2_released,
+  ltx2_single_file,
+  ltx2_transformer,
+  stored,
+)
 from sorajax.weights.ltx2_parts import PARTS
 from sorajax.weights.shards import File, Shards
 from sorajax.weights.stored import Stored
@@ -35,6 +41,7 @@ REASON = "needs pip install 'sorajax[parity]'"
 torch = pytest.importorskip('torch', reason=REASON)
 diffusers = pytest.importorskip('diffusers', reason=REASON)
 transformers = pytest.importorskip('transformers', reason=REASON)
+safetensors = pytest.importorskip('safetensors.numpy', reason=REASON)
 
 STEPS, LAYERS, RUN = 8, 2, 1e-3  # RUN: ‖ours − theirs‖ ÷ ‖theirs‖ after a whole run
 WORDS = ('a', 'grey', 'rabbit', 'sleeps', 'under', 'two', 'old', 'trees')
@@ -275,9 +282,10 @@ def check_equal_sounds(clip, theirs) -> None:
   assert error <= RUN
 
 
-def changes_of(model, folder):
+def changes_of(model, folder, also='none/'):
   """The file of low-rank changes to a model, drawn by chance."""
-  config = LoraConfig(3, 4.0, r'(attention/(query|key|value|out)|mlp/(up|down)/kernel)$')
+  targets = rf'(attention/(query|key|value|out)|mlp/(up|down)/kernel)$|{also}'
+  config = LoraConfig(3, 4.0, targets)
   own = model.settings.transformer
   shapes = ltx2_transformer.shapes(own)
   changes = tiny.noisy(lambda: lora.init(config, shapes, jax.random.key(0)), size=0.3)
@@ -647,6 +655,49 @@ def test_low_rank_changes_do_there_what_they_do_here(saved, monkeypatch, tmp_pat
   assert np.abs(clip.video.astype(int) - before.video).mean() > 2
 
 
+@one_is_enough
+def test_changes_that_diffusers_saved_are_as_strong_here(saved, monkeypatch, tmp_path):
+  """Of every linear map, with a strength that the file's head tells."""
+  peft = pytest.importorskip('peft', reason=REASON)
+  pipeline, _ = saved
+  network = pipeline.transformer
+  network.add_adapter(peft.LoraConfig(r=3, lora_alpha=6, target_modules='all-linear'))
+  for seed, (name, value) in enumerate(network.named_parameters()):
+    if 'lora_' in name:
+      noise = torch.randn(value.shape, generator=torch.Generator().manual_seed(seed))
+      value.data = 0.1 * noise
+  made = peft.utils.get_peft_model_state_dict(network)
+  assert any('av_cross_attn_audio_scale_shift.linear' in name for name in made)
+  told = network.peft_config['default'].to_dict()
+  pipeline.save_lora_weights(
+    tmp_path, transformer_lora_layers=made, transformer_lora_adapter_metadata=told
+  )
+  network.delete_adapters('default')
+  pipeline.unload_lora_weights()
+  (path,) = tmp_path.glob('*.safetensors')
+  check_changed(saved, monkeypatch, str(path))
+
+
+@one_is_enough
+def test_changes_under_released_names_do_there_what_they_do_here(saved, monkeypatch, tmp_path):
+  """Of what prompts go through too."""
+  pytest.importorskip('peft', reason=REASON)
+  _, folder = saved
+  own = safetensors.load_file(changes_of(service.load(folder), tmp_path, 'level/'))
+  rng = np.random.default_rng(0)
+  for word in ('video', 'audio'):
+    place = f'connectors.{word}_text_proj_in'
+    weight = getattr(saved[0].connectors, f'{word}_text_proj_in').weight
+    own[f'{place}.lora_A.weight'] = rng.normal(size=(3, weight.shape[1])).astype(np.float32)
+    own[f'{place}.lora_B.weight'] = rng.normal(size=(weight.shape[0], 3)).astype(np.float32)
+  file, released_names = tmp_path / 'released.safetensors', {}
+  for name, value in own.items():
+    part, _, rest = name.partition('.')
+    released_names[ltx2_single_file.name_of(part, {}, rest).removeprefix('model.')] = value
+  safetensors.save_file(released_names, file)
+  check_changed(saved, monkeypatch, str(file))
+
+
 def check_converted(pipeline, folder, monkeypatch) -> Clip:
   """Our clip by a model that was written here, after it was found equal to diffusers'."""
   theirs = type(pipeline).from_pretrained(folder)
@@ -768,7 +819,8 @@ def test_parts_that_do_not_fit_are_refused(saved, tmp_path):
   _, folder = saved
   shutil.copytree(folder, tmp_path / 'model')
   for part, name, value, message in (
-    ('scheduler/scheduler_config', 'use_dynamic_shifting', False, 'use_dynamic_shifting=False'),
+    ('scheduler/scheduler_config', 'time_shift_type', 'linear', 'time_shift_type=linear'),
+    ('scheduler/scheduler_config', 'shift', 0.0, 'the scheduler has shift=0.0'),
     ('transformer/config', 'audio_hop_length', 20, 'audio_scale_factor 80 and the codec 640'),
     ('text_encoder/config', 'text_config', {'model_type': 'llama'}, 'is a llama; only gemma3'),
   ):
