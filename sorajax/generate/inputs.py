@@ -15,8 +15,9 @@ from sorajax.media import reader
 
 
 def read(
-  path: str, sound: AudioGeometry, size: tuple[int, int], fps: float, frames: int | None = None
-) -> Clip:
+  path: str, sound: AudioGeometry, size: tuple[int, int], fps: float, frames: int | None = None,
+  image_crf: int = 0,
+) -> Clip:  # fmt: skip
   """A film, image or sound, or the beginning of it.
 
   Args:
@@ -25,24 +26,29 @@ def read(
     size: (height, width) that is wanted.
     fps: frames a second that are wanted.
     frames: at most so many, and sound as long; None takes all.
+    image_crf: of an image, see `reader.read_image`.
   """
   rates = {'sample_rate_hz': sound.sample_rate_hz, 'audio_channels': sound.audio_channels}
   found = reader.probe(path)
   longer = frames is not None and found.seconds * fps >= frames + 1
   if found.frames:
-    return reader.read(path, fps=fps, size=size, frames=frames if longer else None, **rates)
+    most = frames if longer else None
+    return reader.read(path, fps=fps, size=size, frames=most, image_crf=image_crf, **rates)
   clip = reader.read_sound(path, seconds=frames / fps if longer and frames else None, **rates)
   return dataclasses.replace(clip, video=clip.video.reshape(0, *size, 3), fps=fps)
 
 
-def of(request: Request, codec: Codec) -> Request:
-  """A request with what it takes of the files that it names, in the rates of `codec`."""
+def of(request: Request, codec: Codec, image_crf: int = 0) -> Request:
+  """A request with what it takes of the files that it names, in the rates of `codec`.
+
+  Images that a clip begins with or comes by are coded by `image_crf` first.
+  """
   sound, plays_hz = codec.geometry.audio, codec.audio.output_rate_hz
   frames = codec.geometry.video.frames_at_least(request.frames)
   wanted = sound, (request.height, request.width), request.fps
   found: dict[str, Any] = {}
   if request.given_path:
-    given = found['given'] = read(request.given_path, *wanted, frames)
+    given = found['given'] = read(request.given_path, *wanted, frames, image_crf)
     if plays_hz > sound.sample_rate_hz and len(given.audio):
       found['given_sound'] = reader.read_sound(
         request.given_path, sample_rate_hz=plays_hz, audio_channels=sound.audio_channels,
@@ -51,16 +57,17 @@ def of(request: Request, codec: Codec) -> Request:
   if request.reference_path:
     found['reference'] = read_seen(request.reference_path, *wanted, frames)
   if request.keyframe_paths:
-    seen = [read_seen(path, *wanted, 1).video[:1] for path in request.keyframe_paths]
+    seen = [read_seen(path, *wanted, 1, image_crf).video[:1] for path in request.keyframe_paths]
     found['keyframes'] = np.concatenate(seen)
   return dataclasses.replace(request, **found)
 
 
 def read_seen(
-  path: str, sound: AudioGeometry, size: tuple[int, int], fps: float, frames: int
-) -> Clip:
+  path: str, sound: AudioGeometry, size: tuple[int, int], fps: float, frames: int,
+  image_crf: int = 0,
+) -> Clip:  # fmt: skip
   """As `read`, of what has a picture; `UserError` for what has none."""
-  clip = read(path, sound, size, fps, frames)
+  clip = read(path, sound, size, fps, frames, image_crf)
   if not len(clip.video):
     raise UserError(f'{path} has no picture that a clip could be made after; give a film or image')
   return clip

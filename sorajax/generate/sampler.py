@@ -15,7 +15,6 @@ from sorajax.data.rows import Placed, assemble
 from sorajax.generate import refine, sampling
 from sorajax.generate.refine import Refiner
 from sorajax.generate.request import Plan, Request, finish, plan
-from sorajax.media.still import as_filmed
 from sorajax.network import Network
 from sorajax.settings import SampleConfig, Settings
 
@@ -112,7 +111,6 @@ class Sampler:
     That one alone is made after a reference; what refines it only sharpens.
     """
     known = tuple(t for t, w in self.settings.train.tasks.items() if w > 0)
-    request = _as_filmed(request, self.settings.sample.image_crf)
     alone = request if self.refiner is None else dataclasses.replace(request, reference=None)
     last = dataclasses.replace(plan(alone, self.codec, known), request=request)
     self.codec.check_size(last.latents)
@@ -168,17 +166,6 @@ def _said(plan: Plan, request: Request) -> Plan:
   """A plan of a request with the prompt and seed of one that is else the same."""
   own = dataclasses.replace(plan.request, prompt=request.prompt, seed=request.seed)
   return dataclasses.replace(plan, request=own)
-
-
-def _as_filmed(request: Request, crf: int) -> Request:
-  """A request whose images were coded as films are; films that it is given were so already."""
-  coded = lambda pictures: np.stack([as_filmed(picture, crf) for picture in pictures])
-  found: dict[str, Any] = {}
-  if request.given is not None and len(request.given.video) == 1:
-    found['given'] = dataclasses.replace(request.given, video=coded(request.given.video))
-  if request.keyframes is not None:
-    found['keyframes'] = coded(request.keyframes)
-  return dataclasses.replace(request, **found)
 
 
 def _shaped(plan: Plan, tokens: dict[str, np.ndarray]) -> Latents:

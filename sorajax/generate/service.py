@@ -308,7 +308,7 @@ def make_again(model: Model, record: str, out: str | os.PathLike[str], ask: Ask)
     recipe = _recipe(model)
     records.check_same(record, text, recipe)
     blank_latents(request, model.codec.geometry)
-    request = inputs.of(request, model.codec)
+    request = inputs.of(request, model.codec, model.settings.sample.image_crf)
     made = dataclasses.replace(sampler_of(model, 1), batch=batch).again(model.params, request, row)
     if jax.process_index() == 0:
       output.write_clip(out, made, recipe)
@@ -343,7 +343,7 @@ def requests_of(model: Model, ask: Ask) -> list[Request]:
     keyframe_paths=[path for path, _ in keyframes], keyframe_s=[at_s for _, at_s in keyframes],
   )  # fmt: skip
   blank_latents(first, model.codec.geometry)  # before a file is read for it
-  first = inputs.of(first, model.codec)
+  first = inputs.of(first, model.codec, defaults.image_crf)
   prompts = [p for p in ask.prompts for _ in range(ask.count)]
   return [
     dataclasses.replace(first, prompt=prompt, seed=ask.seed + i) for i, prompt in enumerate(prompts)

@@ -27,6 +27,7 @@ from sorajax.media.source import (
   opened,
   video_of,
 )
+from sorajax.media.still import as_filmed
 
 DEFAULT_RATE_HZ = 48_000  # what a silent medium counts its no samples in
 IMAGE_FPS = 1.0
@@ -70,6 +71,7 @@ def read(
   audio_channels: int | None = None,
   start_s: float = 0.0,
   frames: int | None = None,
+  image_crf: int = 0,
 ) -> Clip:
   """Reads a film (or a span of it) with its sound, or an image as a clip of one frame.
 
@@ -84,6 +86,7 @@ def read(
     audio_channels: 1 or 2; None keeps the film's own.
     start_s: seconds from where the picture begins.
     frames: how many; None reads to the end.
+    image_crf: as of `read_image`, where it is an image.
 
   Returns:
     a clip; a film without a sound track has S = 0.
@@ -96,7 +99,9 @@ def read(
   if start_s < 0 or (frames is not None and frames < 1) or (fps is not None and fps <= 0):
     raise UserError(f'cannot read {frames} frames at {fps} fps from {start_s} s of {name}')
   if is_image(source):
-    return _one_frame(source, fps, size, sample_rate_hz, audio_channels)
+    image = read_image(source, size, image_crf)
+    silence = np.zeros((0, audio_channels or 1), np.float32)
+    return Clip(image[None], silence, fps or IMAGE_FPS, sample_rate_hz or DEFAULT_RATE_HZ)
   with opened(source) as container:
     stream = _picture_stream(container, source)
     rate = fps or fps_of(stream)
@@ -145,8 +150,13 @@ def read_sound(
   return Clip(np.zeros((0, 0, 0, 3), np.uint8), audio, IMAGE_FPS, rate)
 
 
-def read_image(source: Source, size: Size | None = None) -> np.ndarray:
+def read_image(source: Source, size: Size | None = None, crf: int = 0) -> np.ndarray:
   """Reads an image as uint8 [H, W, 3], upright, scaled to cover `size` and cropped to its centre.
+
+  Args:
+    source: a path, or the bytes of a file.
+    size: (height, width); None keeps the image's own.
+    crf: by which H.264 codes it before it is scaled, see `still.as_filmed`; 0 for not at all.
 
   Raises:
     UserError: missing, empty, or not an image.
@@ -159,9 +169,10 @@ def read_image(source: Source, size: Size | None = None) -> np.ndarray:
       upright = _eight_bits(ImageOps.exif_transpose(image)).convert('RGB')
   except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
     raise cannot_read(name, f'{one_line(error)}; it is damaged or not an image') from error
+  coded = Image.fromarray(as_filmed(np.asarray(upright), crf)) if crf else upright
   if size is None:
-    return np.asarray(upright)
-  return np.asarray(ImageOps.fit(upright, (size[1], size[0]), Image.Resampling.LANCZOS))
+    return np.asarray(coded)
+  return np.asarray(ImageOps.fit(coded, (size[1], size[0]), Image.Resampling.LANCZOS))
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -194,14 +205,6 @@ def _sound(
   rate, channels = rate or stream.rate, channels or stream.channels
   samples = samples_of(1, 1 / seconds, rate) if seconds > 0 else 0  # as geometry rounds
   return sound(container, stream, start_s, samples, rate, channels), rate
-
-
-def _one_frame(
-  source: Source, fps: float | None, size: Size | None, rate: int | None, channels: int | None
-) -> Clip:
-  """An image as a clip of one frame without sound."""
-  silence = np.zeros((0, channels or 1), np.float32)
-  return Clip(read_image(source, size)[None], silence, fps or IMAGE_FPS, rate or DEFAULT_RATE_HZ)
 
 
 def read_spans(

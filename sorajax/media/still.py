@@ -15,20 +15,20 @@ def as_filmed(picture: np.ndarray, crf: int) -> np.ndarray:
   LTX-2 were trained on such (Lightricks 2026).
 
   Args:
-    picture: uint8 [H, W, 3], H and W even.
+    picture: uint8 [H, W, 3]; of odd H or W, the last row or column is dropped.
     crf: of H.264, 1 (best) to 51 (worst); 0 leaves the picture as it is.
 
   Returns:
-    uint8 [H, W, 3].
+    uint8, as large.
   """
   if not crf:
     return picture
-  height, width = picture.shape[:2]
+  height, width = (side // 2 * 2 for side in picture.shape[:2])
   file = io.BytesIO()
   with av.open(file, 'w', format='mp4') as container:
     stream = container.add_stream('libx264', RATE, {'crf': str(crf), 'preset': PRESET})
     stream.height, stream.width = height, width
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), 'rgb24')
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), 'rgb24')
     container.mux(stream.encode(frame.reformat(format='yuv420p')))
     container.mux(stream.encode())
   file.seek(0)

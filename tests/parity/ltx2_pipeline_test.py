@@ -17,7 +17,7 @@ from tiny import refused
 
 from sorajax.clip import Clip
 from sorajax.codec import one_step_codec
-from sorajax.generate import durations, export, layouts, released, sampling, service
+from sorajax.generate import durations, export, inputs, layouts, released, sampling, service
 from sorajax.generate.ask import Ask
 from sorajax.generate.request import Request
 from sorajax.generate.sampler import Sampler
@@ -235,8 +235,19 @@ def made_here(folder, monkeypatch, request: Request, load=None, **others):
   monkeypatch.setattr(sampling, 'sampling', watched)
   with jax.set_mesh(model.mesh):
     run_all = Sampler(settings, model.network, model.codec, refiner=model.refiner)
+    request = inputs.of(request, model.codec, sample.image_crf)
     (made,) = run_all(model.params, [request])
   return made.clip, {m: torch.from_numpy(x) for m, x in start.items()}
+
+
+def images(folder, count: int) -> tuple[list[str], list[PIL.Image.Image]]:
+  """Files of images as large as the clip, since pipelines scale others each in its way."""
+  drawn = np.random.default_rng(0).integers(0, 256, (count, *SIZE, 3), np.uint8)
+  found = [PIL.Image.fromarray(pixels) for pixels in drawn]
+  paths = [str(folder / f'{i}.png') for i in range(count)]
+  for image, path in zip(found, paths):
+    image.save(path)
+  return paths, found
 
 
 def given_there(pipeline, start, size=SIZE) -> dict:
@@ -314,19 +325,16 @@ def test_a_run_of_the_sampler_is_that_of_diffusers(saved, monkeypatch):
   check_equal(clip, pipeline(**ASKED, **given_there(pipeline, start)))
 
 
-def test_a_run_from_a_first_frame_is_that_of_diffusers(saved, monkeypatch):
+def test_a_run_from_a_first_frame_is_that_of_diffusers(saved, monkeypatch, tmp_path):
   """Without rescaling, for which they count what the network says of the given frame."""
   pipeline, folder = saved
-  pixels = np.random.default_rng(0).integers(0, 256, (1, *SIZE, 3), np.uint8)
-  image = Clip(pixels, np.zeros((0, 2), np.float32), FPS, 16_000)
-  request = Request(PROMPT, 4, FRAMES / FPS, FPS, *SIZE, task='image_to_clip', given=image)
+  (path,), (image,) = images(tmp_path, 1)
+  request = Request(PROMPT, 4, FRAMES / FPS, FPS, *SIZE, task='image_to_clip', given_path=path)
   clip, start = made_here(folder, monkeypatch, request, rescale=0.0)
   from_image = diffusers.LTX2ImageToVideoPipeline(**pipeline.components)
   from_image.set_progress_bar_config(disable=True)
   plain = {'guidance_rescale': 0.0, 'audio_guidance_rescale': 0.0}
-  theirs = from_image(
-    **ASKED, **plain, **given_there(pipeline, start), image=PIL.Image.fromarray(pixels[0])
-  )
+  theirs = from_image(**ASKED, **plain, **given_there(pipeline, start), image=image)
   check_equal(clip, theirs)
 
 
@@ -393,16 +401,15 @@ def test_a_run_from_a_whole_stream_is_that_of_diffusers(saved, monkeypatch, give
 
 
 @pytest.mark.parametrize('first', [False, True])
-def test_a_run_by_keyframes_is_that_of_diffusers(saved, monkeypatch, first):
+def test_a_run_by_keyframes_is_that_of_diffusers(saved, monkeypatch, tmp_path, first):
   """One of 2 and one of 4 latent frames, which begin at 3 and 5; with a first frame or without."""
   from diffusers.pipelines.ltx2.pipeline_ltx2_condition import LTX2VideoCondition
 
   pipeline, folder = saved
-  pixels = np.random.default_rng(0).integers(0, 256, (3, *SIZE, 3), np.uint8)
-  silent = np.zeros((0, 2), np.float32)
-  given = {'task': 'image_to_clip', 'given': Clip(pixels[:1], silent, FPS, 16_000)}
+  paths, pictures = images(tmp_path, 3)
+  given = {'task': 'image_to_clip', 'given_path': paths[0]}
   request = Request(
-    PROMPT, 4, FRAMES / FPS, FPS, *SIZE, keyframes=pixels[1:], keyframe_paths=('a', 'b'),
+    PROMPT, 4, FRAMES / FPS, FPS, *SIZE, keyframe_paths=paths[1:],
     keyframe_s=(3 / FPS, 5 / FPS), **(given if first else {}),
   )  # fmt: skip
   clip, start = made_here(folder, monkeypatch, request, rescale=0.0)
@@ -410,15 +417,15 @@ def test_a_run_by_keyframes_is_that_of_diffusers(saved, monkeypatch, first):
   parts = {n: part for n, part in pipeline.components.items() if n != 'duration_head'}
   conditioned = diffusers.LTX2ConditionPipeline(**parts)
   conditioned.set_progress_bar_config(disable=True)
-  images = [LTX2VideoCondition(PIL.Image.fromarray(p), i) for p, i in zip(pixels, (0, 2, 3))]
+  conditions = [LTX2VideoCondition(p, i) for p, i in zip(pictures, (0, 2, 3))]
   theirs = conditioned(
     **ASKED, **given_there(pipeline, start), guidance_rescale=0.0, audio_guidance_rescale=0.0,
-    conditions=images if first else images[1:], noise_scale=0.0,
+    conditions=conditions if first else conditions[1:], noise_scale=0.0,
   )  # fmt: skip
   check_equal(clip, theirs)
 
 
-def test_a_run_by_pictures_that_are_held_loosely_is_that_of_diffusers(saved, monkeypatch):
+def test_a_run_by_pictures_that_are_held_loosely_is_that_of_diffusers(saved, monkeypatch, tmp_path):
   """But for the level by which clean tokens are told: theirs is the clip's, ours each token's own.
 
   So it is in Lightricks' sampler too (`X0Model` there), and in diffusers for this test.
@@ -426,11 +433,10 @@ def test_a_run_by_pictures_that_are_held_loosely_is_that_of_diffusers(saved, mon
   from diffusers.pipelines.ltx2 import pipeline_ltx2_condition as conditioned
 
   pipeline, folder = saved
-  hold, pixels = 0.7, np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3), np.uint8)
-  given = Clip(pixels[:1], np.zeros((0, 2), np.float32), FPS, 16_000)
+  hold, (paths, pictures) = 0.7, images(tmp_path, 2)
   request = Request(
-    PROMPT, 4, FRAMES / FPS, FPS, *SIZE, task='image_to_clip', given=given, hold=hold,
-    keyframes=pixels[1:], keyframe_paths=('a',), keyframe_s=(3 / FPS,),
+    PROMPT, 4, FRAMES / FPS, FPS, *SIZE, task='image_to_clip', given_path=paths[0], hold=hold,
+    keyframe_paths=paths[1:], keyframe_s=(3 / FPS,),
   )  # fmt: skip
   clip, start = made_here(folder, monkeypatch, request, rescale=0.0)
 
@@ -446,12 +452,12 @@ def test_a_run_by_pictures_that_are_held_loosely_is_that_of_diffusers(saved, mon
   parts = {n: part for n, part in pipeline.components.items() if n != 'duration_head'}
   theirs = OfTokens(**parts)
   theirs.set_progress_bar_config(disable=True)
-  images, four = zip(pixels, (0, 2)), start['video'].shape[1] * 4 // 5  # a keyframe is the fifth
+  four = start['video'].shape[1] * 4 // 5  # a keyframe is the fifth
   found = theirs(
     **ASKED, **given_there(pipeline, {**start, 'video': start['video'][:, :four]}),
     guidance_rescale=0.0, audio_guidance_rescale=0.0, noise_scale=0.0,
     conditions=[
-      conditioned.LTX2VideoCondition(PIL.Image.fromarray(p), i, strength=hold) for p, i in images
+      conditioned.LTX2VideoCondition(p, i, strength=hold) for p, i in zip(pictures, (0, 2))
     ],
   )  # fmt: skip
   check_equal(clip, found)
