@@ -71,16 +71,14 @@ class Model:
 
 def load(
   path: str | os.PathLike[str], config: ml_collections.ConfigDict | None = None,
-  merge: bool = True, encoded: str = '', eight_bits: bool = False,
+  encoded: str = '', eight_bits: bool = False,
 ) -> Model:  # fmt: skip
-  """Loads the averaged weights of a run.
+  """Loads the averaged weights of a run, with the low-rank changes that it learned added.
 
   Args:
     path: the run's workdir, or one of its `checkpoints/STEP`, or the name of one that comes along,
       such as `world`, or an LTX-2 as diffusers saves it.
     config: None for the one kept with the run; another must describe the same network.
-    merge: whether low-rank changes that the run learned are added to the weights; else they are
-      beside them.
     encoded: folder of prompts that were encoded beforehand; '' for that of the config.
     eight_bits: whether an LTX-2's matrices are rounded as they are read; see `of_8_bits`.
 
@@ -116,7 +114,7 @@ def load(
     if settings.lora.rank:
       given = ml_collections.ConfigDict(before) if config is None else config  # for its mesh
       params = {**load(settings.start, given, encoded=encoded).params, **ema}
-      params = jax.jit(network.merged)(params) if merge else params
+      params = jax.jit(network.merged)(params)
     else:
       params = {**ema, **sharding.everywhere(network.frozen())}
   return Model(settings, network, codec, params, mesh, workdir, step)
