@@ -44,7 +44,8 @@ flags.mark_flags_as_required(['config', 'topology'])
 
 def main() -> None:
   settings = build.settings(_CONFIG.value)
-  place = plan.Place(_CONFIG.value.name, _TOPOLOGY.value, _SLICES.value, _PRICE.value, _QUICK.value)
+  name = _CONFIG.value.name + ('-refine' if _MODE.value == 'refine' else '')
+  place = plan.Place(name, _TOPOLOGY.value, _SLICES.value, _PRICE.value, _QUICK.value)
   sampled, rows, weights = _MODE.value in ('sample', 'refine'), _ROWS.value, _WEIGHTS.value
   compiles = not _SEARCH.value or _SEARCH_COMPILE.value > 0
   for name, used, what in (

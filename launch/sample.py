@@ -59,7 +59,7 @@ def main() -> None:
   model = service.load(_CHECKPOINT.value, _CONFIG.value, encoded=_ENCODED.value, eight_bits=early)
   plain = model if _REFINE_PLAIN.value else None
   for file in _LORA.value:
-    model = service.with_changes(model, file, kept=model is plain)
+    model = service.with_changes(model, file, kept=plain is not None)
   if _UPSAMPLER.value:
     model = service.with_refiner(model, _UPSAMPLER.value, _REFINE_LORA.value, plain)
   if _DECODER.value:

@@ -169,6 +169,8 @@ def autoencoder(config: PictureConfig) -> VideoConfig:
   try:
     kernels = Shift(c.shift) if c.shift else FACTORED if c.factored else WHOLE
     t, y, x = c.stride
+    if c.channels < 1:
+      raise ValueError(f'channels are {c.channels}; give 1 or more')
     if c.join < 1 or y % c.join or x % c.join:
       raise ValueError(f'stride {c.stride} must divide by join={c.join} in space')
     apart = compact(

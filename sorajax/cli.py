@@ -7,7 +7,9 @@ import gc
 import logging as standard_logging
 import os
 import runpy
+import socket
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
@@ -66,6 +68,7 @@ def join_hosts() -> None:
   if f.coordinator is not None and not 0 <= f.process < f.processes:
     raise UserError(f'--process={f.process} of --processes={f.processes}; count from 0')
   if f.coordinator is not None:
+    _reach(f.coordinator, f.process, f.join_seconds)
     jax.config.update('jax_cpu_collectives_implementation', 'gloo')
   given = f.coordinator is not None
   try:
@@ -77,9 +80,28 @@ def join_hosts() -> None:
       heartbeat_timeout_seconds=int(2 * f.silence_seconds) + 30,  # the watch speaks before
     )
   except (RuntimeError, ValueError) as error:
-    raise UserError(f'cannot join the other processes: {one_line(error)}') from error
+    cure = '' if given else '; outside of a cluster that JAX knows, add --coordinator=HOST:PORT'
+    raise UserError(f'cannot join the other processes: {one_line(error)}{cure}') from error
   patience = Patience(f.silence_seconds, f.standstill_seconds)
   peers.watch(distributed.global_state.client, jax.process_index(), jax.process_count(), patience)
+
+
+def _reach(coordinator: str, process: int, seconds: float) -> None:
+  """Waits until process 0 listens, since JAX ends a process in C++ where nobody does."""
+  host, _, port = coordinator.rpartition(':')
+  if not host or not port.isdigit() or not 0 < int(port) < 2**16:
+    raise UserError(f'--coordinator={coordinator} is no address; write HOST:PORT of process 0')
+  until = time.monotonic() + seconds
+  while process > 0:
+    try:
+      return socket.create_connection((host.strip('[]'), int(port)), timeout=5).close()
+    except OSError as error:
+      if time.monotonic() >= until:
+        raise UserError(
+          f'nobody answers at --coordinator={coordinator} within {seconds:g} s '
+          f'({one_line(error)}); start process 0 there, or raise --join_seconds'
+        ) from error
+      time.sleep(0.2)
 
 
 def stay_alone() -> None:

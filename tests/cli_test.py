@@ -27,6 +27,7 @@ def test_cores_are_devices_unless_another_number_is_asked_for(flags, wanted):
   assert int(done.stdout) == wanted, done.stderr
 
 
+ONE_OF_TWO = ('--processes=2', '--process=1')
 HOSTS = 'from sorajax import cli; cli.run(lambda: (cli.{main}(), print("began")))'
 
 
@@ -36,6 +37,13 @@ HOSTS = 'from sorajax import cli; cli.run(lambda: (cli.{main}(), print("began"))
     ('join_hosts', ['--processes=2', '--process=1'], 'add --coordinator=HOST:PORT'),
     ('join_hosts', ['--processes=2'], 'add --coordinator=HOST:PORT'),
     ('join_hosts', ['--process=1'], 'add --coordinator=HOST:PORT'),
+    ('join_hosts', ['--processes=2', '--coordinator=localhost'], 'is no address; write HOST:PORT'),
+    ('join_hosts', ['--processes=2', '--coordinator=a:99999'], 'is no address; write HOST:PORT'),
+    (
+      'join_hosts',
+      [*ONE_OF_TWO, '--coordinator=localhost:9', '--join_seconds=1'],
+      'nobody answers at --coordinator=localhost:9 within 1 s',
+    ),
     ('join_hosts', ['--processes=1', '--process=0'], None),
     ('stay_alone', ['--processes=2'], '--processes: -c works alone; start it once without it'),
     ('stay_alone', ['--coordinator=x:1'], '--coordinator: -c works alone'),

@@ -20,6 +20,7 @@ TPUS = {
 }
 FLAT = ('1x1', '2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16')  # all that v5e and v6e have
 MULTIHOST = 'SORAJAX_MULTIHOST=1'
+PYTHON = '3.12'  # of the hosts' environment
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,8 @@ def slice_of(topology: str) -> Slice:
     raise UserError(f'no TPU {chip!r} to rent; choose one of {", ".join(TPUS)}')
   if not all(side.isdigit() and int(side) for side in sides.split('x')):
     raise UserError(f'no topology {topology!r}; write CHIP:SIDExSIDE, such as v6e:16x16')
+  if chip == 'v5p' and (sides.count('x') != 2 or Slice(chip, sides).chips < CHIPS_OF_HOST):
+    raise UserError(f'no slice {topology}; v5p comes with three sides, from 2x2x1')
   if chip != 'v5p' and sides not in FLAT:
     raise UserError(f'no slice {topology}; {chip} comes as {", ".join(FLAT)}')
   return Slice(chip, sides)
@@ -82,7 +85,9 @@ def tpu_vm(
     f'git init --quiet {folder} && cd {folder} && rm -f .git/*.lock && '  # mends a broken one too
     f'git fetch --quiet --depth=1 {shlex.quote(source)} {shlex.quote(commit)} && '
     'git reset --quiet --hard FETCH_HEAD && '
-    f"python3 -m venv .venv && {python} -m pip install --quiet --editable '.[tpu]'"
+    'python3 -m pip install --quiet --user uv && '  # hosts' own Python is too old
+    f'python3 -m uv venv --quiet --allow-existing --seed --python={PYTHON} .venv && '
+    f"{python} -m pip install --quiet --editable '.[tpu]'"
   )
   run = f'cd {folder} || exit; export PATH="$PWD/.venv/bin:$PATH" {MULTIHOST}; {command}'
   return {

@@ -45,6 +45,8 @@ class ClipLoaderConfig:
   def __post_init__(self) -> None:
     if not self.shrinks or min(self.shrinks) < 1:
       raise ValueError(f'shrinks is {self.shrinks}; give whole numbers from 1')
+    if self.rows < 1:
+      raise ValueError(f'rows are {self.rows}; give 1 or more')
 
 
 @dataclasses.dataclass(frozen=True)

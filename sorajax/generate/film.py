@@ -29,6 +29,7 @@ from sorajax.errors import UserError
 from sorajax.geometry import samples_of
 from sorajax.media import reader, segments
 from sorajax.media.atomic import make_folder, replacing, write_text
+from sorajax.media.source import file_hash
 
 PIECE = 8  # latent frames between two savings
 TILE = 72  # latents on a side; larger pictures are cut
@@ -64,7 +65,8 @@ def encode_film(
   frames = 1 + (max(int(found.seconds * rate + 1e-6), 1) - 1) // t * t
   samples = samples_of(frames, rate, g.audio.sample_rate_hz) if found.sample_rate_hz else 0
   codec = tiled(codec, height, width)
-  made_of = f'{codec.fingerprint} {_file_hash(path)} {rate} {height}x{width}\n'
+  made_of = f'{codec.fingerprint} {file_hash(path)} {rate} {height}x{width}\n'
+  g.video.latent_size(frames, height, width)  # raises before anything is written
   note = make_folder(folder) / MADE_OF
   if note.is_file() and note.read_text() != made_of:
     raise UserError(f'{folder} holds another film, or another codec; name a new folder')
@@ -259,13 +261,8 @@ def _begin(folder: Path, made_of: str) -> None:
   write_text(note, made_of)
 
 
-def _file_hash(path: str | os.PathLike[str]) -> str:
-  with Path(path).open('rb') as file:
-    return hashlib.file_digest(file, 'sha256').hexdigest()[:16]
-
-
 def _latents_hash(folder: Path) -> str:
   digest = hashlib.sha256((folder / stored.SAVED_LAST).read_bytes())
   for name in ('video.npy', 'audio.npy'):
-    digest.update(_file_hash(folder / name).encode())
+    digest.update(file_hash(folder / name).encode())
   return digest.hexdigest()[:16]

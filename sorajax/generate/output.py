@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image
 
+from sorajax.errors import UserError
 from sorajax.generate import records
 from sorajax.generate.records import Recipe
 from sorajax.generate.request import Request
@@ -38,10 +39,15 @@ def write_clips(
 
 
 def write_clip(
-  folder: str | os.PathLike[str], made: Made, recipe: Recipe | Mapping[str, Any]
+  folder: str | os.PathLike[str], made: Made, recipe: Recipe | Mapping[str, Any], name: str = ''
 ) -> Path:
-  """Writes a clip, its sheet and, last, its record; returns the film."""
+  """Writes a clip, its sheet and, last, its record, under a name of its own or by its number.
+
+  Returns:
+    the film.
+  """
   film = film_of(make_folder(folder), made.number, made.request)
+  film = film.with_stem(name) if name else film
   writer.write(film, made.clip)
   picture = sheet.contact_sheet(made.clip, _title(made.request))
   sheet.save_image(film.with_suffix('.png'), picture)
@@ -61,14 +67,19 @@ def write_index(folder: str | os.PathLike[str], films: Sequence[Path]) -> None:
 
 
 def is_there(film: Path, request: Request, batch: int, row: int, recipe: Recipe) -> bool:
-  """Whether this very clip was written, and since the files that it is made of were."""
+  """Whether this very clip was written, of files as they are now."""
+  whole = film.is_file() and film.with_suffix('.png').is_file()
   note = film.with_suffix('.json')
-  if not film.is_file() or not records.is_of(note, records.record(request, batch, row, recipe)):
-    return False
-  named = (flag.partition('=')[2] for flag in recipe.flags)
-  files = request.given_path, request.reference_path, *request.keyframe_paths, *named
-  written = note.stat().st_mtime
-  return all(Path(file).stat().st_mtime <= written for file in files if Path(file).is_file())
+  return whole and records.is_of(note, records.record(request, batch, row, recipe))
+
+
+def check_apart(films: Sequence[Path], requests: Sequence[Request]) -> None:
+  """Raises where a film would be written over what one of the requests is made of."""
+  given = {Path(path).resolve() for r in requests for path in records.named(r, ()) if path}
+  for film in films:
+    for file in (film, film.with_suffix('.png')):
+      if file.resolve() in given:
+        raise UserError(f'{file} is given and would be written over; name another --out')
 
 
 def film_of(folder: str | os.PathLike[str], number: int, request: Request) -> Path:

@@ -4,13 +4,14 @@ import dataclasses
 import importlib.metadata
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sorajax import build
 from sorajax.errors import UserError, one_line
 from sorajax.generate.request import Request
+from sorajax.media.source import file_hash
 from sorajax.settings import Settings
 
 PACKAGES = ('jax', 'jaxlib', 'flax', 'numpy', 'av', 'sorajax')
@@ -58,9 +59,21 @@ def record(
   more = dataclasses.asdict(recipe) if isinstance(recipe, Recipe) else recipe
   text = {
     'request': {name: value for name, value in asked.items() if name not in READ},
+    'files': files(request, more.get('flags', ())),
     'batch': batch, 'row': row, **more, 'versions': versions,
   }  # fmt: skip
   return json.loads(json.dumps(text))
+
+
+def files(request: Request, flags: Sequence[str]) -> list[str]:
+  """Hashes of the files that a clip is made of, in the order of their names; '' for none."""
+  return [file_hash(path) for path in named(request, flags)]
+
+
+def named(request: Request, flags: Sequence[str]) -> list[str]:
+  """The files and folders that a request and flags name."""
+  given = request.given_path, request.reference_path, *request.keyframe_paths
+  return [*given, *(flag.partition('=')[2] for flag in flags)]
 
 
 def is_of(path: Path, wanted: Mapping[str, Any]) -> bool:
@@ -90,8 +103,8 @@ def read(path: str) -> tuple[Request, int, int, dict[str, Any]]:
     ) from error
 
 
-def check_same(path: str, text: Mapping[str, Any], recipe: Recipe) -> None:
-  """Raises unless a record is of this very model, as far as it tells."""
+def check_same(path: str, request: Request, text: Mapping[str, Any], recipe: Recipe) -> None:
+  """Raises unless a record is of this very model and of files as they are, as far as it tells."""
   step = int(text['checkpoint_step'])
   if step != recipe.checkpoint_step:
     raise UserError(
@@ -99,12 +112,16 @@ def check_same(path: str, text: Mapping[str, Any], recipe: Recipe) -> None:
       f'--checkpoint={recipe.checkpoint}/checkpoints/{step}'
     )
   flags, own = text.get('flags', recipe.flags), recipe.flags
-  names = lambda flags: [flag.partition('=')[0] for flag in flags]
-  if names(flags) != names(own):
+  bare = lambda flags: [flag.partition('=')[0] for flag in flags]
+  if bare(flags) != bare(own):
     raise UserError(
       f'{path} was made with {" ".join(flags) or "no flag"} and not with '
       f'{" ".join(own) or "none"}; give the same'
     )
+  hashes = files(request, own)
+  if text.get('files', hashes) != hashes:
+    names = ', '.join(filter(None, named(request, own)))
+    raise UserError(f'{path} was made of other files than {names} are now; give those')
   now = json.loads(json.dumps(dataclasses.asdict(recipe.config)))
   was = text.get('config') or {}
   for section in (name for name in SECTIONS if name in was):

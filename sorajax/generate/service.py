@@ -28,6 +28,7 @@ from sorajax.generate.refine import Refiner
 from sorajax.generate.request import REMIX, Request, blank_latents
 from sorajax.generate.sampler import Sampler
 from sorajax.generate.sampling import rows_over
+from sorajax.media.atomic import make_folder
 from sorajax.model import lora
 from sorajax.model.lora import LoraConfig
 from sorajax.network import Network
@@ -270,6 +271,9 @@ def answer(
   wanted = min(model.settings.sample.batch, len(requests)) if batch is None else batch
   sampler = sampler_of(model, wanted)
   films = [output.film_of(out, number, request) for number, request in enumerate(requests)]
+  output.check_apart(films, requests)
+  if jax.process_index() == 0:
+    make_folder(out)  # before anything is made for it
   with jax.set_mesh(model.mesh):
     recipe = _recipe(model)
     batches = sampler.batches(requests)
@@ -302,15 +306,19 @@ def make_again(model: Model, record: str, out: str | os.PathLike[str], ask: Ask)
   """
   check_none(ask)
   request, batch, row, text = records.read(record)
+  film = Path(out) / Path(record).with_suffix('.mp4').name
+  output.check_apart([film], [request])
+  if jax.process_index() == 0:
+    make_folder(out)
   with jax.set_mesh(model.mesh):
     recipe = _recipe(model)
-    records.check_same(record, text, recipe)
+    records.check_same(record, request, text, recipe)
     blank_latents(request, model.codec.geometry)
     request = inputs.of(request, model.codec, model.settings.sample.image_crf)
     made = dataclasses.replace(sampler_of(model, 1), batch=batch).again(model.params, request, row)
     if jax.process_index() == 0:
-      output.write_clip(out, made, recipe)
-  return [output.film_of(out, made.number, request)]
+      output.write_clip(out, made, recipe, film.stem)
+  return [film]
 
 
 def requests_of(model: Model, ask: Ask) -> list[Request]:

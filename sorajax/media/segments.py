@@ -19,6 +19,7 @@ from sorajax.media.atomic import full_disk, replacing
 from sorajax.media.source import url_of
 from sorajax.media.writer import SoundTrack, check_sound, shown, write_stream
 
+AHEAD = 2  # pictures by which decoding is ahead of showing, at most, as x264 codes them here
 FORM = shown(18)  # its sound; pictures are coded already
 
 
@@ -65,7 +66,7 @@ def _join(
   target: str, name: str, segments: Sequence, sounds: Iterator[np.ndarray] | None, rate: int
 ) -> None:
   options = {'fflags': '+bitexact', 'movflags': '+faststart', 'movie_timescale': '1000000'}
-  picture, sound, start_s = None, None, Fraction(0)
+  picture, sound, frames = None, None, 0
   with av.open(url_of(target), 'w', format='mp4', options=options) as film:
     for segment in segments:
       heard = _alone(next(sounds), rate) if sounds else None
@@ -75,24 +76,28 @@ def _join(
           if heard is not None:
             check_sound(heard, name, FORM)
             sound = SoundTrack(film, heard, FORM)
-        start_s += _copy(film, part, picture, start_s)
+        frames += _copy(film, part, picture, frames)
       if sound is not None and heard is not None:
         film.mux(list(sound.encode(heard)))
     if sound is not None:
       film.mux(sound.stream.encode(None))
 
 
-def _copy(film: Any, part: Any, picture: Any, start_s: Fraction) -> Fraction:
-  """Copies a segment's coded pictures to `start_s` of the film; returns how long they last."""
+def _copy(film: Any, part: Any, picture: Any, before: int) -> int:
+  """Copies a segment's coded pictures behind `before` of the film; returns how many they are.
+
+  Their order of decoding is counted through the whole film, since how far it is ahead of that of
+  showing differs: segments of one or two pictures are not ahead at all.
+  """
   source = part.streams.video[0]
-  shift = round(start_s / source.time_base)
-  for packet in part.demux(source):
-    if packet.dts is None:  # the end
-      continue
-    packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+  tick = Fraction(1) / source.average_rate / source.time_base
+  shift = round(before * tick)
+  packets = [packet for packet in part.demux(source) if packet.dts is not None]  # None: the end
+  for number, packet in enumerate(packets, before):
+    packet.pts, packet.dts = packet.pts + shift, round((number - AHEAD) * tick)
     packet.stream = picture
     film.mux(packet)
-  return Fraction(source.frames) / source.average_rate
+  return len(packets)
 
 
 def _alone(audio: np.ndarray, rate: int) -> Clip:

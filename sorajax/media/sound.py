@@ -89,7 +89,10 @@ def _grid(container: Any, stream: Any, begin: int) -> tuple[int, int] | None:
 def _decoded(container: Any, stream: Any, stamp: int) -> Iterator[tuple[int | None, Any]]:
   """Seeks to a time stamp; yields (sample that the pts names, frame of interleaved floats)."""
   tick, origin = float(stream.time_base), origin_s(container)
-  container.seek(stamp, stream=stream, backward=True)
+  try:
+    container.seek(stamp, stream=stream, backward=True)
+  except av.FFmpegError:  # mp3, aac, ac3, avi and flv refuse to go to before their first stamp
+    container.seek(max(stamp, 0), stream=stream, backward=True)
   # Converts the sample format only. Channel by channel, PyAV ends the process from eight on.
   floats = av.AudioResampler(format='flt')
   for decoded in container.decode(stream):

@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import functools
+import hashlib
 import io
 import os
 from collections.abc import Iterator
@@ -157,3 +159,17 @@ def check_whole(name: str, end_s: float, said_s: float) -> None:
   """Refuses a film whose last frame leaves the screen before the file says that it does."""
   if end_s < said_s - CUT_SHORT_S:
     raise UserError(f'{name} is cut short: {end_s:.2f} s of {said_s:.2f} s; fetch it again')
+
+
+def file_hash(path: str | os.PathLike[str]) -> str:
+  """The beginning of a file's SHA-256; '' where there is no such file."""
+  if not Path(path).is_file():
+    return ''
+  found = Path(path).stat()
+  return _hash_of(str(path), found.st_mtime_ns, found.st_size)
+
+
+@functools.lru_cache(maxsize=4096)
+def _hash_of(path: str, *_: int) -> str:
+  with Path(path).open('rb') as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()[:16]

@@ -26,6 +26,7 @@ CACHE_BYTES = 8 * 2**20  # of scores that `by_head` holds at once
 KEPT = 'attention'  # the name of what its backward pass reads, for remat policies
 FEWEST = 128  # queries that it takes at once all the same
 BLOCK = 1024  # tokens of a tile of splash, at most
+SMALL_BLOCK = 512  # of its keys, in numbers of 32 bits or heads of more than a tile
 SCRATCH_BYTES = 16 * 2**20  # of splash, on the chips that have least
 # Keys that splash meets while a part of the gradients is added up, or a tile begins; by assumption.
 PART, TURN = 96, 64
@@ -169,7 +170,8 @@ def splash(
 
   T, tile = _tiles(q.shape[1], block)
   fewer = tile // 2 if tile % (2 * LANES) == 0 else tile  # which leaves more room for keys
-  S, some, at_once = _tiles_of_keys(k.shape[1], block, fewer, k.shape[-1])
+  small = block if k.dtype.itemsize <= 2 and k.shape[-1] <= LANES else min(block, SMALL_BLOCK)
+  S, some, at_once = _tiles_of_keys(k.shape[1], small, fewer, k.shape[-1])
   sizes = kernel.BlockSizes(
     block_q=tile, block_kv=at_once, block_q_dkv=tile if some == at_once else fewer,
     block_kv_dkv=some, block_kv_dkv_compute=at_once, use_fused_bwd_kernel=True,

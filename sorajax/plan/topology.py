@@ -1,6 +1,7 @@
 """Devices that are not here, as their compilers describe them."""
 
 import importlib.util
+import math
 import os
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -70,9 +71,10 @@ def describe(topology: str, slices: int = 1) -> Any:
 def _tpus(topology: str, slices: int) -> Any:
   for name, value in ALONE.items():
     os.environ.setdefault(name, value)
+  one = {'chips_per_host_bounds': (1, 1, 1)} if math.prod(sides_of(topology)) == 1 else {}
   try:
     return topologies.get_topology_desc(
-      platform='tpu', topology_name=topology, num_slices=slices
+      platform='tpu', topology_name=topology, num_slices=slices, **one
     )  # fmt: skip
   except Exception as error:
     if not (importlib.util.find_spec('libtpu') or os.environ.get('TPU_LIBRARY_PATH')):

@@ -80,12 +80,20 @@ class Step:
   settings: Settings
   bucket: Bucket
   run = 'step'
-  ending = ''
   passing = 'activations, gradients'
 
   @property
   def title(self) -> str:
-    return f'{self.bucket.rows} rows a step'
+    return f'{self.bucket.rows} rows{self._of_several(" of {} and {} tokens")} a step'
+
+  @property
+  def ending(self) -> str:
+    return self._of_several('-{}x{}')
+
+  def _of_several(self, form: str) -> str:
+    """What tells the bucket from others, where the config has several."""
+    several = len(self.settings.data.in_order()) > 1
+    return form.format(self.bucket.video, self.bucket.audio) if several else ''
 
   @property
   def clips(self) -> int:

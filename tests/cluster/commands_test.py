@@ -69,6 +69,9 @@ def test_slices_that_cannot_be_rented_are_refused():
     commands.slice_of('v9:2x2')
   with refused("no topology 'v5p:4by4'; write CHIP:SIDExSIDE"):
     commands.slice_of('v5p:4by4')
+  for topology in ('v5p:3x3', 'v5p:1x1x1'):
+    with refused(f'no slice {topology}; v5p comes with three sides, from 2x2x1'):
+      commands.slice_of(topology)
   with refused('no slice v5e:2x8; v5e comes as 1x1, 2x2, 2x4, 4x4'):
     commands.slice_of('v5e:2x8')
 

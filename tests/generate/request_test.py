@@ -201,11 +201,12 @@ def test_of_a_file_no_more_is_read_than_the_clip_takes(tmp_path):
   assert len(inputs.of(longer, codec).given.video) == 80
 
 
-@pytest.mark.parametrize('kind', ['wav', 'flac', 'mka', 'aiff', 'mp4'])
+@pytest.mark.parametrize('kind', ['wav', 'flac', 'mka', 'aiff', 'mp4', 'mp3', 'aac', 'avi'])
 def test_a_file_without_a_picture_is_a_sound_whatever_its_name(tmp_path, kind):
   path = str(tmp_path / f'a.{kind}')
-  with av.open(path, 'w') as container:
-    codec = {'flac': 'flac', 'mka': 'flac', 'mp4': 'aac', 'aiff': 'pcm_s16be'}
+  with av.open(path, 'w', format='adts' if kind == 'aac' else None) as container:
+    codec = {'flac': 'flac', 'mka': 'flac', 'mp4': 'aac', 'aiff': 'pcm_s16be', 'avi': 'mp3'}
+    codec |= {name: name for name in ('mp3', 'aac')}
     track = container.add_stream(codec.get(kind, 'pcm_s16le'), rate=16_000, layout='mono')
     samples = (1000 * noise(0, 16_000)).astype(np.int16).reshape(1, -1)
     frame = av.AudioFrame.from_ndarray(samples, 's16', 'mono')

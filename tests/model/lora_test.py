@@ -33,6 +33,22 @@ def test_fresh_changes_change_nothing():
   assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), params, same))
 
 
+@pytest.mark.parametrize('kept', [True, False])
+def test_parameters_that_change_in_turn_are_those_that_change_at_once(kept):
+  """Those that do not change stay the arrays that they were, and with `kept` the others do too."""
+  params = jax.tree.map(jax.numpy.asarray, tiny.parameters(tiny.transformer()))
+  own = changes(LoraConfig(3, 3.0, 'video/.*query'))
+  wanted, before = merged(params, own, 1.0), dict(jax.tree_util.tree_leaves_with_path(params))
+  made = lora.merged_in_turn(params, jax.tree.map(np.asarray, own), kept)
+  moved = 0
+  for path, leaf in jax.tree_util.tree_leaves_with_path(made):
+    changed = leaf is not before[path]
+    assert before[path].is_deleted() == (changed and not kept)
+    moved += changed
+  assert moved == 3
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), made, wanted)
+
+
 def test_a_change_adds_the_product_of_its_matrices():
   """By plain products of flattened matrices, layer after layer."""
   params, own = tiny.parameters(tiny.transformer()), changes(EVERYTHING)
