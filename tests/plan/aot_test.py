@@ -15,6 +15,7 @@ def needs(module: str, whose: str):
 for_tpus = needs('libtpu', 'TPUs')
 for_gpus = needs('jax_cuda13_plugin', 'GPUs')
 TINY = ('--config=configs/tiny.py', '--quick')
+FILM = ('--config=configs/film.py', '--config.transformer.layers=2', '--quick')
 
 
 @for_tpus
@@ -35,6 +36,15 @@ def test_slices_lie_along_data_and_sum_gradients_through_their_hosts(tmp_path):
   assert 'tiny on 2 slices of v5p:2x2x1: 8 chips, data=2 fsdp=4' in said
   assert 'all-reduce over data' in said and 'over data+fsdp' not in said
   assert (tmp_path / 'tiny-2-slices-of-v5p-2x2x1.html').is_file()
+
+
+@for_tpus
+@pytest.mark.parametrize('topology', ['v5e:2x2', 'v6e:1x1'])
+def test_attention_fits_the_scratch_memory_of_every_chip_in_32_bits(topology):
+  """Keys of 6,000 tokens, in the tiles of the backward pass; of one chip too."""
+  tokens = '--config.data.buckets.clip.video=6000'
+  said = run('launch/plan.py', *FILM, f'--topology={topology}', '--rows=4', tokens)
+  assert '4 rows a step' in said
 
 
 @for_tpus
