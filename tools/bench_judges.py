@@ -27,7 +27,7 @@ from sorajax.media import writer
 
 _COUNT = flags.DEFINE_integer('count', 40, 'Scenes.', 2)
 _CODEC = flags.DEFINE_string('codec', '', 'Folder, or name, of a codec to try.')
-_SEED = flags.DEFINE_integer('seed', 0, 'Of the scenes.')
+_SEED = flags.DEFINE_integer('seed', 0, 'Of the scenes.', 0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,7 @@ from sorajax.worlds.world import WorldConfig, generate
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Its prepare section sets the size.')
 _OUT = flags.DEFINE_string('out', None, 'Folder for the clips.')
 _COUNT = flags.DEFINE_integer('count', 3000, 'Training clips; a tenth more is held out.', 10)
-_SEED = flags.DEFINE_integer('seed', 0, 'Of all of them.')
+_SEED = flags.DEFINE_integer('seed', 0, 'Of all of them.', 0)
 _KIND = flags.DEFINE_enum('kind', '', ['', *PLAYS], 'Of all scenes; any but solid if not given.')
 flags.mark_flags_as_required(['config', 'out'])
 
