@@ -52,6 +52,8 @@ class OptimizerConfig:
 def schedule(config: OptimizerConfig, steps: int, rate: float | None = None) -> optax.Schedule:
   """step → learning rate, or another `rate` in its place, for a run of `steps`."""
   fall = max(int(steps * config.decay_share), 1)
+  if steps > config.warmup_steps:  # else the warm-up gives way
+    fall = min(fall, steps - config.warmup_steps)
   warmup = min(config.warmup_steps, max(steps - fall, 0))
   lr = config.learning_rate if rate is None else rate
   down = (

@@ -30,6 +30,12 @@ def test_rate_rises_stays_and_falls_to_zero(decay):
   assert rate[80] == pytest.approx(0.25, rel=1e-4)  # half way, both forms are at a half
 
 
+def test_a_fall_over_the_whole_run_begins_behind_the_warm_up():
+  rate = rates(OptimizerConfig(learning_rate=0.5, warmup_steps=10, decay_share=1.0), 100)
+  np.testing.assert_allclose(rate[:11], np.linspace(0, 0.5, 11), rtol=1e-5)
+  np.testing.assert_allclose(rate[10:], np.linspace(0.5, 0, 91), rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize('steps', [1, 2, 5, 20])
 def test_a_run_shorter_than_the_warm_up_still_learns(steps):
   rate = rates(OptimizerConfig(learning_rate=0.5, warmup_steps=100), steps)

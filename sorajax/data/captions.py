@@ -68,4 +68,5 @@ def _span(item: dict[str, Any]) -> Span:
     raise ValueError(f'a span goes from {start_s} s to {end_s} s')
   if not isinstance(item['caption'], str):
     raise ValueError(f'the caption {item["caption"]!r} is not text')
+  item['caption'].encode()  # raises one for half of a character
   return Span(start_s, end_s, ' '.join(item['caption'].split()))

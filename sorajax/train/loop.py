@@ -149,6 +149,7 @@ class _Run:
     """Once the step is saved, so that what fails here is not met again by the next start."""
     every = self.settings.sample_every
     if every and step % every == 0 and step > self.first:
+      self._save(step)
       with self.times.spent('saving'):
         self.checkpoints.wait()
       self._show(self.objective.sample, step)

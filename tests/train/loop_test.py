@@ -117,9 +117,11 @@ def test_samples_are_made_where_they_are_asked_for_and_what_a_run_is_for_at_its_
   assert made.seen == [2, 4, -5]
 
 
-def test_a_sample_that_fails_does_not_fail_again_at_the_next_start(run):
+@pytest.mark.parametrize('save_every', [2, 100])
+def test_a_sample_that_fails_does_not_fail_again_at_the_next_start(run, save_every):
+  every = {'sample_every': 2, 'save_every': save_every}
   with pytest.raises(ValueError, match='no sample'):
-    run(Number(steps=6, sample_every=2, fails_at=4))
-  again = Number(steps=6, sample_every=2, fails_at=4)
+    run(Number(steps=6, fails_at=4, **every))
+  again = Number(steps=6, fails_at=4, **every)
   run(again)
   assert again.seen == [-6]
